@@ -366,9 +366,7 @@ def _check_stats(tree: xr.DataTree, sizes: dict[str, int]) -> None:
     for name in ("status", "restart_status"):
         unknown = set(map(str, stats[name].values)) - set(STATUSES) if name in stats else set()
         if unknown:
-            _refuse(
-                "sample_stats", name, f"{', '.join(STATUSES)}, and {sorted(unknown)[0]!r} came"
-            )
+            _refuse("sample_stats", name, f"{', '.join(STATUSES)}, and {min(unknown)!r} came")
     for key in ("sites", "notes", "versions"):
         json_attr(tree, key)
 
@@ -378,7 +376,7 @@ def _check_observed(tree: xr.DataTree) -> None:
         return
     unknown = set(tree["log_likelihood"].data_vars) - set(tree["observed_data"].data_vars)
     if unknown:
-        name = sorted(map(str, unknown))[0]
+        name = min(map(str, unknown))
         _refuse("log_likelihood", name, "the name of a variable of observed_data")
 
 
