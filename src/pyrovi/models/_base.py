@@ -1,0 +1,110 @@
+"""The record of a zoo entry, and a model run forwards."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+import xarray as xr
+
+from pyrovi.errors import DataError, UnknownModelError
+from pyrovi.seeds import isolated
+
+__all__ = ["ZooModel", "nearest", "run_forward"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZooModel:
+    """A model with data, a simulator and alternatives of the same model.
+
+    Attributes:
+        name: The name that `pyrovi.models.get` knows; of a variant, ``entry:variant``.
+        title: One line, for lists and reports.
+        model: The Pyro callable. Its arguments are the variables of the data.
+        simulate: ``simulate(seed)`` gives data drawn from the model, with its ``truth``.
+        loaders: Real data sets, by name; the default first.
+        variants: The model in other forms, by name; the default first.
+        simulators: ``simulate`` of those variants that are not the same distribution.
+    """
+
+    name: str
+    title: str
+    model: Callable[..., Any]
+    simulate: Callable[..., xr.DataTree]
+    loaders: Mapping[str, Callable[[], xr.DataTree]]
+    variants: Mapping[str, Callable[..., Any]]
+    simulators: Mapping[str, Callable[..., xr.DataTree]] = field(default_factory=dict)
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Names that `load` knows; the default first."""
+        return tuple(self.loaders)
+
+    def load(self, name: str | None = None) -> xr.DataTree:
+        """Real data: the data set called ``name``, or the default.
+
+        Raises:
+            DataError: If there is no such data set.
+        """
+        name = next(iter(self.loaders), None) if name is None else name
+        if name not in self.loaders:
+            raise DataError(
+                f"{self.name!r} has no data set {name!r}{nearest(str(name), self.datasets)}. "
+                f"It has: {', '.join(self.datasets) or 'none; use simulate(seed)'}."
+            )
+        return self.loaders[name]()
+
+    def variant(self, name: str) -> "ZooModel":
+        """The entry with the variant called ``name`` as its model.
+
+        Raises:
+            UnknownModelError: If there is no such variant.
+        """
+        if name not in self.variants:
+            raise UnknownModelError(
+                f"{self.name!r} has no variant {name!r}{nearest(name, self.variants)}. "
+                f"It has: {', '.join(self.variants)}."
+            )
+        return dataclasses.replace(
+            self,
+            name=f"{self.name}:{name}",
+            model=self.variants[name],
+            simulate=self.simulators.get(name, self.simulate),
+        )
+
+
+def nearest(name: str, known: Any) -> str:
+    """``" (did you mean 'x'?)"`` for a near miss, or nothing.
+
+    >>> nearest("irs", ["iris", "wine"])
+    " (did you mean 'iris'?)"
+    """
+    close = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def run_forward(
+    model: Callable[..., Any], seed: int, arguments: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """Every site's value in one run of the model with its observations drawn, not given.
+
+    Simulating with the model itself keeps simulator and density the same distribution. Observed
+    arguments serve for their shapes alone. Computed in float64.
+    """
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with isolated(seed), torch.no_grad():
+            trace = pyro.poutine.trace(pyro.poutine.uncondition(model)).get_trace(**arguments)
+    finally:
+        torch.set_default_dtype(dtype)
+    sites = {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
+    return {
+        name: site["value"].numpy()
+        for name, site in sites.items()
+        if not pyro.poutine.util.site_is_subsample(site)
+    }

@@ -1,0 +1,246 @@
+r"""Bayesian mixture of Gaussians: clusters without names.
+
+:math:`K` components in :math:`D` dimensions; observation :math:`i` belongs to component
+:math:`c_i` and is normal there:
+
+.. math::  c_i \sim \text{Categorical}(\pi), \quad
+           x_i \mid c_i \sim N(\mu_{c_i}, \Sigma_{c_i}), \quad \mu_k \sim N(0, \sigma^2 I).
+
+Three forms, of rising freedom:
+
+- ``unit``: :math:`\pi_k = 1/K` and :math:`\Sigma_k = I`, as in Blei, Kucukelbir & McAuliffe
+  (2017), section 3, where coordinate ascent has closed forms;
+- ``diagonal``: weights and scales are learned;
+- ``full``, the default: the correlations of each component are learned too.
+
+The assignments are summed out by enumeration, in parallel. The density is the same for every
+renaming of the components: the model declares it, and summaries must not average over names.
+
+**Units.** ``spread`` is the prior standard deviation :math:`\sigma` of the locations, in the
+units of ``y``, whose dimensions are expected centred: 1, the default, for standardised data. The
+real data here come standardised, and say so. No prior looks at the data.
+
+Claim: on Fisher's irises with K = 3, the assignments under ``full`` agree with the species to an
+adjusted Rand index of at least 0.85; the species are not shown to the model.
+
+Reference: Blei, Kucukelbir and McAuliffe (2017), "Variational inference: a review for
+statisticians", https://arxiv.org/abs/1601.00670
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import torch
+import xarray as xr
+from pyro.ops.indexing import Vindex
+from torch import Tensor
+
+from pyrovi.errors import DataError
+from pyrovi.models._base import ZooModel, run_forward
+from pyrovi.seeds import check_seed, stream
+from pyrovi.structure import Exchangeable, declare
+from pyrovi.tree import data_tree
+
+__all__ = ["GAUSSIAN_MIXTURE", "diagonal", "full", "simulate", "standardise", "unit"]
+
+WEIGHT_CONCENTRATION = 2.0  # above 1: no component is empty a priori
+SCALE_MEDIAN = 0.4  # of a component, in units of spread
+LOG_SCALE_SD = 0.8  # 95% of component scales within a factor of 5 of the median
+CORRELATION_SHAPE = 2.0  # LKJ: mild pull towards no correlation
+
+BY_NAME = (Exchangeable("component", labels=("assignment",)),)
+DIMS = {
+    "weight": ("component",),
+    "loc": ("dimension",),
+    "scale": ("dimension",),
+    "corr_chol": ("dimension", "other_dimension"),
+}
+
+
+def pick(value: Tensor, assignment: Tensor, event_dim: int) -> Tensor:
+    """The component that each observation is assigned to, whatever axes stand on the left.
+
+    Args:
+        value: ``(..., component, *event)``.
+        assignment: Indices ``(..., observation)``; enumeration puts its axis on the left.
+        event_dim: The length of ``event``.
+
+    Returns:
+        ``(..., observation, *event)``.
+
+    >>> pick(torch.tensor([[1.0], [2.0]]), torch.tensor([1, 1, 0]), event_dim=1).squeeze(-1)
+    tensor([2., 2., 1.])
+    """
+    events = [slice(None)] * event_dim
+    return Vindex(value.unsqueeze(-2 - event_dim))[(..., assignment, *events)]
+
+
+@declare(exchangeable=BY_NAME, dims=DIMS)
+def full(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
+    """Learned weights, locations, scales and correlations of each component."""
+    dimensions = y.shape[-1]
+    weight = _weight(y, components)
+    with pyro.plate("component", components, dim=-1):
+        loc, scale = _loc(y, spread), _scale(y, spread)
+        scale_tril = scale.unsqueeze(-1)
+        if dimensions > 1:
+            scale_tril = scale_tril * pyro.sample(
+                "corr_chol", dist.LKJCholesky(dimensions, CORRELATION_SHAPE)
+            )
+    with pyro.plate("observation", y.shape[-2], dim=-1):
+        assignment = _assignment(weight)
+        of_its_own = dist.MultivariateNormal(
+            pick(loc, assignment, event_dim=1),
+            scale_tril=pick(scale_tril, assignment, event_dim=2),
+        )
+        pyro.sample("y", of_its_own, obs=y)
+
+
+@declare(exchangeable=BY_NAME, dims=DIMS)
+def diagonal(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
+    """Learned weights, locations and scales; no correlation within a component."""
+    weight = _weight(y, components)
+    with pyro.plate("component", components, dim=-1):
+        loc, scale = _loc(y, spread), _scale(y, spread)
+    with pyro.plate("observation", y.shape[-2], dim=-1):
+        assignment = _assignment(weight)
+        of_its_own = dist.Normal(
+            pick(loc, assignment, event_dim=1), pick(scale, assignment, event_dim=1)
+        )
+        pyro.sample("y", of_its_own.to_event(1), obs=y)
+
+
+@declare(exchangeable=BY_NAME, dims=DIMS)
+def unit(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
+    """Equal weights and unit variances: only the locations and assignments are unknown."""
+    weight = y.new_full((components,), 1.0 / components)
+    with pyro.plate("component", components, dim=-1):
+        loc = _loc(y, spread)
+    with pyro.plate("observation", y.shape[-2], dim=-1):
+        assignment = _assignment(weight)
+        pyro.sample("y", dist.Normal(pick(loc, assignment, event_dim=1), 1.0).to_event(1), obs=y)
+
+
+def _weight(y: Tensor, components: int) -> Tensor:
+    concentration = y.new_full((components,), WEIGHT_CONCENTRATION)
+    return pyro.sample("weight", dist.Dirichlet(concentration))
+
+
+def _loc(y: Tensor, spread: Tensor | float) -> Tensor:
+    centre = y.new_zeros(y.shape[-1])
+    return pyro.sample("loc", dist.Normal(centre, spread).to_event(1))
+
+
+def _scale(y: Tensor, spread: Tensor | float) -> Tensor:
+    median = SCALE_MEDIAN * spread * y.new_ones(y.shape[-1])
+    return pyro.sample("scale", dist.LogNormal(median.log(), LOG_SCALE_SD).to_event(1))
+
+
+def _assignment(weight: Tensor) -> Tensor:
+    return pyro.sample("assignment", dist.Categorical(weight), infer={"enumerate": "parallel"})
+
+
+VARIANTS: Mapping[str, Callable[..., None]] = {"full": full, "diagonal": diagonal, "unit": unit}
+
+
+def simulate(
+    seed: int | None = None,
+    *,
+    K: int = 5,
+    D: int = 2,
+    n: int = 500,
+    spread: float = 5.0,
+    variant: str = "full",
+) -> xr.DataTree:
+    """A mixture with everything drawn from the prior, as in the reference's first study.
+
+    Args:
+        seed: Of all random choices; a fresh one if missing.
+        K: Components.
+        D: Dimensions.
+        n: Observations.
+        spread: Prior standard deviation of the locations.
+        variant: The form of the model that is drawn from.
+
+    Returns:
+        ``y`` (observation, dimension), ``components``, ``spread``; and the drawn parameters and
+        assignments as ``truth``.
+
+    Raises:
+        DataError: If a size is below one, or ``spread`` is not above zero.
+    """
+    if min(K, D, n) < 1 or not spread > 0:
+        raise DataError(
+            f"A mixture needs K, D, n of at least 1 and spread above 0; {K=}, {D=}, {n=}, "
+            f"{spread=} came."
+        )
+    arguments = {
+        "y": torch.zeros(n, D, dtype=torch.float64),
+        "components": K,
+        "spread": torch.tensor(spread, dtype=torch.float64),
+    }
+    seed = stream(check_seed(seed), "gaussian_mixture", variant)
+    drawn = run_forward(VARIANTS[variant], seed, arguments)
+    y = drawn.pop("y")
+    plates = {name: ("component",) for name in drawn} | {
+        "weight": (),
+        "assignment": ("observation",),
+    }
+    truth = {name: (plates[name] + DIMS.get(name, ()), value) for name, value in drawn.items()}
+    return data_tree(
+        observed={"y": (("observation", "dimension"), y)},
+        constant={"components": K, "spread": spread},
+        truth=truth,
+    )
+
+
+def standardise(y: np.ndarray) -> np.ndarray:
+    """Each column of ``y`` (observation, dimension) with mean 0 and standard deviation 1.
+
+    >>> standardise(np.array([[1.0], [3.0]])).ravel()
+    array([-1.,  1.])
+    """
+    return (y - y.mean(axis=0)) / y.std(axis=0)
+
+
+def iris() -> xr.DataTree:
+    """Fisher's irises, standardised: 150 flowers, 4 lengths; ``truth`` holds the species."""
+    from sklearn.datasets import load_iris
+
+    return _classified(load_iris(), "species")
+
+
+def wine() -> xr.DataTree:
+    """Forina's wines, standardised: 178 wines, 13 assays; ``truth`` holds the cultivar."""
+    from sklearn.datasets import load_wine
+
+    return _classified(load_wine(), "cultivar")
+
+
+def _classified(bunch: Any, label: str) -> xr.DataTree:
+    kind = np.asarray(bunch.target_names)[bunch.target].astype(str)
+    names = [name.removesuffix(" (cm)") for name in bunch.feature_names]
+    about = {"units": "standard deviations", "comment": "each dimension standardised"}
+    return data_tree(
+        observed={"y": (("observation", "dimension"), standardise(bunch.data), about)},
+        constant={"components": len(bunch.target_names), "spread": 1.0},
+        coords={"dimension": names},
+        truth={label: ("observation", kind)},
+    )
+
+
+GAUSSIAN_MIXTURE = ZooModel(
+    name="gaussian_mixture",
+    title="Bayesian mixture of Gaussians: clusters without names",
+    model=full,
+    simulate=simulate,
+    loaders={"iris": iris, "wine": wine},
+    variants=VARIANTS,
+    simulators={
+        name: functools.partial(simulate, variant=name) for name in VARIANTS if name != "full"
+    },
+)
