@@ -63,7 +63,7 @@ def _load(point: EntryPoint) -> ZooModel | None:
     """The entry behind ``point``; None and a warning where it cannot be had."""
     try:
         entry = point.load()
-    except Exception as error:  # whatever another package does wrong is not ours to die of
+    except Exception as error:  # noqa: BLE001 - another package's fault must not be ours
         reason = f"importing it failed with {type(error).__name__}: {error}"
     else:
         if isinstance(entry, ZooModel):

@@ -20,6 +20,10 @@ renaming of the components: the model declares it, and summaries must not averag
 units of ``y``, whose dimensions are expected centred: 1, the default, for standardised data. The
 real data here come standardised, and say so. No prior looks at the data.
 
+**Scales.** A component that closes on tied values (29 irises have a petal 2 mm wide) gains
+likelihood without bound as its scale falls. The prior on ``scale ** -2`` is a gamma, whose tail
+:math:`\exp(-b / s^2)` stops it; a log-normal prior's tail does not.
+
 Claim: on Fisher's irises with K = 3, the assignments under ``full`` agree with the species to an
 adjusted Rand index of at least 0.85; the species are not shown to the model.
 
@@ -38,6 +42,7 @@ import torch
 import xarray as xr
 from pyro.ops.indexing import Vindex
 from torch import Tensor
+from torch.distributions import PowerTransform
 
 from pyrovi.errors import DataError
 from pyrovi.models._base import ZooModel, run_forward
@@ -48,8 +53,7 @@ from pyrovi.tree import data_tree
 __all__ = ["GAUSSIAN_MIXTURE", "diagonal", "full", "simulate", "standardise", "unit"]
 
 WEIGHT_CONCENTRATION = 2.0  # above 1: no component is empty a priori
-SCALE_MEDIAN = 0.4  # of a component, in units of spread
-LOG_SCALE_SD = 0.8  # 95% of component scales within a factor of 5 of the median
+PRECISION_SHAPE, PRECISION_RATE = 2.0, 0.1  # 95% of scales in 0.13 to 0.64 of spread
 CORRELATION_SHAPE = 2.0  # LKJ: mild pull towards no correlation
 
 BY_NAME = (Exchangeable("component", labels=("assignment",)),)
@@ -136,8 +140,10 @@ def _loc(y: Tensor, spread: Tensor | float) -> Tensor:
 
 
 def _scale(y: Tensor, spread: Tensor | float) -> Tensor:
-    median = SCALE_MEDIAN * spread * y.new_ones(y.shape[-1])
-    return pyro.sample("scale", dist.LogNormal(median.log(), LOG_SCALE_SD).to_event(1))
+    rate = PRECISION_RATE * spread**2 * y.new_ones(y.shape[-1])
+    precision = dist.Gamma(PRECISION_SHAPE, rate)
+    scale = dist.TransformedDistribution(precision, [PowerTransform(y.new_tensor(-0.5))])
+    return pyro.sample("scale", scale.to_event(1))
 
 
 def _assignment(weight: Tensor) -> Tensor:
@@ -186,10 +192,7 @@ def simulate(
     seed = stream(check_seed(seed), "gaussian_mixture", variant)
     drawn = run_forward(VARIANTS[variant], seed, arguments)
     y = drawn.pop("y")
-    plates = {name: ("component",) for name in drawn} | {
-        "weight": (),
-        "assignment": ("observation",),
-    }
+    plates = dict.fromkeys(drawn, ("component",)) | {"weight": (), "assignment": ("observation",)}
     truth = {name: (plates[name] + DIMS.get(name, ()), value) for name, value in drawn.items()}
     return data_tree(
         observed={"y": (("observation", "dimension"), y)},
