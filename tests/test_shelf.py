@@ -1,0 +1,26 @@
+"""The zoo's shelf and its registry are one list, none named twice."""
+
+from pathlib import Path
+
+from pyrovi.models import ZOO
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_every_entry_of_the_zoo_has_a_card_on_the_shelf_and_no_card_lacks_its_entry() -> None:
+    cards = [path.parent.name for path in ROOT.glob("models/*/README.md")]
+    assert sorted(cards) == sorted(ZOO)
+
+
+def test_every_entry_of_the_zoo_has_a_rendered_report_and_no_report_lacks_its_entry() -> None:
+    reports = [path.stem for path in ROOT.glob("diagnostics/*.html") if path.stem != "index"]
+    assert sorted(reports) == sorted(ZOO)
+
+
+def test_the_registry_knows_each_entry_by_its_own_name() -> None:
+    assert list(ZOO) == [entry.name for entry in ZOO.values()]
+
+
+def test_the_shelf_holds_no_python() -> None:
+    shelf = [*ROOT.glob("models/**/*.py"), *ROOT.glob("diagnostics/**/*.py")]
+    assert shelf == []
