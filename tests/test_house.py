@@ -109,7 +109,7 @@ def test_a_change_to_the_world_is_seen(deed: str, what: str) -> None:
 
 
 def seconds(statement: str) -> float:
-    """Processor time of ``statement`` in a fresh interpreter; neighbours move it less than wall."""
+    """Processor time of ``statement`` in a fresh interpreter; neighbours move wall time more."""
     script = f"import time; {statement}; print(time.process_time())"
     return float(run(script))
 
