@@ -1,0 +1,104 @@
+"""A tree as one self-contained HTML page: tree, then sections, then figures, then HTML.
+
+>>> import pyrovi as vi
+>>> tree = vi.data_tree({"y": [1.0, 2.0, 4.0]})
+>>> [section.title for section in vi.report(tree).sections][:2]
+['Verdict', 'Model and data']
+"""
+
+import contextlib
+import logging
+import os
+import secrets
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import xarray as xr
+
+from pyrovi import diagnostics
+from pyrovi.errors import OutputError
+from pyrovi.reports.figures import Drawing, draw
+from pyrovi.reports.html import page
+from pyrovi.reports.parts import Plot, Section
+from pyrovi.reports.sections import sections
+from pyrovi.tree import require
+
+__all__ = ["Report", "report"]
+
+_log = logging.getLogger(__name__)
+
+
+class Report:
+    """A report on one tree.
+
+    Attributes:
+        title: The page's title.
+        sections: What it says, as plain data.
+    """
+
+    def __init__(self, title: str, sections: Sequence[Section]) -> None:
+        self.title = title
+        self.sections = tuple(sections)
+
+    @cached_property
+    def html(self) -> str:
+        """The page; its figures are drawn when it is first asked for."""
+        drawings = {
+            section.id: tuple((plot, _drawing(plot)) for plot in section.plots)
+            for section in self.sections
+        }
+        return page(self.title, self.sections, drawings)
+
+    def write(self, path: str | os.PathLike[str]) -> Path:
+        """Write the page to ``path``, whole or not at all.
+
+        Raises:
+            OutputError: If it cannot be written; what was at ``path`` is then untouched.
+        """
+        path = Path(path)
+        content = self.html.encode("utf-8", "backslashreplace")
+        part = path.with_name(f".{secrets.token_hex(4)}.part")
+        try:
+            part.write_bytes(content)
+            part.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            reason = error.strerror or error
+            raise OutputError(f"Cannot write {path}: {reason}. Choose another place.") from error
+        return path
+
+    def __repr__(self) -> str:
+        return f"Report({self.title!r}, {len(self.sections)} sections)"
+
+
+def report(tree: xr.DataTree) -> Report:
+    """The report on ``tree``, from its verdict to its provenance.
+
+    A tree that was not checked yet is checked; groups that it lacks make the report shorter.
+
+    Raises:
+        TreeError: If ``tree`` is no tree.
+    """
+    require(tree)
+    checked = tree if "diagnostics" in tree else diagnostics.check(tree)
+    name = _model_name(checked)
+    return Report(
+        f"{name}: how far to trust this fit", sections(checked, diagnostics.verdict(checked))
+    )
+
+
+def _model_name(tree: xr.DataTree) -> str:
+    attrs = tree["sample_stats"].attrs if "sample_stats" in tree else {}
+    return str(attrs.get("model") or "A model")
+
+
+def _drawing(plot: Plot) -> Drawing | None:
+    """One figure that cannot be drawn costs that figure, and not the page."""
+    try:
+        return draw(plot)
+    except Exception as error:  # noqa: BLE001 -- whatever plotting makes of unusual draws
+        _log.warning("The figure %r could not be drawn: %s", plot.title, error)
+        _log.debug("Its traceback:", exc_info=True)
+        return None
