@@ -239,9 +239,12 @@ def require(tree: xr.DataTree, *groups: str) -> None:
 
 def has(tree: xr.DataTree, group: str, *variables: str) -> bool:
     """Whether ``tree`` holds ``group`` with ``variables`` (with any variable, if none is named)."""
-    if group not in tree:
-        return False
-    held = tree[group].data_vars
+    node: Any = tree
+    for part in group.split("/"):
+        if part not in node.children:
+            return False
+        node = node.children[part]
+    held = node.data_vars
     return all(name in held for name in variables) if variables else bool(held)
 
 

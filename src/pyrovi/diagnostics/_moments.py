@@ -1,0 +1,135 @@
+"""Means and sds of draws, and how far two of them differ beyond their Monte Carlo error."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from pyrovi.diagnostics._rows import Status
+from pyrovi.tree import quantities
+
+SHIFT_WARN, SHIFT_FAIL = 0.1, 0.5
+"""Sds between two means. 0.1: what Dhaka et al. (2020) ask of the iterates; 0.5 misleads."""
+RATIO_WARN, RATIO_FAIL = 1.25, 2.0
+"""Ratio of two sds, either way round. 1.25 and 2 are conventions of this library."""
+
+BLOCK = 512
+"""Quantities judged at once, which bounds the memory."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How the draws of one quantity differ from another account of it, each with its error.
+
+    Attributes:
+        shift: (mean - other mean) / other sd.
+        shift_error: Its Monte Carlo error.
+        ratio: sd / other sd.
+        ratio_error: The Monte Carlo error of its logarithm.
+        mean: The other mean.
+        sd: The other sd.
+    """
+
+    shift: float
+    shift_error: float
+    ratio: float
+    ratio_error: float
+    mean: float
+    sd: float
+
+    def status(self, errors: float) -> Status:
+        """Of the difference that is left after ``errors`` Monte Carlo errors are taken off."""
+        shift = abs(self.shift) - errors * self.shift_error
+        spread = abs(np.log(self.ratio)) - errors * self.ratio_error if self.ratio > 0 else np.inf
+        if shift > SHIFT_FAIL or spread > np.log(RATIO_FAIL):
+            return "fail"
+        return "warn" if shift > SHIFT_WARN or spread > np.log(RATIO_WARN) else "ok"
+
+    @property
+    def by_shift(self) -> bool:
+        """Whether the means differ more, against their threshold, than the sds."""
+        if self.ratio <= 0:
+            return False
+        return abs(self.shift) / SHIFT_WARN >= abs(np.log(self.ratio)) / np.log(RATIO_WARN)
+
+    @property
+    def value(self) -> float:
+        """The number that a row reports: the shift, or the ratio of the sds."""
+        return abs(self.shift) if self.by_shift else self.ratio
+
+    @property
+    def threshold(self) -> str:
+        """What is asked of `value`."""
+        if self.by_shift:
+            return f"< {SHIFT_WARN:g} sd"
+        return f"in [{1 / RATIO_WARN:g}, {RATIO_WARN:g}]"
+
+
+def blocks(dataset: xr.Dataset) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Labels and draws, shape (chain, draw, quantity), of the quantities that vary."""
+    names: list[str] = []
+    columns: list[np.ndarray] = []
+    for label, values in quantities(dataset):
+        column = values.astype(float)
+        if not np.isfinite(column).all() or np.ptp(column) == 0.0:
+            continue
+        names.append(label)
+        columns.append(column)
+        if len(names) == BLOCK:
+            yield names, np.stack(columns, axis=-1)
+            names, columns = [], []
+    if names:
+        yield names, np.stack(columns, axis=-1)
+
+
+def reweighted(draws: np.ndarray, weights: np.ndarray) -> list[Difference]:
+    """Each quantity under the draws as they are, against the same draws under ``weights``.
+
+    Both accounts use the same draws, so the error is that of their difference (by the delta
+    method), which is far smaller than either's own.
+
+    Args:
+        draws: Shape (S, quantity).
+        weights: Shape (S,), summing to one.
+    """
+    size = len(weights)
+    mean, mean_w = draws.mean(0), weights @ draws
+    centred, centred_w = draws - mean, draws - mean_w
+    var, var_w = (centred**2).mean(0), weights @ centred_w**2
+    sd, sd_w = np.sqrt(var), np.sqrt(var_w)
+    column = weights[:, None]
+    shift_error = np.sqrt(((centred / size - column * centred_w) ** 2).sum(0)) / sd_w
+    spread = (centred**2 / var - 1) / size - column * (centred_w**2 / var_w - 1)
+    ratio_error = 0.5 * np.sqrt((spread**2).sum(0))
+    columns = (mean - mean_w) / sd_w, shift_error, sd / sd_w, ratio_error, mean_w, sd_w
+    return [Difference(*map(float, row)) for row in zip(*columns, strict=True)]
+
+
+def farthest_chains(draws: np.ndarray) -> list[Difference]:
+    """Each quantity in the two chains that differ most about it.
+
+    Args:
+        draws: Shape (chain, draw, quantity), independent within a chain.
+    """
+    mean, var = draws.mean(1), draws.var(1)
+    size = draws.shape[1]
+    # The kurtosis says how well a variance is known: heavy tails must not look like disagreement.
+    fourth = ((draws - mean[:, None]) ** 4).mean(1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_sd_error = 0.5 * np.sqrt(np.maximum(fourth / var**2 - 1, 0) / size)
+    return [
+        _farthest(mean[:, i], np.sqrt(var[:, i]), log_sd_error[:, i], size)
+        for i in range(draws.shape[2])
+    ]
+
+
+def _farthest(mean: np.ndarray, sd: np.ndarray, log_sd_error: np.ndarray, size: int) -> Difference:
+    pooled = float(np.sqrt((sd**2).mean()))
+    if pooled == 0.0:  # each chain is a point, and the points differ
+        return Difference(np.inf, 0.0, 1.0, 0.0, float(mean.min()), 0.0)
+    narrow, wide = int(sd.argmin()), int(sd.argmax())
+    ratio = float(sd[narrow] / sd[wide])
+    error = float(np.hypot(log_sd_error[narrow], log_sd_error[wide])) if ratio > 0 else 0.0
+    shift = float(np.ptp(mean)) / pooled
+    return Difference(shift, float(np.sqrt(2 / size)), ratio, error, float(mean.min()), pooled)

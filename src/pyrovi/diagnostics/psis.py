@@ -1,0 +1,270 @@
+"""Is the guide the posterior? Pareto-smoothed importance sampling of the guide's own draws.
+
+Each draw is weighted by w = p(data, theta) / q(theta). The shape k of the weights' tail says
+whether the guide reaches where the posterior is; while k is small enough, the weighted draws are
+the posterior's, and every quantity can be compared with them.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from arviz_stats.base import array_stats
+from scipy.special import logsumexp
+
+from pyrovi.diagnostics._moments import Difference, blocks, reweighted
+from pyrovi.diagnostics._rows import Row, Status, table
+from pyrovi.errors import DiagnosticError
+from pyrovi.tree import has, require
+
+__all__ = ["khat", "psis", "smooth"]
+
+TITLE = "Guide against posterior (PSIS)"
+SOURCE = (
+    "Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25(72); "
+    "Yao, Vehtari, Simpson & Gelman (2018), ICML"
+)
+
+K_USABLE = 0.7
+"""Largest k at which weighted averages converge in practice (Vehtari et al. 2024)."""
+K_FAIL = 1.0
+"""From here on the weights have no finite mean (Vehtari et al. 2024)."""
+EXACT_SPREAD = 0.01
+"""Log weights within this of one another, in nats, leave no expectation changed by 1 %."""
+NONFINITE_SHARE = 0.05
+"""Share of draws without a finite density that makes a fit diverged."""
+ERRORS = 2.0
+"""Monte Carlo errors taken off a difference before it is judged."""
+SHIFT_UNKNOWN = 0.25
+"""Monte Carlo error of a shift, in sds, beyond which "ok" would claim more than the draws show."""
+CROWDED = 50
+"""Quantities beyond which the joint k is above 0.7 for almost every guide (Dhaka et al. 2021)."""
+MIN_DRAWS = 25
+"""The tail then has five draws, the fewest that a Pareto can be fitted to."""
+
+_RICHER = "Fit a richer guide (full_rank, or a flow), or compare with NUTS."
+
+
+def threshold(draws: int) -> float:
+    """The largest k at which ``draws`` draws can be reweighted, min(1 - 1/log10 S, 0.7).
+
+    >>> round(threshold(1000), 3), round(threshold(4000), 3)
+    (0.667, 0.7)
+    """
+    return min(1.0 - 1.0 / np.log10(draws), K_USABLE)
+
+
+def khat(log_joint: np.ndarray, log_guide: np.ndarray) -> float:
+    """The shape k of the importance weights of draws from a guide.
+
+    Args:
+        log_joint: log p(data, theta) at each draw, up to a constant.
+        log_guide: log q(theta) at each draw, in the same space.
+
+    Returns:
+        k; 0.0 where the weights are constant, since the guide is then the posterior.
+
+    >>> x = np.random.default_rng(0).normal(size=4000)
+    >>> khat(-0.5 * x**2, -0.5 * x**2 + 3.0)
+    0.0
+    """
+    return smooth(np.ravel(log_joint) - np.ravel(log_guide))[1]
+
+
+def smooth(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
+    """Smoothed log weights that sum to one, and k.
+
+    Args:
+        log_ratios: Finite log p - log q of each draw, up to a constant, in the natural order.
+    """
+    log_ratios = np.asarray(log_ratios, dtype=float)
+    raw = log_ratios - logsumexp(log_ratios)
+    if np.ptp(log_ratios) <= EXACT_SPREAD or tied_tail(log_ratios):
+        return raw, 0.0
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        # ArviZ takes the negative log ratios, as leave-one-out writes them. The other sign gives
+        # plausible nonsense.
+        smoothed, shape = array_stats.psislw(-log_ratios)
+    shape = float(shape)
+    # No Pareto fits when one draw has all the weight: the worst tail there is.
+    return (smoothed, shape) if np.isfinite(shape) else (raw, np.inf)
+
+
+def tied_tail(log_ratios: np.ndarray) -> np.ndarray:
+    """Whether the largest ratios, over the last axis, are all equal: no tail to fit."""
+    size = log_ratios.shape[-1]
+    tail = int(3 * size**0.5) if size > 225 else size // 5
+    largest = np.partition(log_ratios, size - tail, axis=-1)[..., size - tail :]
+    return np.ptp(largest, axis=-1) < 1e-12
+
+
+def psis(tree: xr.DataTree) -> xr.Dataset:
+    """Judge the guide as a whole, and then each quantity that the weights can speak of.
+
+    Returns:
+        Rows ``joint`` and one per quantity, with the reweighted `mean` and `sd` and the
+        differences from them (NaN for rows that have none); `khat`, `khat_chain` (chain); and the smoothed
+        `log_weight` (chain, draw), which sum to one and are NaN where a draw has no density.
+
+    Raises:
+        DiagnosticError: If the draws come without the guide's density, or are too few.
+    """
+    require(tree, "posterior")
+    log_ratios = _log_ratios(tree)
+    if np.isfinite(log_ratios).sum() < MIN_DRAWS:
+        return _package([_no_density(log_ratios)], log_ratios)
+    if not any(True for _ in blocks(tree["posterior"].to_dataset())):
+        return _package([_point()], log_ratios)
+    log_weights, k = _weigh(log_ratios)
+    joint = _judge_joint(tree, k, log_ratios)
+    if k > threshold(int(np.isfinite(log_ratios).sum())):
+        return _package([joint, *_cannot_tell(tree, k)], log_ratios, log_weights, k)
+    found = _compare(tree, log_weights)
+    rows = [joint, *(_judge(label, difference) for label, difference in found.items())]
+    return _package(rows, log_ratios, log_weights, k, [None, *found.values()])
+
+
+def _weigh(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
+    """Smoothed log weights and k; a draw that the posterior rules out has weight zero."""
+    finite = np.isfinite(log_ratios)
+    log_weights = np.where(np.isneginf(log_ratios), -np.inf, np.nan)
+    log_weights[finite], k = smooth(log_ratios[finite])
+    return log_weights, k
+
+
+def _log_ratios(tree: xr.DataTree) -> np.ndarray:
+    if not has(tree, "sample_stats", "log_joint", "log_guide"):
+        raise DiagnosticError(
+            "the draws came without log_joint and log_guide, the densities that weigh them"
+        )
+    stats = tree["sample_stats"].to_dataset()
+    with np.errstate(invalid="ignore"):
+        ratios = (stats["log_joint"] - stats["log_guide"]).to_numpy().astype(float)
+    if ratios.size < MIN_DRAWS:
+        raise DiagnosticError(f"{ratios.size} draws are too few to weigh; draw at least 1000")
+    return ratios
+
+
+def _no_density(log_ratios: np.ndarray) -> Row:
+    share = float(np.mean(~np.isfinite(log_ratios)))
+    return Row(
+        "joint",
+        share,
+        f"< {NONFINITE_SHARE:g} of the draws",
+        f"The density of {share:.0%} of the draws is not finite, so nothing can be weighed.",
+        "fail",
+        "Look for a prior or likelihood that the guide's draws fall outside of, then fit again.",
+    )
+
+
+def _point() -> Row:
+    return Row(
+        "joint",
+        np.nan,
+        "more than one point",
+        "All draws are one point, so every posterior sd is zero: an estimate without uncertainty.",
+        "fail",
+        "Use it as a point estimate only, or fit a guide with a spread (mean_field, full_rank).",
+    )
+
+
+def _judge_joint(tree: xr.DataTree, k: float, log_ratios: np.ndarray) -> Row:
+    limit = threshold(int(np.isfinite(log_ratios).sum()))
+    status: Status = "fail" if k > K_FAIL else "warn" if k > limit else "ok"
+    lost = _lost(log_ratios)
+    if lost and status == "ok":
+        status = "fail" if np.mean(~np.isfinite(log_ratios)) > NONFINITE_SHARE else "warn"
+    action = "" if status == "ok" else _RICHER
+    return Row("joint", k, f"< {limit:.2g}", _explain(tree, k, limit) + lost, status, action)
+
+
+def _explain(tree: xr.DataTree, k: float, limit: float) -> str:
+    if k == 0.0:
+        return "The guide is exact: all importance weights are equal, so it is the posterior."
+    if k <= limit:
+        return (
+            f"k-hat is {k:.2f}: the guide covers the posterior, and its draws can be reweighted."
+        )
+    size = sum(variable[0, 0].size for variable in tree["posterior"].data_vars.values())
+    crowd = f" With {size} quantities this is common: judge the few you need." * (size > CROWDED)
+    if k > K_FAIL:
+        return f"k-hat is {k:.2f}: the guide misses much of the posterior.{crowd}"
+    return f"k-hat is {k:.2f}: the guide misses part of the posterior.{crowd}"
+
+
+def _lost(log_ratios: np.ndarray) -> str:
+    share = float(np.mean(~np.isfinite(log_ratios)))
+    return f" The density of {share:.1%} of the draws is not finite; they are left out." * (
+        share > 0
+    )
+
+
+def _cannot_tell(tree: xr.DataTree, k: float) -> list[Row]:
+    """One row per variable: a row for each of its elements would say the same."""
+    return [
+        Row(
+            str(name),
+            np.nan,
+            "joint k-hat below its threshold",
+            f"Cannot tell: the draws cannot be reweighted, so nothing here shows whether its mean "
+            f"and sd are right (joint k-hat {k:.2f}).",
+            "warn",
+            _RICHER,
+        )
+        for name in tree["posterior"].data_vars
+    ]
+
+
+def _compare(tree: xr.DataTree, log_weights: np.ndarray) -> dict[str, Difference]:
+    known = ~np.isnan(log_weights)
+    weights = np.exp(log_weights[known])
+    found: dict[str, Difference] = {}
+    for names, draws in blocks(tree["posterior"].to_dataset()):
+        found |= dict(zip(names, reweighted(draws[known], weights), strict=True))
+    return found
+
+
+def _judge(label: str, difference: Difference) -> Row:
+    status = difference.status(ERRORS)
+    facts = (
+        f"Mean off by {difference.shift:+.2f} sd (error {difference.shift_error:.2f}), "
+        f"sd {difference.ratio:.2f} of the reweighted one"
+    )
+    if status != "ok":
+        better = f"mean {difference.mean:.4g} and sd {difference.sd:.3g}"
+        act = f"Use the reweighted {better}, or a richer guide."
+        return Row(label, difference.value, difference.threshold, f"{facts}.", status, act)
+    if difference.shift_error > SHIFT_UNKNOWN:
+        why = f"{facts}: the weights are too uneven to say more."
+        act = "Draw more, or fit a richer guide."
+        return Row(label, difference.shift_error, f"< {SHIFT_UNKNOWN:g} sd", why, "warn", act)
+    return Row(label, difference.value, difference.threshold, f"{facts}.")
+
+
+def _package(
+    rows: list[Row],
+    log_ratios: np.ndarray,
+    log_weights: np.ndarray | None = None,
+    k: float = np.nan,
+    found: Sequence[Difference | None] = (),
+) -> xr.Dataset:
+    by_row = found or [None] * len(rows)
+    names = ("shift", "shift_error", "ratio", "ratio_error", "mean", "sd")
+    extra: dict[str, Any] = {
+        name: ("quantity", [np.nan if d is None else getattr(d, name) for d in by_row])
+        for name in names
+    }
+    nothing = np.full_like(log_ratios, np.nan)
+    extra["khat"] = k
+    extra["khat_chain"] = ("chain", _by_chain(log_ratios))
+    extra["log_weight"] = (("chain", "draw"), nothing if log_weights is None else log_weights)
+    return table(rows, check="psis", title=TITLE, source=SOURCE, about="fit", extra=extra)
+
+
+def _by_chain(log_ratios: np.ndarray) -> list[float]:
+    """k of each restart by itself: one that is worse than the others shows."""
+    finite = [chain[np.isfinite(chain)] for chain in log_ratios]
+    return [smooth(chain)[1] if len(chain) >= MIN_DRAWS else np.nan for chain in finite]
