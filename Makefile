@@ -20,17 +20,17 @@ demo: $(VENV)/.run  ## fit a mixture to the iris data, check it, write the repor
 	@echo "The report: file://$(CURDIR)/$(RUN)/report.html"
 
 test: $(VENV)/.test  ## the tests that take seconds, doctests included, with branch coverage
-	$(BIN)/python -m pytest -m "not slow" -n auto --cov $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n logical --cov=pyrovi $(ARGS)
 
 check: $(VENV)/.dev  ## formatting, lint, types, floors, and the zoo's shelf against its registry
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_shelf.py
 
 slow: $(VENV)/.test  ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow -n auto $(ARGS)
+	$(BIN)/python -m pytest -m slow -n logical $(ARGS)
 
 notebooks: $(VENV)/.test  ## run every notebook from top to bottom
 	$(BIN)/python -m pytest -m notebook $(ARGS)
