@@ -43,7 +43,7 @@ def noncentered(y: Tensor, sigma: Tensor) -> None:
     tau = pyro.sample("tau", dist.HalfCauchy(5.0))
     with pyro.plate("school", sigma.shape[-1], dim=-1):
         theta_trans = pyro.sample("theta_trans", dist.Normal(0.0, 1.0))
-        theta = pyro.deterministic("theta", mu + tau * theta_trans)
+        theta = pyro.deterministic("theta", mu + tau * theta_trans, event_dim=0)
         pyro.sample("y", dist.Normal(theta, sigma), obs=y)
 
 

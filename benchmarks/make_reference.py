@@ -1,0 +1,218 @@
+"""The shelf's reference posteriors: long runs of Pyro's NUTS, and how far they can be trusted.
+
+    python benchmarks/make_reference.py                           print what the shelf holds
+    python benchmarks/make_reference.py --make eight_schools      run it again (minutes)
+    python benchmarks/make_reference.py --make gaussian_mixture
+
+A reference holds, for each quantity, mean, sd, quantiles, their Monte Carlo errors, rank R-hat
+and effective sample sizes; and how it was made.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+import xarray as xr
+from arviz_stats.base import array_stats
+from pyro.infer import MCMC, NUTS
+from pyro.infer.autoguide import init_to_value
+from pyro.infer.mcmc.util import initialize_model
+from torch import Tensor
+
+from pyrovi import models
+from pyrovi.seeds import stream
+from pyrovi.tensors import bind
+from pyrovi.tree import quantities
+
+SHELF = Path(__file__).parents[1] / "models"
+QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
+CHAINS = 4
+
+Draws = dict[str, np.ndarray]
+
+
+def nuts(
+    model: Callable[..., Any],
+    arguments: dict[str, Any],
+    *,
+    seed: int,
+    warmup: int,
+    draws: int,
+    target: float,
+    start: dict[str, Tensor] | None = None,
+) -> tuple[Draws, dict[str, Any]]:
+    """Draws (chain, draw, ...) of the continuous sites, and how they came about."""
+    chains, divergences, began = [], 0, time.perf_counter()
+    for chain in range(CHAINS):
+        pyro.set_rng_seed(stream(seed, "chain", chain))
+        options: dict[str, Any] = {"target_accept_prob": target, "max_plate_nesting": 1}
+        if start is not None:
+            options["init_strategy"] = init_to_value(values=start)
+        kernel = NUTS(model, jit_compile=True, ignore_jit_warnings=True, **options)
+        run = MCMC(kernel, num_samples=draws, warmup_steps=warmup, disable_progbar=True)
+        run.run(**arguments)
+        chains.append({name: value.numpy() for name, value in run.get_samples().items()})
+        divergences += sum(map(len, run.diagnostics()["divergences"].values()))
+    how = {
+        "sampler": "pyro.infer.NUTS",
+        "chains": CHAINS,
+        "warmup": warmup,
+        "draws": draws,
+        "target_accept_prob": target,
+        "seed": seed,
+        "divergences": divergences,
+        "seconds": round(time.perf_counter() - began),
+        "versions": {name: version(name) for name in ("pyro-ppl", "torch")},
+    }
+    return {name: np.stack([chain[name] for chain in chains]) for name in chains[0]}, how
+
+
+def summary(posterior: xr.Dataset) -> dict[str, dict[str, float]]:
+    """Each quantity's moments and quantiles, and what says that they can be trusted."""
+    return {label: _summary(values) for label, values in quantities(posterior)}
+
+
+def _summary(values: np.ndarray) -> dict[str, float]:
+    numbers = {
+        "mean": values.mean(),
+        "sd": values.std(ddof=1),
+        **{name: np.quantile(values, at) for name, at in QUANTILES.items()},
+        "mcse_mean": array_stats.mcse(values, method="mean"),
+        "mcse_sd": array_stats.mcse(values, method="sd"),
+        "rhat": array_stats.rhat(values),
+        "ess_bulk": array_stats.ess(values, method="bulk"),
+        "ess_tail": array_stats.ess(values, method="tail", prob=(0.05, 0.95)),
+    }
+    return {name: float(f"{number:.6g}") for name, number in numbers.items()}
+
+
+def eight_schools() -> dict[str, Any]:
+    data = models.get("eight_schools").load("rubin1981")
+    arguments = dict(bind(models.get("eight_schools").model, data).kwargs)
+    school = data["observed_data"]["school"]
+    variants = {}
+    for variant, target in (("noncentered", 0.95), ("centered", 0.99)):
+        model = models.get(f"eight_schools:{variant}").model
+        draws, how = nuts(model, arguments, seed=1981, warmup=1000, draws=5000, target=target)
+        if "theta" not in draws:
+            draws["theta"] = (
+                draws["mu"][..., None] + draws["tau"][..., None] * draws["theta_trans"]
+            )
+        dims = ("chain", "draw")
+        posterior = xr.Dataset(
+            {
+                "mu": (dims, draws["mu"]),
+                "tau": (dims, draws["tau"]),
+                "theta": ((*dims, "school"), draws["theta"]),
+            },
+            coords={"school": school},
+        )
+        variants[variant] = {"how": how, "quantities": summary(posterior)}
+    return {"model": "eight_schools", "data": "rubin1981", "variants": variants}
+
+
+def gaussian_mixture() -> dict[str, Any]:
+    data = models.get("gaussian_mixture").load("iris")
+    model = models.get("gaussian_mixture").model
+    arguments = dict(bind(model, data).kwargs)
+    mode, log_joint = best_mode(model, arguments, restarts=40)
+    draws, how = nuts(model, arguments, seed=1936, warmup=500, draws=1500, target=0.9, start=mode)
+    how["start"] = "every chain at the best mode of 40 L-BFGS runs"
+    how["log_joint_at_start"] = round(log_joint, 3)
+    order = draws["loc"][..., 2].mean((0, 1)).argsort()  # by petal length: the species' order
+    how["component"] = "in order of posterior mean petal length; 0 is setosa"
+    loc, scale, tril = (draws[name][:, :, order] for name in ("loc", "scale", "corr_chol"))
+    corr = tril @ np.swapaxes(tril, -1, -2)
+    rows, columns = np.tril_indices(loc.shape[-1], -1)
+    names = data["observed_data"]["dimension"].to_numpy()
+    dims = ("chain", "draw", "component")
+    posterior = xr.Dataset(
+        {
+            "weight": (dims, draws["weight"][:, :, order]),
+            "loc": ((*dims, "dimension"), loc),
+            "scale": ((*dims, "dimension"), scale),
+            "corr": ((*dims, "pair"), corr[..., rows, columns]),
+        },
+        coords={
+            "component": np.arange(len(order)),
+            "dimension": names,
+            "pair": [f"{names[i]}:{names[j]}" for i, j in zip(rows, columns, strict=True)],
+        },
+    )
+    variants = {"full": {"how": how, "quantities": summary(posterior)}}
+    return {"model": "gaussian_mixture", "data": "iris", "variants": variants}
+
+
+def best_mode(
+    model: Callable[..., Any], arguments: dict[str, Any], *, restarts: int
+) -> tuple[dict[str, Tensor], float]:
+    """The highest mode of the unconstrained density found from random starts."""
+    best: dict[str, Tensor] = {}
+    lowest = float("inf")
+    for restart in range(restarts):
+        pyro.set_rng_seed(restart)
+        start, potential, transforms, _ = initialize_model(
+            model, model_kwargs=arguments, max_plate_nesting=1
+        )
+        flat = {name: value.detach().clone().requires_grad_() for name, value in start.items()}
+        reached = _minimise(potential, flat)
+        if reached < lowest:
+            lowest = reached
+            best = {name: transforms[name].inv(value.detach()) for name, value in flat.items()}
+    return best, -lowest
+
+
+def _minimise(potential: Callable[..., Tensor], flat: dict[str, Tensor]) -> float:
+    optimiser = torch.optim.LBFGS(list(flat.values()), max_iter=500, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = potential(flat)
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    reached = potential(flat).item()
+    return reached if np.isfinite(reached) else float("inf")
+
+
+MAKERS = {"eight_schools": eight_schools, "gaussian_mixture": gaussian_mixture}
+
+
+def show(reference: dict[str, Any]) -> None:
+    for variant, part in reference["variants"].items():
+        how, found = part["how"], part["quantities"]
+        print(
+            f"\n{reference['model']}:{variant} on {reference['data']}: {how['chains']} chains of "
+            f"{how['draws']} draws, {how['divergences']} divergences, {how['seconds']} s"
+        )
+        print(f"{'quantity':<28}{'mean':>10}{'sd':>10}{'mcse':>10}{'R-hat':>8}{'ESS':>8}")
+        for label, row in found.items():
+            print(
+                f"{label:<28}{row['mean']:>10.3f}{row['sd']:>10.3f}{row['mcse_mean']:>10.4f}"
+                f"{row['rhat']:>8.3f}{row['ess_bulk']:>8.0f}"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The shelf's reference posteriors.")
+    parser.add_argument("--make", choices=sorted(MAKERS), help="run this one again")
+    name = parser.parse_args().make
+    if name:
+        torch.set_default_dtype(torch.float64)
+        torch.set_num_threads(1)
+        text = json.dumps(MAKERS[name](), indent=1)
+        (SHELF / name / "reference.json").write_text(text + "\n")
+    for each in [name] if name else sorted(MAKERS):
+        show(json.loads((SHELF / each / "reference.json").read_text()))
+
+
+if __name__ == "__main__":
+    main()

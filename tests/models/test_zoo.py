@@ -1,0 +1,91 @@
+"""The zoo's door: names, near misses, and entries of other packages."""
+
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+from pyrovi import models
+from pyrovi.errors import DataError, PyroviWarning, UnknownModelError
+from pyrovi.models import ZOO, available, get
+
+MISSING = "no_such_package:MODEL"
+
+
+def entry_point(name: str, value: str) -> EntryPoint:
+    return EntryPoint(name, value, "pyrovi.models")
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def install(*points: Any) -> None:
+        monkeypatch.setattr(models, "entry_points", lambda group: points)
+
+    return install
+
+
+def test_a_variant_is_the_entry_with_another_model() -> None:
+    entry, variant = get("eight_schools"), get("eight_schools:centered")
+    assert entry.name == "eight_schools"
+    assert variant.name == "eight_schools:centered"
+    assert variant.model is entry.variants["centered"] is not entry.model
+    assert variant.load().identical(entry.load())
+
+
+def test_a_wrong_name_is_told_the_nearest_and_the_list() -> None:
+    with pytest.raises(UnknownModelError, match="did you mean 'eight_schools'") as error:
+        get("eight_scools")
+    assert all(name in str(error.value) for name in ZOO)
+    with pytest.raises(UnknownModelError, match=r"has no variant 'centred'.*'centered'"):
+        get("eight_schools:centred")
+
+
+def test_a_wrong_data_name_is_told_the_nearest_and_the_list() -> None:
+    with pytest.raises(DataError, match=r"no data set 'irs' .*'iris'.*wine"):
+        get("gaussian_mixture").load("irs")
+
+
+def test_every_message_is_one_line() -> None:
+    for ask in (
+        lambda: get("x"),
+        lambda: get("eight_schools:x"),
+        lambda: ZOO["eight_schools"].load("x"),
+    ):
+        with pytest.raises((UnknownModelError, DataError)) as error:
+            ask()
+        assert "\n" not in str(error.value)
+
+
+def test_an_entry_of_another_package_is_got_like_ours(installed: Any) -> None:
+    theirs = get("eight_schools")
+    installed(entry_point("theirs", "pyrovi.models.eight_schools:EIGHT_SCHOOLS"))
+    assert get("theirs") is theirs
+    assert get("theirs:centered").model is theirs.variants["centered"]
+    assert available() == {**ZOO, "theirs": theirs}
+
+
+def test_ours_never_import_another_package(installed: Any) -> None:
+    installed(entry_point("theirs", MISSING), entry_point("eight_schools", MISSING))
+    assert get("eight_schools") is ZOO["eight_schools"]
+
+
+@pytest.mark.parametrize("value", [MISSING, "json:dumps"])
+def test_a_broken_entry_is_left_out_with_a_warning_and_ours_stay(
+    installed: Any, value: str
+) -> None:
+    installed(entry_point("broken", value))
+    with pytest.warns(PyroviWarning, match=r"'broken' .* is left out of the zoo"):
+        assert available() == dict(ZOO)
+    with (
+        pytest.warns(PyroviWarning, match="left out"),
+        pytest.raises(UnknownModelError, match="broken"),
+    ):
+        get("broken")
+
+
+def test_a_near_miss_lists_the_names_of_other_packages_without_importing_them(
+    installed: Any,
+) -> None:
+    installed(entry_point("their_model", MISSING))
+    with pytest.raises(UnknownModelError, match="did you mean 'their_model'"):
+        get("their_modl")
