@@ -1,10 +1,4 @@
-"""A tree as one self-contained HTML page: tree, then sections, then figures, then HTML.
-
->>> import pyrovi as vi
->>> tree = vi.data_tree({"y": [1.0, 2.0, 4.0]})
->>> [section.title for section in vi.report(tree).sections][:2]
-['Verdict', 'Model and data']
-"""
+"""A tree as one self-contained HTML page: tree, then sections, then figures, then HTML."""
 
 import contextlib
 import logging

@@ -52,9 +52,8 @@ LABEL_CHARACTERS = 26
 WIDTH = 4.7
 HEIGHT = 2.7
 HAIRLINE = 0.8
-DISCRETE_LEVELS = 40
-SMOOTH_FROM = 30
-"""Observations from which a smoothed density is drawn; below it, the ECDF, which shows each."""
+UNROUNDED = {"round_to": "none"}
+"""By default ArviZ rounds a point estimate for its label, and draws it where the label says."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +163,7 @@ def _marginal(plot: Plot) -> Any:
         ci_kind="eti",
         ci_prob=0.9,
         point_estimate="mean",
+        stats={"point_estimate": UNROUNDED},
         backend="matplotlib",
         visuals={
             "title": False,
@@ -189,6 +189,7 @@ def _forest(plot: Plot) -> Any:
         ci_kind="eti",
         ci_probs=(0.5, 0.9),
         point_estimate="median",
+        stats={"point_estimate": UNROUNDED},
         backend="matplotlib",
         labels=[],
         figure_kwargs={
@@ -215,64 +216,90 @@ def _labelled_rows(figure: Any, labels: Sequence[str]) -> Any:
     return figure
 
 
-def _predictive(plot: Plot) -> Any:
+def _density(plot: Plot) -> Any:
     """`arrays`: observed (n) and predictive (draw, n)."""
-    observed, predictive = plot.arrays
-    tree = _group(posterior_predictive={"y": predictive[None]}, observed_data={"y": observed})
-    figure = _figure(_predictive_collection(tree, observed, predictive))
-    axes = figure.axes[0]
-    axes.set_title("")
+    return _distributions(plot, kind="kde", label="value")
+
+
+def _ecdf(plot: Plot) -> Any:
+    """`arrays`: observed (n) and predictive (draw, n)."""
+    figure = _distributions(plot, kind="ecdf", label="value")
+    figure.axes[0].set_ylabel("share at or below")
     return figure
 
 
-def _predictive_collection(tree: xr.DataTree, observed: np.ndarray, predictive: np.ndarray) -> Any:
+def _distributions(plot: Plot, *, kind: str, label: str) -> Any:
     from pyrovi import az
 
-    shared: dict[str, Any] = {
-        "backend": "matplotlib",
-        "figure_kwargs": {"figsize": (WIDTH, HEIGHT)},
-    }
-    kind = predictive_kind(observed)
-    if kind == "calibration":
-        return az.plot_ppc_pava(tree, **shared)
-    if kind == "counts":
-        return az.plot_ppc_rootogram(tree, **shared)
-    return az.plot_ppc_dist(
-        tree,
+    collection = az.plot_ppc_dist(
+        _beside(plot),
         kind=kind,
-        num_samples=len(predictive),
-        visuals={"title": False, "observed_dist": {"color": ORANGE, "width": 2.2}},
-        **shared,
-    )
-
-
-def predictive_kind(observed: np.ndarray) -> str:
-    """Which picture shows data of this kind: yes or no, counts, few numbers, or many."""
-    whole = bool(np.all(observed == np.round(observed)))
-    if whole and set(np.unique(observed)) == {0, 1}:
-        return "calibration"
-    if whole and observed.min() >= 0 and observed.max() <= DISCRETE_LEVELS:
-        return "counts"
-    if whole or observed.size < SMOOTH_FROM:
-        return "ecdf"
-    return "kde"
-
-
-def _pit(plot: Plot) -> Any:
-    """`arrays`: observed (n) and predictive (draw, n)."""
-    from pyrovi import az
-
-    observed, predictive = plot.arrays
-    collection = az.plot_ppc_pit(
-        _group(posterior_predictive={"y": predictive[None]}, observed_data={"y": observed}),
+        num_samples=len(plot.arrays[1]),
         backend="matplotlib",
-        visuals={"title": False, "ylabel": False},
+        visuals={"title": False, "observed_dist": {"color": ORANGE, "width": 2.2}},
         figure_kwargs={"figsize": (WIDTH, HEIGHT)},
     )
     figure = _figure(collection)
+    figure.axes[0].set_xlabel(label)
+    return figure
+
+
+def _counts(plot: Plot) -> Any:
+    """`arrays`: observed (n) and predictive (draw, n), whole numbers."""
+    from pyrovi import az
+
+    collection = az.plot_ppc_rootogram(
+        _beside(plot),
+        backend="matplotlib",
+        visuals={
+            "title": False,
+            "observed_markers": {"color": ORANGE},
+            "grid": {"color": BAND},
+        },
+        figure_kwargs={"figsize": (WIDTH, HEIGHT)},
+    )
+    return _relabelled(_figure(collection), "count", "how often")
+
+
+def _calibration(plot: Plot) -> Any:
+    """`arrays`: observed (n) and predictive (draw, n), zeros and ones."""
+    from pyrovi import az
+
+    collection = az.plot_ppc_pava(
+        _beside(plot),
+        backend="matplotlib",
+        visuals={"title": False},
+        figure_kwargs={"figsize": (WIDTH, HEIGHT)},
+    )
+    return _relabelled(_figure(collection), "predicted probability", "observed share")
+
+
+def _beside(plot: Plot) -> xr.DataTree:
+    observed, predictive = plot.arrays
+    return _group(posterior_predictive={"y": predictive[None]}, observed_data={"y": observed})
+
+
+def _relabelled(figure: Any, xlabel: str, ylabel: str) -> Any:
+    figure.axes[0].set(title="", xlabel=xlabel, ylabel=ylabel)
+    return figure
+
+
+def _pit(plot: Plot) -> Any:
+    """`arrays`: one, the PIT values (n)."""
+    from pyrovi import az
+
+    (values,) = plot.arrays
+    collection = az.plot_ecdf_pit(
+        _group(prior_sbc={"pit": values[None]}),
+        backend="matplotlib",
+        visuals={
+            **dict.fromkeys(("title", "xlabel", "ylabel", "remove_axis"), False),
+            "credible_interval": {"color": MUTED, "alpha": 0.25},
+        },
+        figure_kwargs={"figsize": (WIDTH, HEIGHT)},
+    )
+    figure = _relabelled(_figure(collection), "PIT value", "ECDF minus uniform")
     figure.axes[0].set_xlim(-0.02, 1.02)
-    figure.axes[0].set_xlabel("probability integral transform (PIT)")
-    figure.axes[0].set_ylabel("ECDF minus uniform")
     return figure
 
 
@@ -280,7 +307,10 @@ _DRAW: dict[PlotKind, Callable[[Plot], Any]] = {
     "loss": _loss,
     "marginal": _marginal,
     "forest": _forest,
-    "predictive": _predictive,
+    "density": _density,
+    "ecdf": _ecdf,
+    "counts": _counts,
+    "calibration": _calibration,
     "pit": _pit,
 }
 
@@ -296,7 +326,7 @@ def _group(**groups: Mapping[str, np.ndarray]) -> xr.DataTree:
 
 
 def _variable(group: str, array: np.ndarray) -> xr.DataArray:
-    sample = ["chain", "draw"] if group.startswith("posterior") else []
+    sample = [] if group == "observed_data" else ["chain", "draw"]
     dims = [*sample, *["observation"][: array.ndim - len(sample)]]
     coords = {dim: np.arange(size) for dim, size in zip(dims, array.shape, strict=True)}
     return xr.DataArray(array, dims=dims, coords=coords)
@@ -319,6 +349,11 @@ def _label(text: str) -> str:
 
 
 def _drawing(figure: Any) -> Drawing:
+    from matplotlib.text import Text
+
+    # ArviZ writes some labels in a black of its own, which no night can show.
+    for text in figure.findobj(Text):
+        text.set_color(INK)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     light = _compact(buffer.getvalue())

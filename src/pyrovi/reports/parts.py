@@ -4,14 +4,18 @@ A `Report` is a tuple of `Section`; a section holds facts, findings, tables and 
 order. Text is kept as the user wrote it: escaping belongs to the page, shortening to the figure.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["Column", "Finding", "Plot", "PlotKind", "Section", "Table"]
+__all__ = ["ROWS_CAP", "Column", "Finding", "Plot", "PlotKind", "Section", "Table", "present"]
 
-PlotKind = Literal["loss", "marginal", "forest", "predictive", "pit"]
+PlotKind = Literal["loss", "marginal", "forest", "density", "ecdf", "counts", "calibration", "pit"]
+
+ROWS_CAP = 200
+"""Rows of a table that are shown; its note says how many there were."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,27 @@ class Table:
     note: str = ""
     folded: bool = False
 
+    @classmethod
+    def capped(
+        cls,
+        title: str,
+        columns: Iterable[Column],
+        rows: Iterable[tuple[str, ...]],
+        *,
+        order: str = "first",
+        note: str = "",
+        folded: bool = False,
+    ) -> "Table":
+        """The first `ROWS_CAP` of ``rows``; ``order`` says which these are, e.g. ``"worst"``."""
+        every = tuple(rows)
+        if len(every) > ROWS_CAP:
+            note = f"The {order} {ROWS_CAP} of {len(every):,} rows are shown. {note}".strip()
+        return cls(title, tuple(columns), every[:ROWS_CAP], note, folded)
+
 
 @dataclass(frozen=True)
 class Finding:
-    """One judgement of the verdict, in words and numbers."""
+    """One judgement of the verdict, in words and numbers; `value` is "" where there is none."""
 
     status: str
     quantity: str
@@ -44,7 +65,6 @@ class Finding:
     threshold: str
     why: str
     action: str
-    source: str
 
 
 @dataclass(frozen=True)
@@ -75,3 +95,8 @@ class Section:
     findings: tuple[Finding, ...] = ()
     tables: tuple[Table, ...] = ()
     plots: tuple[Plot, ...] = ()
+
+
+def present(facts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The facts that are known, as text."""
+    return tuple((key, str(value)) for key, value in facts.items() if value not in (None, ""))

@@ -1,0 +1,41 @@
+"""Asking a tree that may lack what is asked for."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pyrovi.tree import SAMPLE_DIMS
+
+__all__ = ["attrs", "diagnostic", "diagnostics", "flat", "group", "variables"]
+
+
+def group(tree: xr.DataTree, name: str) -> xr.Dataset:
+    """A group of the tree; empty where the tree has none."""
+    return tree.children[name].to_dataset() if name in tree.children else xr.Dataset()
+
+
+def variables(dataset: xr.Dataset) -> dict[str, xr.DataArray]:
+    """The variables by name."""
+    return {str(name): variable for name, variable in dataset.data_vars.items()}
+
+
+def attrs(tree: xr.DataTree) -> dict[str, Any]:
+    """The fit's own record."""
+    return {str(key): value for key, value in group(tree, "sample_stats").attrs.items()}
+
+
+def diagnostics(tree: xr.DataTree) -> list[str]:
+    """Names of the checks that ran."""
+    return list(tree.children["diagnostics"].children) if "diagnostics" in tree else []
+
+
+def diagnostic(tree: xr.DataTree, name: str) -> xr.Dataset:
+    """What one check returned; empty where it did not run."""
+    return group(tree.children["diagnostics"], name) if "diagnostics" in tree else xr.Dataset()
+
+
+def flat(variable: xr.DataArray) -> np.ndarray:
+    """Draws of every element, shape (chain, draw, elements)."""
+    ordered = variable.transpose(*SAMPLE_DIMS, ...).to_numpy()
+    return ordered.reshape(*ordered.shape[:2], -1)

@@ -1,0 +1,147 @@
+"""How the answer was found: the engine, the loss, the restarts and the bound they reached."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pyrovi.reports.numbers import MINUS, count, fixed, seconds, short
+from pyrovi.reports.parts import Column, Plot, Section, Table, present
+from pyrovi.reports.sections._groups import attrs, diagnostic, group
+
+__all__ = ["fit_section"]
+
+LOSS_POINTS = 300
+"""Points of a loss curve that are drawn: more than that is wider than the figure."""
+
+ELBO_TERMS = (
+    ("ELBO", "elbo"),
+    ("= accuracy: the expected log likelihood", "accuracy"),
+    (f"{MINUS} complexity: the divergence of the guide from the prior", "complexity"),
+    ("= the expected log joint density", "expected_log_joint"),
+    ("+ the entropy of the guide", "entropy"),
+)
+SITE_TERMS = (
+    ("Expected log prior", "site_log_prior"),
+    ("Entropy", "site_entropy"),
+    ("Complexity", "site_complexity"),
+)
+
+
+def fit_section(tree: xr.DataTree) -> Section:
+    """The fit."""
+    record, stats = attrs(tree), group(tree, "sample_stats")
+    facts = {
+        "Engine": record.get("engine"),
+        "Why this engine": record.get("engine_reason"),
+        "How it ended": record.get("status"),
+        "Time": seconds(float(stats["seconds"].sum())) if "seconds" in stats else None,
+        "Steps": _steps(stats),
+        "Draws": _draws(group(tree, "posterior")),
+        "Divergent draws": int(stats["diverging"].sum()) if "diverging" in stats else None,
+    }
+    found = diagnostic(tree, "elbo")
+    tables = (_elbo_table(found), _site_table(found), _restart_table(stats))
+    return Section(
+        id="fit",
+        title="Fit",
+        facts=present(facts),
+        tables=tuple(table for table in tables if table.rows),
+        plots=_loss_plots(stats),
+    )
+
+
+def _steps(stats: xr.Dataset) -> str | None:
+    if "loss" not in stats:
+        return None
+    counts = np.isfinite(stats["loss"].to_numpy()).sum(-1)
+    return ", ".join(f"{n:,}" for n in counts.tolist())
+
+
+def _draws(posterior: xr.Dataset) -> str | None:
+    if "draw" not in posterior.sizes:
+        return None
+    each = count(posterior.sizes["draw"], "draw")
+    chains = posterior.sizes["chain"]
+    return each if chains == 1 else f"{each} from each of {chains} fits"
+
+
+def _elbo_table(found: xr.Dataset) -> Table:
+    """The bound in both of its splits; either pair of terms gives the first row."""
+    rows = (
+        (words, fixed(float(found[name]), 2), short(float(found[f"{name}_error"]), 2))
+        for words, name in ELBO_TERMS
+        if name in found and f"{name}_error" in found
+    )
+    columns = (Column("Term"), Column("Nats", "number"), Column("Monte Carlo error", "number"))
+    return Table.capped("Evidence lower bound (ELBO)", columns, rows)
+
+
+def _site_table(found: xr.Dataset) -> Table:
+    """Each site's share: what a latent site costs, what an observed one earns."""
+    terms = [(words, name) for words, name in SITE_TERMS if name in found]
+    latent = [
+        (site, *(fixed(value, 2) for value in values), "")
+        for site, *values in zip(
+            _texts(found, "site"), *(_numbers(found, name) for _, name in terms), strict=True
+        )
+    ]
+    observed = [
+        (name, *("" for _ in terms), fixed(value, 2))
+        for name, value in zip(
+            _texts(found, "observed"), _numbers(found, "observed_log_likelihood"), strict=True
+        )
+    ]
+    titles = (*(words for words, _ in terms), "Expected log likelihood")
+    columns = [Column("Site"), *(Column(title, "number") for title in titles)]
+    return Table.capped("The ELBO by site, in nats", columns, latent + observed, folded=True)
+
+
+def _restart_table(stats: xr.Dataset) -> Table:
+    columns = (Column("Restart"), Column("Ended"), Column("ELBO (nats)", "number"), Column("Kept"))
+    elbo = np.array(_numbers(stats, "restart_elbo"))
+    if elbo.size < 2:
+        return Table("Restarts", columns, ())
+    ended = _texts(stats, "restart_status") or [""] * elbo.size
+    kept = set(_numbers(stats, "restart_index"))
+    best_first = np.argsort(-np.nan_to_num(elbo, nan=-np.inf), kind="stable").tolist()
+    rows = (
+        (str(i), ended[i], fixed(float(elbo[i]), 2), "yes" if i in kept else "no")
+        for i in best_first
+    )
+    return Table.capped("Restarts, the best first", columns, rows, order="best")
+
+
+def _numbers(dataset: xr.Dataset, name: str) -> list[Any]:
+    return dataset[name].to_numpy().tolist() if name in dataset else []
+
+
+def _texts(dataset: xr.Dataset, name: str) -> list[str]:
+    return [str(value) for value in _numbers(dataset, name)]
+
+
+def _loss_plots(stats: xr.Dataset) -> tuple[Plot, ...]:
+    rows = stats["loss"].to_numpy() if "loss" in stats else ()
+    curves = {f"fit {i}": _thinned(row) for i, row in enumerate(rows)}
+    curves = {name: curve for name, curve in curves.items() if curve.shape[1] > 1}
+    if not curves:
+        return ()
+    ends = ", ".join(short(curve[1, -1]) for curve in curves.values())
+    plot = Plot(
+        kind="loss",
+        title="Loss",
+        alt=f"The loss at each step of {count(len(curves), 'fit')}, ending at {ends} nats.",
+        caption="Minus the ELBO, in nats. The first tenth of the steps may leave the frame.",
+        arrays=tuple(curves.values()),
+        labels=tuple(curves),
+    )
+    return (plot,)
+
+
+def _thinned(loss: np.ndarray) -> np.ndarray:
+    """Steps and loss, shape (2, points): means of blocks, at most `LOSS_POINTS` of them."""
+    steps = np.flatnonzero(np.isfinite(loss))
+    if not steps.size:
+        return np.empty((2, 0))
+    blocks = np.array_split(np.stack([steps + 1.0, loss[steps]]), min(LOSS_POINTS, steps.size), 1)
+    return np.stack([block.mean(1) for block in blocks], 1)

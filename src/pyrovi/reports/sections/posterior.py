@@ -1,0 +1,228 @@
+"""What the parameters are: a summary of every quantity, and pictures of the first of them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import xarray as xr
+
+from pyrovi.reports.numbers import count, decimals, fixed
+from pyrovi.reports.parts import ROWS_CAP, Column, Plot, Section, Table
+from pyrovi.reports.sections._groups import attrs, flat, group, variables
+from pyrovi.tree import json_attr, labels
+
+__all__ = ["posterior_section"]
+
+SEVERITY = {"fail": 0, "warn": 1, "ok": 2}
+
+OPEN_ROWS = 30
+"""Rows that a table shows at once; longer ones are folded, or their tail is."""
+MARGINALS_CAP = 6
+FORESTS_CAP = 4
+FOREST_ROWS_CAP = 40
+
+Statuses = Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class _Quantity:
+    """One scalar quantity: its label, its variable, and its draws, shape (chain, draw)."""
+
+    label: str
+    variable: str
+    draws: np.ndarray
+
+    @property
+    def label_within(self) -> str:
+        """The label without the variable's name: the coordinates alone."""
+        return self.label.removeprefix(f"{self.variable}[").removesuffix("]")
+
+    @cached_property
+    def sd(self) -> float:
+        """Over the finite draws."""
+        held = self.draws[np.isfinite(self.draws)]
+        return float(held.std(ddof=1)) if held.size > 1 else 0.0
+
+    @cached_property
+    def varies(self) -> bool:
+        """Whether there is a distribution to draw."""
+        return bool(np.isfinite(self.draws).all() and np.ptp(self.draws) > 0)
+
+
+def posterior_section(tree: xr.DataTree, status: Statuses) -> Section:
+    """The posterior; ``status`` is the verdict on each quantity."""
+    discrete = _discrete(tree)
+    every = _quantities(group(tree, "posterior"))
+    numeric = [quantity for quantity in every if quantity.variable not in discrete]
+    classes = [quantity for quantity in every if quantity.variable in discrete]
+    mixing = _mixing(group(tree, "posterior")) if _is_nuts(tree) else {}
+    tables = (*_summary_table(numeric, status, mixing), _class_table(classes))
+    return Section(
+        id="posterior",
+        title="Posterior",
+        text=("Nine draws in ten lie between 5% and 95%, one in twenty on either side.",),
+        tables=tuple(table for table in tables if table.rows),
+        plots=(*_marginals(numeric, status), *_forests(numeric)),
+    )
+
+
+def _quantities(posterior: xr.Dataset) -> list[_Quantity]:
+    found: list[_Quantity] = []
+    for name, variable in variables(posterior).items():
+        if variable.dtype.kind in "fiub":
+            draws = flat(variable)
+            every = labels(variable.transpose("chain", "draw", ...), name)
+            found += [_Quantity(label, name, draws[:, :, i]) for i, label in enumerate(every)]
+    return found
+
+
+def _discrete(tree: xr.DataTree) -> set[str]:
+    declared = {str(s.get("name")) for s in json_attr(tree, "sites", []) if s.get("discrete")}
+    drawn = variables(group(tree, "posterior"))
+    return declared | {name for name, variable in drawn.items() if variable.dtype.kind in "iub"}
+
+
+def _trust(quantity: _Quantity, status: Statuses) -> str:
+    """The worse of what was said of the quantity and of its variable as a whole."""
+    said = [status[name] for name in (quantity.label, quantity.variable) if name in status]
+    return min(said, key=lambda each: SEVERITY.get(each, 0), default="")
+
+
+def _worst_first(quantities: Iterable[_Quantity], status: Statuses) -> list[_Quantity]:
+    return sorted(quantities, key=lambda q: SEVERITY.get(_trust(q, status), 2))
+
+
+# Tables
+
+
+def _summary_table(
+    quantities: Sequence[_Quantity], status: Statuses, mixing: Mapping[str, tuple[str, str]]
+) -> tuple[Table, Table]:
+    """Every quantity, the worst first: some to see at once, the rest folded."""
+    chosen = _worst_first(quantities, status)[:ROWS_CAP]
+    places = _places(quantities)
+    numbers = ["Mean", "SD", "5%", "50%", "95%", *(["R-hat", "ESS"] if mixing else [])]
+    columns = (
+        Column("Quantity"),
+        Column("Trust", "status"),
+        *(Column(name, "number") for name in numbers),
+    )
+    rows = tuple(
+        (q.label, _trust(q, status), *_summary(q, places), *mixing.get(q.label, ()))
+        for q in chosen
+    )
+    cut = f"The worst {ROWS_CAP} of {len(quantities):,} quantities are shown."
+    note = cut if len(quantities) > ROWS_CAP else ""
+    more = f"Summary of {count(len(rows[OPEN_ROWS:]), 'more quantity', 'more quantities')}"
+    return (
+        Table("Summary", columns, rows[:OPEN_ROWS], note),
+        Table(more, columns, rows[OPEN_ROWS:], note, folded=True),
+    )
+
+
+def _places(quantities: Iterable[_Quantity]) -> dict[str, int | None]:
+    """Decimals for each variable: two digits of its middling sd, so that its rows line up."""
+    sds: dict[str, list[float]] = {}
+    for quantity in quantities:
+        sds.setdefault(quantity.variable, []).append(quantity.sd)
+    return {name: decimals(float(np.nanmedian(each))) for name, each in sds.items()}
+
+
+def _summary(quantity: _Quantity, places: Mapping[str, int | None]) -> tuple[str, ...]:
+    """Mean, sd and three quantiles, to as many decimals as the sd deserves."""
+    held = quantity.draws[np.isfinite(quantity.draws)]
+    if not held.size:
+        return ("not a number",) * 5
+    own = decimals(quantity.sd)
+    wanted = (own, places.get(quantity.variable, own))
+    digits = None if None in wanted else max(each for each in wanted if each is not None)
+    numbers = (float(held.mean()), quantity.sd, *np.quantile(held, (0.05, 0.5, 0.95)).tolist())
+    return tuple(fixed(number, digits) for number in numbers)
+
+
+def _is_nuts(tree: xr.DataTree) -> bool:
+    return str(attrs(tree).get("engine", "")).startswith("NUTS")
+
+
+def _mixing(posterior: xr.Dataset) -> dict[str, tuple[str, str]]:
+    """R-hat and ESS: they judge chains of dependent draws, and say nothing about any others."""
+    from pyrovi import az
+
+    rhat, ess = (function(posterior) for function in (az.rhat, az.ess))
+    return {
+        label: (fixed(float(r), 3), fixed(float(n), 0))
+        for name, variable in variables(posterior).items()
+        if name in rhat and name in ess
+        for label, r, n in zip(
+            labels(variable.transpose("chain", "draw", ...), name),
+            rhat[name].to_numpy().ravel(),
+            ess[name].to_numpy().ravel(),
+            strict=True,
+        )
+    }
+
+
+def _class_table(quantities: Sequence[_Quantity]) -> Table:
+    """Discrete quantities, the least certain first: a mean of labels means nothing."""
+    found = sorted(((q.label, *_mode(q.draws)) for q in quantities), key=lambda row: row[2])
+    rows = ((label, str(mode), f"{p:.3f}", str(n)) for label, mode, p, n in found)
+    titles = ("Most frequent value", "Its probability", "Values drawn")
+    columns = [Column("Quantity"), *(Column(title, "number") for title in titles)]
+    return Table.capped(
+        f"Discrete quantities: {len(found):,}, the least certain first",
+        columns,
+        rows,
+        folded=len(found) > OPEN_ROWS,
+    )
+
+
+def _mode(draws: np.ndarray) -> tuple[int, float, int]:
+    seen, counts = np.unique(draws, return_counts=True)
+    best = int(np.argmax(counts))
+    return int(seen[best]), float(counts[best] / counts.sum()), len(seen)
+
+
+# Plots
+
+
+def _marginals(quantities: Sequence[_Quantity], status: Statuses) -> tuple[Plot, ...]:
+    """Densities of the scalar sites, and of whatever else the verdict doubts."""
+    doubted = [q for q in quantities if _trust(q, status) == "fail"]
+    scalars = [q for q in quantities if q.label == q.variable]
+    chosen = list(dict.fromkeys(_worst_first([*scalars, *doubted], status))) or list(quantities)
+    return tuple(_marginal(q) for q in chosen[:MARGINALS_CAP] if q.varies)
+
+
+def _marginal(quantity: _Quantity) -> Plot:
+    mean, _, low, _, high = _summary(quantity, {})
+    return Plot(
+        kind="marginal",
+        title=quantity.label,
+        alt=f"Density of {quantity.label}: mean {mean}, nine tenths between {low} and {high}.",
+        caption="",
+        arrays=(quantity.draws,),
+    )
+
+
+def _forests(quantities: Sequence[_Quantity]) -> tuple[Plot, ...]:
+    vectors: dict[str, list[_Quantity]] = {}
+    for quantity in quantities:
+        if quantity.label != quantity.variable:
+            vectors.setdefault(quantity.variable, []).append(quantity)
+    plots = (_forest(name, own) for name, own in list(vectors.items())[:FORESTS_CAP])
+    return tuple(plot for plot in plots if plot.arrays)
+
+
+def _forest(name: str, quantities: Sequence[_Quantity]) -> Plot:
+    shown = [q for q in quantities[:FOREST_ROWS_CAP] if q.varies]
+    total = len(quantities)
+    cut = f" The first {FOREST_ROWS_CAP} of {total:,} elements." if total > FOREST_ROWS_CAP else ""
+    return Plot(
+        kind="forest",
+        title=name,
+        alt=f"Median, 50% and 90% intervals of {count(len(shown), 'element')} of {name}.",
+        caption=f"Median, 50% and 90% intervals.{cut}",
+        arrays=tuple(q.draws for q in shown),
+        labels=tuple(q.label_within for q in shown),
+    )

@@ -1,0 +1,129 @@
+"""Would the fitted model make such data? Predictions beside the data, and how they calibrate."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pyrovi.reports.numbers import count
+from pyrovi.reports.parts import Plot, PlotKind, Section, Table
+from pyrovi.reports.sections._groups import diagnostic, flat, group, variables
+from pyrovi.reports.sections.verdict import judged
+from pyrovi.tree import SAMPLE_DIMS
+
+__all__ = ["predictive_section"]
+
+OBSERVED_CAP = 4
+DRAWS_CAP = 40
+"""Predicted data sets that are drawn: enough to see their spread, few enough to see each."""
+OBSERVATIONS_CAP = 1000
+
+LEVELS_CAP = 40
+"""Counts up to here are drawn one by one."""
+SMOOTH_FROM = 30
+"""Observations from which a smoothed density is drawn; fewer show as an ECDF, each by itself."""
+
+CAPTIONS: dict[PlotKind, str] = {
+    "density": "The data (orange) over data sets drawn from the fitted model.",
+    "ecdf": "The data (orange) over data sets drawn from the fitted model.",
+    "counts": "How often each count occurs: in the data (orange), and in data sets drawn from the "
+    "fitted model, with intervals.",
+    "calibration": "How often the event happened where the model gave it this probability; "
+    "calibrated predictions lie along the diagonal, inside the band.",
+    "pit": "Where each observation falls in its predictive distribution. A calibrated model's "
+    "line stays inside the band 99 times in 100.",
+}
+
+
+def predictive_section(tree: xr.DataTree) -> Section:
+    """Predictive checks."""
+    pairs = list(_pairs(tree))
+    tables = [_judgements(tree, name) for name in ("predictive", "loo")]
+    plots = [plot for pair in pairs[:OBSERVED_CAP] for plot in _plots(tree, *pair)]
+    return Section(
+        id="predictive",
+        title="Predictive checks",
+        text=_text(len(pairs), anything=bool(plots or any(table.rows for table in tables))),
+        tables=tuple(table for table in tables if table.rows),
+        plots=tuple(plots),
+    )
+
+
+def _text(pairs: int, *, anything: bool) -> tuple[str, ...]:
+    if not anything:
+        return ("The tree holds no predictions to compare with the data.",)
+    lines = ["Data that the fitted model would have made, beside the data that it saw."]
+    if pairs > OBSERVED_CAP:
+        lines.append(f"The first {OBSERVED_CAP} of {count(pairs, 'variable')} are drawn.")
+    return tuple(lines)
+
+
+def _judgements(tree: xr.DataTree, name: str) -> Table:
+    found = diagnostic(tree, name)
+    keys = ("status", "quantity", "value", "threshold", "why")
+    if not all(key in found.variables for key in keys):
+        return Table(name, (), ())
+    columns = {key: found[key].to_numpy().tolist() for key in keys}
+    rows: list[dict[str, Any]] = [
+        dict(zip(keys, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
+    return judged(str(found.attrs.get("title", name)), rows, why=True)
+
+
+def _pairs(tree: xr.DataTree) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Each observed variable that was predicted: its name, values (n) and draws (draw, n)."""
+    observed = variables(group(tree, "observed_data"))
+    predicted = variables(group(tree, "posterior_predictive"))
+    for name in [name for name in observed if name in predicted]:
+        values, draws = observed[name], predicted[name]
+        dims = [dim for dim in draws.dims if dim not in SAMPLE_DIMS]
+        if set(dims) == set(values.dims) and values.dtype.kind in "fiub":
+            numbers = values.transpose(*dims).to_numpy().astype(float).ravel()
+            yield name, numbers, flat(draws).reshape(-1, numbers.size).astype(float)
+
+
+def _plots(
+    tree: xr.DataTree, name: str, observed: np.ndarray, draws: np.ndarray
+) -> Iterator[Plot]:
+    held = np.isfinite(observed) & np.isfinite(draws).all(0)
+    few, shown = _spread(len(draws), DRAWS_CAP), _spread(int(held.sum()), OBSERVATIONS_CAP)
+    if len(few) > 1 and len(shown) > 1:
+        kind = _kind(observed[held])
+        whole = int if kind in {"counts", "calibration"} else float
+        yield Plot(
+            kind=kind,
+            title=f"{name}: observed and predicted",
+            alt=f"The distribution of {name} over {count(len(few), 'predicted data set')}.",
+            caption=CAPTIONS[kind],
+            arrays=(
+                observed[held][shown].astype(whole),
+                draws[:, held][np.ix_(few, shown)].astype(whole),
+            ),
+        )
+    pit = diagnostic(tree, "predictive").get(f"pit_{name}")
+    values = pit.to_numpy().ravel() if pit is not None else np.empty(0)
+    values = values[np.isfinite(values)]
+    if values.size > 1:
+        yield Plot(
+            kind="pit",
+            title=f"{name}: calibration",
+            alt=f"ECDF of the PIT values of {name} minus the uniform one, with a 99% band.",
+            caption=CAPTIONS["pit"],
+            arrays=(values[_spread(values.size, OBSERVATIONS_CAP)],),
+        )
+
+
+def _kind(observed: np.ndarray) -> PlotKind:
+    """Which picture shows data of this kind: yes or no, counts, few numbers, or many."""
+    whole = bool(np.all(observed == np.round(observed)))
+    if whole and set(np.unique(observed)) == {0, 1}:
+        return "calibration"
+    if whole and observed.min() >= 0 and observed.max() <= LEVELS_CAP:
+        return "counts"
+    return "ecdf" if whole or observed.size < SMOOTH_FROM else "density"
+
+
+def _spread(size: int, cap: int) -> np.ndarray:
+    """At most ``cap`` indices, evenly spread over ``size``: the same every time."""
+    return np.unique(np.linspace(0, max(size - 1, 0), min(size, cap)).round().astype(int))
