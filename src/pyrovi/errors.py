@@ -1,0 +1,64 @@
+"""Every error pyrovi raises on purpose, under one base class.
+
+A message says what was expected, what came and what to do, in one line: it is what the command
+line prints. Errors from inside a user's model are theirs, and pass through unchanged unless
+pyrovi can say something better.
+"""
+
+__all__ = [
+    "DataError",
+    "DiagnosticError",
+    "EngineError",
+    "FitError",
+    "GuideError",
+    "ModelError",
+    "OutputError",
+    "PyroviError",
+    "PyroviWarning",
+    "TreeError",
+    "UnknownModelError",
+]
+
+
+class PyroviError(Exception):
+    """Base of every error that pyrovi raises on purpose."""
+
+
+class DataError(PyroviError, ValueError):
+    """The data cannot be what the model asks for: missing, empty, not finite, misnamed."""
+
+
+class ModelError(PyroviError, ValueError):
+    """The model cannot be fitted as it stands: no latent sites, no finite density."""
+
+
+class UnknownModelError(PyroviError, LookupError):
+    """A name that is not in the zoo."""
+
+
+class GuideError(PyroviError, ValueError):
+    """The guide does not fit the model: a missing site, an unsupported family."""
+
+
+class EngineError(PyroviError, ValueError):
+    """An engine, or one of its settings, cannot do what was asked of it."""
+
+
+class FitError(PyroviError, RuntimeError):
+    """A fit ended without a usable approximation."""
+
+
+class TreeError(PyroviError, ValueError):
+    """A tree or a saved file does not hold what the next stage needs."""
+
+
+class DiagnosticError(PyroviError, ValueError):
+    """A diagnostic was asked about something it cannot judge."""
+
+
+class OutputError(PyroviError, OSError):
+    """A file or folder cannot be written."""
+
+
+class PyroviWarning(UserWarning):
+    """Something the user should know that does not stop the work."""
