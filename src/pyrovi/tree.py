@@ -10,8 +10,8 @@
 | `sample_stats` | draw | chain, draw; the fit's history and its record in `attrs` |
 | `diagnostics/<check>` | check | quantity |
 
-A variable is an argument of the model, a dim is a plate, a posterior variable is a site. `chain` is
-an independent restart of the fit; `draw` counts draws from the approximation.
+A variable is an argument of the model, a dim is a plate, a posterior variable is a site. `chain`
+is an independent restart of the fit; `draw` counts draws from the approximation.
 
 >>> tree = data_tree({"y": ("school", [28.0, 8.0])}, coords={"school": ["Choate", "Deerfield"]})
 >>> list(tree.children), tree["observed_data"]["y"].dims
@@ -167,7 +167,7 @@ def _dataset(values: Mapping[str, Any], coords: Mapping[str, Any]) -> xr.Dataset
     used = {dim for variable in variables.values() for dim in variable.dims}
     sizes = {d: n for variable in variables.values() for d, n in variable.sizes.items()}
     own = {name for name, value in values.items() if name in used and variables[name].ndim == 1}
-    labels = {dim: coords.get(dim, np.arange(sizes[dim])) for dim in used if dim not in own}
+    labels = {dim: coords.get(str(dim), np.arange(sizes[dim])) for dim in used if dim not in own}
     try:
         return xr.Dataset(variables, coords=labels)
     except (ValueError, xr.MergeError) as error:
@@ -217,7 +217,7 @@ def grow(tree: xr.DataTree, **groups: xr.Dataset) -> xr.DataTree:
 # Asking
 
 
-def require(tree: xr.DataTree, *groups: str) -> None:
+def require(tree: Any, *groups: str) -> None:
     """Raise unless ``tree`` holds every one of ``groups``, with a variable in each.
 
     Raises:
@@ -238,7 +238,7 @@ def require(tree: xr.DataTree, *groups: str) -> None:
 
 
 def has(tree: xr.DataTree, group: str, *variables: str) -> bool:
-    """Whether ``tree`` holds ``group`` with ``variables`` (with any variable, if none is named)."""
+    """Whether ``tree`` holds ``group`` with ``variables``, or with any if none is named."""
     node: Any = tree
     for part in group.split("/"):
         if part not in node.children:
@@ -367,7 +367,8 @@ def _check_stats(tree: xr.DataTree, sizes: dict[str, int]) -> None:
         if expected == SAMPLE_DIMS:
             _check_sizes("sample_stats", str(name), variable, sizes)
     for name in ("status", "restart_status"):
-        unknown = set(map(str, stats[name].values)) - set(STATUSES) if name in stats else set()
+        found = stats.data_vars[name].to_numpy() if name in stats.data_vars else []
+        unknown = set(map(str, found)) - set(STATUSES)
         if unknown:
             _refuse("sample_stats", name, f"{', '.join(STATUSES)}, and {min(unknown)!r} came")
     for key in ("sites", "notes", "versions"):
@@ -402,7 +403,7 @@ def save(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
         OutputError: If the file cannot be written; what was at ``path`` is then untouched.
     """
     path = Path(path)
-    # In memory first: HDF5 can crash the interpreter on a full disk, and Python's own write cannot.
+    # In memory first: on a full disk HDF5 can crash the interpreter; Python's own write cannot.
     try:
         content = bytes(_writable(tree).to_netcdf(engine="h5netcdf"))
     except (TypeError, ValueError) as error:
@@ -462,11 +463,15 @@ def _text_as_text(dataset: xr.Dataset) -> xr.Dataset:
     texts = {
         name: variable.astype(str)
         for name, variable in dataset.variables.items()
-        if variable.dtype.kind == "O" and all(isinstance(v, str) for v in variable.values.flat)
+        if variable.dtype.kind == "O" and _is_text(variable.to_numpy())
     }
     return dataset.assign_coords(
         {name: text for name, text in texts.items() if name in dataset.coords}
     ).assign({name: text for name, text in texts.items() if name not in dataset.coords})
+
+
+def _is_text(values: np.ndarray) -> bool:
+    return all(isinstance(value, str) for value in values.flat)
 
 
 def _refuse_hazards(path: Path) -> None:
@@ -480,7 +485,8 @@ def _refuse_hazards(path: Path) -> None:
 def _walk(group: Any, path: Path, seen: set[int]) -> None:
     import h5py
 
-    address = h5py.h5o.get_info(group.id).addr
+    low_level: Any = h5py
+    address = low_level.h5o.get_info(group.id).addr
     if address in seen:
         raise TreeError(f"{path} has a group inside itself, and is not opened.")
     seen.add(address)

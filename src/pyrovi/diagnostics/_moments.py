@@ -14,6 +14,11 @@ SHIFT_WARN, SHIFT_FAIL = 0.1, 0.5
 RATIO_WARN, RATIO_FAIL = 1.25, 2.0
 """Ratio of two sds, either way round. 1.25 and 2 are conventions of this library."""
 
+WARN_ERRORS = 3.0
+"""Monte Carlo errors that an effect must have, to be one and not noise."""
+FAIL_ERRORS = 2.0
+"""Monte Carlo errors by which an effect must be beyond a limit, to be surely beyond it."""
+
 BLOCK = 512
 """Quantities judged at once, which bounds the memory."""
 
@@ -38,20 +43,38 @@ class Difference:
     mean: float
     sd: float
 
-    def status(self, errors: float) -> Status:
-        """Of the difference that is left after ``errors`` Monte Carlo errors are taken off."""
-        shift = abs(self.shift) - errors * self.shift_error
-        spread = abs(np.log(self.ratio)) - errors * self.ratio_error if self.ratio > 0 else np.inf
-        if shift > SHIFT_FAIL or spread > np.log(RATIO_FAIL):
+    @property
+    def effects(self) -> Iterator[tuple[float, float, float, float]]:
+        """Size, error and both limits of the shift, and of the ratio on its log scale."""
+        yield abs(self.shift), self.shift_error, SHIFT_WARN, SHIFT_FAIL
+        spread = abs(np.log(self.ratio)) if self.ratio > 0 else np.inf
+        yield spread, self.ratio_error, np.log(RATIO_WARN), np.log(RATIO_FAIL)
+
+    @property
+    def status(self) -> Status:
+        """``"warn"`` beyond the limits, ``"fail"`` far beyond; noise alone is neither."""
+        if any(size - FAIL_ERRORS * error > most for size, error, _, most in self.effects):
             return "fail"
-        return "warn" if shift > SHIFT_WARN or spread > np.log(RATIO_WARN) else "ok"
+        if any(size > max(most, WARN_ERRORS * error) for size, error, most, _ in self.effects):
+            return "warn"
+        return "ok"
+
+    @property
+    def clear(self) -> bool:
+        """Whether the limits hold even at the far end of the error: ok is then shown."""
+        return all(size + FAIL_ERRORS * error <= most for size, error, most, _ in self.effects)
+
+    @property
+    def known(self) -> bool:
+        """Whether the other account is itself known to within the limits."""
+        return all(FAIL_ERRORS * error <= most for _, error, most, _ in self.effects)
 
     @property
     def by_shift(self) -> bool:
         """Whether the means differ more, against their threshold, than the sds."""
         if self.ratio <= 0:
             return False
-        return abs(self.shift) / SHIFT_WARN >= abs(np.log(self.ratio)) / np.log(RATIO_WARN)
+        return bool(abs(self.shift) / SHIFT_WARN >= abs(np.log(self.ratio)) / np.log(RATIO_WARN))
 
     @property
     def value(self) -> float:

@@ -26,7 +26,7 @@ class Row:
     """
 
     quantity: str
-    value: float
+    value: float | int
     threshold: str
     why: str
     status: Status = "ok"

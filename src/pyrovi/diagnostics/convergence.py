@@ -6,10 +6,11 @@ perfect ones, whatever the guide.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
-from arviz_stats.base import array_stats
+from arviz_stats.base.array import array_stats
 from scipy import stats
 
 from pyrovi.diagnostics._moments import blocks
@@ -33,6 +34,8 @@ TREND_NATS = 0.1
 """A change within the window that matters: the KL of a mean that is 0.45 sd off."""
 TREND_LEVEL = 1e-4
 """Share of level, noisy curves that would be called falling."""
+FEW_ERRORS = 4.0
+"""Standard errors of a trend over few steps, as quasi-Newton takes, which have little noise."""
 NONFINITE_SHARE = 0.05
 """Share of steps without a finite loss that makes a fit diverged."""
 
@@ -81,16 +84,16 @@ def _fits(tree: xr.DataTree) -> Iterator[Row]:
     for chain in range(group.sizes.get("chain", 0)):
         suffix = _suffix(group, chain)
         if "status" in group:
-            yield _judge_status(f"status{suffix}", str(group["status"].values[chain]))
+            yield _judge_status(f"status{suffix}", str(group["status"].to_numpy()[chain]))
         if "loss" in group:
-            yield _judge_loss(f"loss{suffix}", group["loss"].values[chain])
+            yield _judge_loss(f"loss{suffix}", group["loss"].to_numpy()[chain])
 
 
 def _suffix(group: xr.Dataset, chain: int) -> str:
     """Which restart, where there are several."""
     if group.sizes["chain"] == 1:
         return ""
-    index = group["restart_index"].values[chain] if "restart_index" in group else chain
+    index = group["restart_index"].to_numpy()[chain] if "restart_index" in group else chain
     return f" of restart {int(index)}"
 
 
@@ -156,10 +159,11 @@ def _trend(curve: np.ndarray) -> _Trend:
     if steps < MIN_WINDOW:
         return _Trend(level, 0.0, 0.0, steps, clear=False)
     means = np.array([batch.mean() for batch in np.array_split(window, min(BATCHES, steps))])
-    line = stats.linregress(np.linspace(0.0, 1.0, len(means)), means)
+    line: Any = stats.linregress(np.linspace(0.0, 1.0, len(means)), means)
     change, error = float(line.slope), float(line.stderr)
-    needed = float(stats.t.isf(TREND_LEVEL / 2, len(means) - 2)) * error
-    return _Trend(level, change, error, steps, abs(change) > max(TREND_NATS, needed))
+    many = len(means) == BATCHES
+    needed = error * (stats.t.isf(TREND_LEVEL / 2, BATCHES - 2) if many else FEW_ERRORS)
+    return _Trend(level, change, error, steps, bool(abs(change) > max(TREND_NATS, needed)))
 
 
 # NUTS
@@ -169,7 +173,7 @@ def _nuts(tree: xr.DataTree) -> xr.Dataset:
     labels, rhats, sizes = _mixing(tree)
     rows = [_judge_mixing(*found) for found in zip(labels, rhats, sizes, strict=True)]
     if has(tree, "sample_stats", "diverging"):
-        rows.append(_judge_divergences(tree["sample_stats"]["diverging"].values.astype(bool)))
+        rows.append(_judge_divergences(tree["sample_stats"]["diverging"].to_numpy().astype(bool)))
         rhats, sizes = [*rhats, np.nan], [*sizes, np.nan]
     return table(
         rows,
@@ -187,10 +191,11 @@ def _mixing(tree: xr.DataTree) -> tuple[list[str], list[float], list[float]]:
     sizes: list[float] = []
     for names, draws in blocks(tree["posterior"].to_dataset()):
         chains = np.moveaxis(_split(draws), -1, 0)
-        axes = {"chain_axis": 1, "draw_axis": 2}
+        rhat: Any = array_stats.rhat(chains, chain_axis=1, draw_axis=2, method="rank")
+        size: Any = array_stats.ess(chains, chain_axis=1, draw_axis=2, method="bulk")
         labels += names
-        rhats += list(array_stats.rhat(chains, method="rank", **axes))
-        sizes += list(array_stats.ess(chains, method="bulk", **axes))
+        rhats += rhat.tolist()
+        sizes += size.tolist()
     return labels, rhats, sizes
 
 

@@ -38,7 +38,7 @@ def elbo(tree: xr.DataTree) -> xr.Dataset:
     if not has(tree, "sample_stats", "log_joint", "log_guide"):
         raise DiagnosticError("the draws came without log_joint and log_guide, whose mean it is")
     stats = tree["sample_stats"].to_dataset()
-    terms = _terms(tree, stats["log_joint"].values, stats["log_guide"].values)
+    terms = _terms(tree, stats["log_joint"].to_numpy(), stats["log_guide"].to_numpy())
     means = {name: _mean_and_error(values) for name, values in terms.items()}
     extra: dict[str, Any] = {name: mean for name, (mean, _) in means.items()}
     extra |= {f"{name}_error": error for name, (_, error) in means.items()}
@@ -73,7 +73,7 @@ def _terms(
 
 
 def _total(group: xr.Dataset) -> np.ndarray:
-    return np.sum([variable.values for variable in group.data_vars.values()], axis=0)
+    return np.sum([variable.to_numpy() for variable in group.data_vars.values()], axis=0)
 
 
 def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
@@ -130,6 +130,6 @@ def _site_means(group: xr.Dataset) -> dict[str, float]:
     A missing observation has no likelihood, and adds nothing.
     """
     return {
-        str(name): float(np.nansum(variable.mean(("chain", "draw")).values))
+        str(name): float(np.nansum(variable.mean(("chain", "draw")).to_numpy()))
         for name, variable in group.data_vars.items()
     }

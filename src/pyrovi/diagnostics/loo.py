@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import arviz_stats
 import numpy as np
 import xarray as xr
-from arviz_stats.base import array_stats
+from arviz_stats.base.array import array_stats
+from arviz_stats.loo import loo as arviz_loo
+from arviz_stats.loo import loo_approximate_posterior
 
 from pyrovi.diagnostics._moments import blocks
 from pyrovi.diagnostics._rows import Row, table
@@ -84,14 +85,14 @@ def loo(tree: xr.DataTree) -> xr.Dataset:
 def _score(tree: xr.DataTree, name: str) -> _Score:
     variable = tree["log_likelihood"][name].transpose(*SAMPLE_DIMS, ...)
     size = variable.shape[0] * variable.shape[1]
-    log_lik = variable.values.reshape(size, -1).astype(float)
+    log_lik = variable.to_numpy().reshape(size, -1).astype(float)
     finite = np.isfinite(log_lik).all(axis=0)
     k = np.full(finite.shape, np.nan)
     impossible = int((~finite & ~np.isnan(log_lik).all(axis=0)).sum())
     if not finite.any():
         return _Score(name, np.nan, np.nan, np.nan, k, impossible)
     found = _arviz(tree, log_lik[:, finite])
-    k[finite] = found.pareto_k.values
+    k[finite] = found.pareto_k.to_numpy()
     # One observation has no standard error.
     se = float(found.se) if finite.sum() > 1 else np.nan
     return _Score(name, float(found.elpd), se, float(found.p), k, impossible)
@@ -103,13 +104,13 @@ def _arviz(tree: xr.DataTree, log_lik: np.ndarray) -> Any:
     if ratios is None:
         reff = _relative_efficiency(tree) if is_nuts(tree) else 1.0
         with _quiet():
-            return arviz_stats.loo(_minimal(log_lik), pointwise=True, var_name="y", reff=reff)
+            return arviz_loo(_minimal(log_lik), pointwise=True, var_name="y", reff=reff)
     usable = ~np.isnan(ratios) & ~np.isposinf(ratios)
     if usable.sum() < MIN_DRAWS:
         raise DiagnosticError("too few draws have a finite density to weigh observations by")
     log_p = xr.DataArray(ratios[None, usable], dims=SAMPLE_DIMS)
     with _quiet():
-        return arviz_stats.loo_approximate_posterior(
+        return loo_approximate_posterior(
             _minimal(log_lik[usable], ratios[usable]),
             log_p=log_p,
             log_q=xr.zeros_like(log_p),
@@ -124,7 +125,7 @@ def _log_ratios(tree: xr.DataTree) -> np.ndarray | None:
         return None
     stats = tree["sample_stats"]
     with np.errstate(invalid="ignore"):
-        return (stats["log_joint"].values - stats["log_guide"].values).ravel()
+        return (stats["log_joint"].to_numpy() - stats["log_guide"].to_numpy()).ravel()
 
 
 def _minimal(log_lik: np.ndarray, ratios: np.ndarray | float = 0.0) -> xr.DataTree:
@@ -181,7 +182,7 @@ def _judge(score: _Score, guide_k: float) -> Row:
 
 
 def _guide_k(tree: xr.DataTree) -> float:
-    """The joint k-hat of the guide: above `K_BAD`, what fails here is the fit and not the model."""
+    """The joint k-hat of the guide: above `K_BAD`, what fails here is the fit."""
     ratios = _log_ratios(tree)
     if ratios is None:
         return 0.0

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from arviz_stats.base import array_stats
+from arviz_stats.base.array import array_stats
 from scipy.special import betainc, logsumexp
 
 from pyrovi.diagnostics._rows import Row, table
@@ -91,10 +91,11 @@ def predictive(tree: xr.DataTree) -> xr.Dataset:
 def _replicated(tree: xr.DataTree) -> Iterator[Replicated]:
     if not has(tree, "observed_data") or not has(tree, "posterior_predictive"):
         return
+    replications = tree["posterior_predictive"].data_vars
     for name, observed in tree["observed_data"].data_vars.items():
-        if name not in tree["posterior_predictive"].data_vars:
+        if name not in replications:
             continue
-        draws = tree["posterior_predictive"][name]
+        draws = replications[name]
         # A minibatch of the data was replicated: which rows of it cannot be told.
         if observed.sizes != {d: n for d, n in draws.sizes.items() if d not in SAMPLE_DIMS}:
             continue
@@ -102,22 +103,22 @@ def _replicated(tree: xr.DataTree) -> Iterator[Replicated]:
 
 
 def _likelihood(tree: xr.DataTree, name: str) -> xr.DataArray | None:
-    return tree["log_likelihood"][name] if has(tree, "log_likelihood", name) else None
+    return tree["log_likelihood"].data_vars[name] if has(tree, "log_likelihood", name) else None
 
 
 def _flatten(
     name: str, observed: xr.DataArray, draws: xr.DataArray, log_lik: xr.DataArray | None
 ) -> Replicated:
-    values = observed.values.ravel().astype(float)
+    values = observed.to_numpy().ravel().astype(float)
     known = np.isfinite(values)
     like = draws.transpose(*SAMPLE_DIMS, *observed.dims)
     size = like.shape[0] * like.shape[1]
-    matrix = like.values.reshape(size, -1).astype(float)
+    matrix = like.to_numpy().reshape(size, -1).astype(float)
     known &= np.isfinite(matrix).all(axis=0)
     ratios = None
     if log_lik is not None and set(log_lik.dims) <= set(like.dims):
         # A multivariate likelihood has one value for all the elements of an observation.
-        ratios = log_lik.broadcast_like(like).transpose(*like.dims).values.reshape(size, -1)
+        ratios = log_lik.broadcast_like(like).transpose(*like.dims).to_numpy().reshape(size, -1)
         ratios = ratios[:, known]
     return Replicated(name, values[known], matrix[:, known], ratios)
 

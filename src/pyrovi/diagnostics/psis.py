@@ -5,13 +5,14 @@ whether the guide reaches where the posterior is; while k is small enough, the w
 the posterior's, and every quantity can be compared with them.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from arviz_stats.base import array_stats
+from arviz_stats.base.array import array_stats
 from scipy.special import logsumexp
 
 from pyrovi.diagnostics._moments import Difference, blocks, reweighted
@@ -35,10 +36,6 @@ EXACT_SPREAD = 0.01
 """Log weights within this of one another, in nats, leave no expectation changed by 1 %."""
 NONFINITE_SHARE = 0.05
 """Share of draws without a finite density that makes a fit diverged."""
-ERRORS = 2.0
-"""Monte Carlo errors taken off a difference before it is judged."""
-SHIFT_UNKNOWN = 0.25
-"""Monte Carlo error of a shift, in sds, beyond which "ok" would claim more than the draws show."""
 CROWDED = 50
 """Quantities beyond which the joint k is above 0.7 for almost every guide (Dhaka et al. 2021)."""
 MIN_DRAWS = 25
@@ -53,7 +50,7 @@ def threshold(draws: int) -> float:
     >>> round(threshold(1000), 3), round(threshold(4000), 3)
     (0.667, 0.7)
     """
-    return min(1.0 - 1.0 / np.log10(draws), K_USABLE)
+    return min(1.0 - 1.0 / math.log10(draws), K_USABLE)
 
 
 def khat(log_joint: np.ndarray, log_guide: np.ndarray) -> float:
@@ -88,9 +85,10 @@ def smooth(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
         # ArviZ takes the negative log ratios, as leave-one-out writes them. The other sign gives
         # plausible nonsense.
         smoothed, shape = array_stats.psislw(-log_ratios)
-    shape = float(shape)
-    # No Pareto fits when one draw has all the weight: the worst tail there is.
-    return (smoothed, shape) if np.isfinite(shape) else (raw, np.inf)
+    # Beyond 745 nats the weights underflow, and ArviZ gives NaN weights with a small k: in truth
+    # one draw has all the weight, the worst tail there is.
+    fits = np.isfinite(shape) and not np.isnan(smoothed).any()
+    return (smoothed, float(shape)) if fits else (raw, np.inf)
 
 
 def tied_tail(log_ratios: np.ndarray) -> np.ndarray:
@@ -98,7 +96,7 @@ def tied_tail(log_ratios: np.ndarray) -> np.ndarray:
     size = log_ratios.shape[-1]
     tail = int(3 * size**0.5) if size > 225 else size // 5
     largest = np.partition(log_ratios, size - tail, axis=-1)[..., size - tail :]
-    return np.ptp(largest, axis=-1) < 1e-12
+    return np.asarray(np.ptp(largest, axis=-1) < 1e-12)
 
 
 def psis(tree: xr.DataTree) -> xr.Dataset:
@@ -106,8 +104,9 @@ def psis(tree: xr.DataTree) -> xr.Dataset:
 
     Returns:
         Rows ``joint`` and one per quantity, with the reweighted `mean` and `sd` and the
-        differences from them (NaN for rows that have none); `khat`, `khat_chain` (chain); and the smoothed
-        `log_weight` (chain, draw), which sum to one and are NaN where a draw has no density.
+        differences from them (NaN for rows that have none); `khat`, `khat_chain` (chain); and
+        the smoothed `log_weight` (chain, draw) of weights that sum to one, NaN where a draw has
+        no density.
 
     Raises:
         DiagnosticError: If the draws come without the guide's density, or are too few.
@@ -123,8 +122,10 @@ def psis(tree: xr.DataTree) -> xr.Dataset:
     if k > threshold(int(np.isfinite(log_ratios).sum())):
         return _package([joint, *_cannot_tell(tree, k)], log_ratios, log_weights, k)
     found = _compare(tree, log_weights)
-    rows = [joint, *(_judge(label, difference) for label, difference in found.items())]
-    return _package(rows, log_ratios, log_weights, k, [None, *found.values()])
+    chains = _judge_chains(tree, log_ratios)
+    rows = [joint, *chains, *(_judge(label, difference) for label, difference in found.items())]
+    none = [None] * (1 + len(chains))
+    return _package(rows, log_ratios, log_weights, k, [*none, *found.values()])
 
 
 def _weigh(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
@@ -227,21 +228,20 @@ def _compare(tree: xr.DataTree, log_weights: np.ndarray) -> dict[str, Difference
     return found
 
 
-def _judge(label: str, difference: Difference) -> Row:
-    status = difference.status(ERRORS)
+def _judge(label: str, found: Difference) -> Row:
     facts = (
-        f"Mean off by {difference.shift:+.2f} sd (error {difference.shift_error:.2f}), "
-        f"sd {difference.ratio:.2f} of the reweighted one"
+        f"Mean off by {found.shift:+.2f} sd (error {found.shift_error:.2f}), sd {found.ratio:.2f} "
+        f"(error {found.ratio_error:.2f}) of the reweighted one"
     )
-    if status != "ok":
-        better = f"mean {difference.mean:.4g} and sd {difference.sd:.3g}"
-        act = f"Use the reweighted {better}, or a richer guide."
-        return Row(label, difference.value, difference.threshold, f"{facts}.", status, act)
-    if difference.shift_error > SHIFT_UNKNOWN:
-        why = f"{facts}: the weights are too uneven to say more."
-        act = "Draw more, or fit a richer guide."
-        return Row(label, difference.shift_error, f"< {SHIFT_UNKNOWN:g} sd", why, "warn", act)
-    return Row(label, difference.value, difference.threshold, f"{facts}.")
+    if found.status != "ok":
+        better = f"mean {found.mean:.4g} and sd {found.sd:.3g}"
+        act = f"Use the reweighted {better}, or a richer guide." if found.known else _RICHER
+        return Row(label, found.value, found.threshold, f"{facts}.", found.status, act)
+    if not found.clear:
+        why = f"Cannot tell: {facts[0].lower()}{facts[1:]}; the weights are too uneven."
+        act = "Draw more, or fit a richer guide (full_rank, or a flow)."
+        return Row(label, found.value, found.threshold, why, "warn", act)
+    return Row(label, found.value, found.threshold, f"{facts}.")
 
 
 def _package(
@@ -262,6 +262,27 @@ def _package(
     extra["khat_chain"] = ("chain", _by_chain(log_ratios))
     extra["log_weight"] = (("chain", "draw"), nothing if log_weights is None else log_weights)
     return table(rows, check="psis", title=TITLE, source=SOURCE, about="fit", extra=extra)
+
+
+def _judge_chains(tree: xr.DataTree, log_ratios: np.ndarray) -> list[Row]:
+    """Restarts that miss the posterior by themselves: together their weights can hide it."""
+    if len(log_ratios) == 1:
+        return []
+    limit = threshold(log_ratios.shape[1])
+    judged = [(i, k) for i, k in enumerate(_by_chain(log_ratios)) if k > limit]
+    index: Any = tree["sample_stats"].data_vars.get("restart_index", range(len(log_ratios)))
+    act = "Leave that restart out, or fit a richer guide (full_rank, or a flow)."
+    return [
+        Row(
+            f"joint of restart {int(index[i])}",
+            k,
+            f"< {limit:.2g}",
+            f"k-hat is {k:.2f} for the draws of this restart alone: it misses the posterior.",
+            "fail" if k > K_FAIL else "warn",
+            act,
+        )
+        for i, k in judged
+    ]
 
 
 def _by_chain(log_ratios: np.ndarray) -> list[float]:

@@ -21,8 +21,6 @@ SAME_OPTIMUM_NATS = 0.5
 """ELBOs this close are one optimum: the factor between their evidences is then below 1.7."""
 SAME_OPTIMUM_ERRORS = 4.0
 """And so are ELBOs within this many Monte Carlo errors of their difference."""
-ERRORS = 3.0
-"""Monte Carlo errors taken off a difference: the largest of many pairs of chains is judged."""
 
 
 def restarts(tree: xr.DataTree) -> xr.Dataset:
@@ -48,7 +46,7 @@ def restarts(tree: xr.DataTree) -> xr.Dataset:
 def _search(tree: xr.DataTree) -> list[Row]:
     if not has(tree, "sample_stats", "restart_elbo"):
         return []
-    elbo = tree["sample_stats"]["restart_elbo"].values.astype(float)
+    elbo = tree["sample_stats"]["restart_elbo"].to_numpy().astype(float)
     return [_judge_search(elbo, _tolerance(tree))] if len(elbo) > 1 else []
 
 
@@ -57,7 +55,7 @@ def _tolerance(tree: xr.DataTree) -> float:
     if not has(tree, "sample_stats", "log_joint", "log_guide"):
         return SAME_OPTIMUM_NATS
     stats = tree["sample_stats"]
-    terms = (stats["log_joint"] - stats["log_guide"]).values
+    terms = (stats["log_joint"] - stats["log_guide"]).to_numpy()
     terms = terms[np.isfinite(terms)]
     error = float(terms.std() / np.sqrt(len(terms))) if len(terms) else 0.0
     return max(SAME_OPTIMUM_NATS, SAME_OPTIMUM_ERRORS * np.sqrt(2) * error)
@@ -99,7 +97,7 @@ def _agreement(tree: xr.DataTree) -> list[Row]:
 
 
 def _judge(label: str, difference: Difference) -> Row:
-    status = difference.status(ERRORS)
+    status = difference.status
     if status == "ok":
         facts = (
             f"means within {difference.shift:.2f} sd, sds within a ratio of {difference.ratio:.2f}"

@@ -4,8 +4,10 @@ import html
 import json
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,18 +58,23 @@ class Verdict:
         """The worst of all rows: ``"ok"``, ``"warn"`` or ``"fail"``."""
         return worst(self.table["status"])
 
+    @property
+    def _findings(self) -> "list[_Finding]":
+        return _group([row for row in _records(self.table) if row["status"] != "ok"])
+
     def summary(self) -> str:
         """One sentence: the status, and what is behind it."""
-        behind = [finding.label for finding in _findings(self.table)]
-        if not behind:
-            return f"ok: {_count(len(self.table), 'finding')}, none at fault."
-        more = f" and {len(behind) - APART} more" * (len(behind) > APART)
-        wrong = (self.table["status"] != "ok").sum()
-        said = "; ".join(behind[:APART])
-        return f"{self.status}: {wrong} of {_count(len(self.table), 'finding')}: {said}{more}."
+        found = self._findings
+        judged = _count(len(self.table), "finding")
+        if not found:
+            return f"ok: {judged}, none at fault."
+        wrong = sum(len(finding.names) for finding in found)
+        said = "; ".join(finding.label for finding in found[:APART])
+        more = f" and {len(found) - APART} more" * (len(found) > APART)
+        return f"{self.status}: {wrong} of {judged}: {said}{more}."
 
     def __str__(self) -> str:
-        blocks = [self._head(), *(f.text() for f in _findings(self.table)), self._tail()]
+        blocks = [self._head(), *(finding.text() for finding in self._findings), self._tail()]
         return "\n\n".join(block for block in blocks if block)
 
     def __repr__(self) -> str:
@@ -80,17 +87,15 @@ class Verdict:
         return "\n".join(filter(None, [_HEADLINES[self.status], self.subject, about]))
 
     def _tail(self) -> str:
+        rows = _records(self.table)
+        well = Counter(row["check"] for row in rows if row["status"] == "ok")
         lines = []
-        well = self.table[self.table["status"] == "ok"]
-        if len(well):
-            counts = well["check"].value_counts(sort=False).items()
-            each = ", ".join(f"{check} {count}" for check, count in counts)
-            lines.append(_wrap("ok", f"{_count(len(well), 'finding')}: {each}."))
+        if well:
+            each = ", ".join(f"{check} {count}" for check, count in well.items())
+            lines.append(_wrap("ok", f"{_count(well.total(), 'finding')}: {each}."))
         lines += [_wrap("-", f"{name} not run: {why}.") for name, why in self.skipped.items()]
-        cited = self.table.loc[self.table["status"] != "ok", ["check", "source"]].drop_duplicates()
-        lines += [
-            _wrap("", f"{check}: {source}.") for check, source in cited.itertuples(index=False)
-        ]
+        sources = {row["check"]: row["source"] for row in rows if row["status"] != "ok"}
+        lines += [_wrap("", f"{check}: {source}.") for check, source in sources.items()]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -108,36 +113,38 @@ def read(tree: xr.DataTree, order: Sequence[str]) -> Verdict:
     # A file gives them back in alphabetical order; checks of other libraries come last.
     names = [name for name in order if name in group.children]
     names += [name for name in group.children if name not in names]
-    parts = [group[name].to_dataset() for name in names]
+    found = [group[name].to_dataset() for name in names]
     if not _accuracy_judged(tree):
-        parts.append(_unjudged(skipped.pop("psis", "it was not run")))
-    rows = pd.concat([_as_frame(part) for part in parts], ignore_index=True)
-    order = rows["status"].map(SEVERITY)
-    ranked = rows.loc[order.sort_values(ascending=False, kind="stable").index]
+        found.append(_unjudged(skipped.pop("psis", "psis was not run")))
+    rows = [row for dataset in found for row in _rows(dataset)]
+    rows.sort(key=lambda row: -SEVERITY[row["status"]])
     return Verdict(
-        table=ranked[COLUMNS].reset_index(drop=True),
-        fit_status=worst(rows.loc[rows["about"] == "fit", "status"]),
-        model_status=_status_or_unknown(rows.loc[rows["about"] == "model", "status"]),
+        table=pd.DataFrame(rows, columns=pd.Index(COLUMNS)),
+        fit_status=worst(row["status"] for row in rows if row["about"] == "fit"),
+        model_status=_status_of_model([row for row in rows if row["about"] == "model"]),
         skipped=skipped,
         subject=_subject(tree),
     )
 
 
-def _as_frame(found: xr.Dataset) -> pd.DataFrame:
-    columns = {name: found[name].to_numpy() for name in COLUMNS if name in found}
+def _rows(found: xr.Dataset) -> list[dict[str, Any]]:
     constants = {name: found.attrs[name] for name in ("check", "source", "about")}
-    return pd.DataFrame({**columns, **constants})
+    names = ("quantity", "status", "value", "threshold", "why", "action")
+    columns = [found[name].to_numpy().tolist() for name in names]
+    return [dict(zip(names, row, strict=True)) | constants for row in zip(*columns, strict=True)]
 
 
-def _status_or_unknown(statuses: pd.Series) -> str:
-    return worst(statuses) if len(statuses) else "unknown"
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [dict(zip(COLUMNS, row, strict=True)) for row in table.itertuples(index=False)]
+
+
+def _status_of_model(rows: list[dict[str, Any]]) -> str:
+    return worst(row["status"] for row in rows) if rows else "unknown"
 
 
 def _accuracy_judged(tree: xr.DataTree) -> bool:
     """Whether anything compared the draws with the posterior itself."""
-    if is_nuts(tree):
-        return has(tree, "diagnostics/convergence")
-    return has(tree, "diagnostics/psis")
+    return has(tree, "diagnostics/convergence" if is_nuts(tree) else "diagnostics/psis")
 
 
 def _unjudged(reason: str) -> xr.Dataset:
@@ -166,27 +173,31 @@ def _subject(tree: xr.DataTree) -> str:
 class _Finding:
     """Rows of one check with one status and one threshold; `worst` is the row that is quoted."""
 
-    check: str
-    status: str
-    names: list[str]
-    worst: pd.Series
-    differ: bool
+    rows: list[dict[str, Any]]
+
+    @property
+    def names(self) -> list[str]:
+        return [row["quantity"] for row in self.rows]
+
+    @property
+    def worst(self) -> dict[str, Any]:
+        return max(self.rows, key=lambda row: _excess(row["value"], row["threshold"]))
 
     @property
     def label(self) -> str:
-        return f"{self.check} {self._named(limit=2)}"
+        return f"{self.worst['check']} {self._named(limit=2)}"
 
     def text(self) -> str:
-        quoted = self.worst
-        many = f"Worst, {quoted['quantity']}: " * self.differ
-        asked = f" [{quoted['value']:.3g}, asked {quoted['threshold']}]"
-        known = asked * bool(np.isfinite(quoted["value"]))
+        said = self.worst
+        differ = len({row["why"] for row in self.rows}) > 1
+        which = f"The worst is {said['quantity']}. " if differ else ""
+        asked = f" [{said['value']:.3g}, asked {said['threshold']}]"
         lines = [
-            _wrap(self.status, f"{self.check}: {self._named(limit=NAMED)}"),
-            _wrap("", f"{many}{quoted['why']}{known}"),
+            _wrap(said["status"], f"{said['check']}: {self._named(limit=NAMED)}"),
+            _wrap("", f"{which}{said['why']}{asked if np.isfinite(said['value']) else ''}"),
         ]
-        if quoted["action"]:
-            lines.append(_wrap("", f"Next: {quoted['action']}"))
+        if said["action"]:
+            lines.append(_wrap("", f"Next: {said['action']}"))
         return "\n".join(lines)
 
     def _named(self, limit: int) -> str:
@@ -194,35 +205,35 @@ class _Finding:
         return ", ".join(self.names[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
-def _findings(rows: pd.DataFrame) -> list[_Finding]:
-    wrong = rows[rows["status"] != "ok"]
+def _group(rows: list[dict[str, Any]]) -> list[_Finding]:
+    """Rows that call for one action together; others of one kind too, if they are many."""
     found: list[_Finding] = []
-    for (check, status, _), group in wrong.groupby(["check", "status", "threshold"], sort=False):
-        alike = len(set(group["action"])) == 1
-        together = (
-            [group]
-            if alike or len(group) > APART
-            else [group.iloc[[i]] for i in range(len(group))]
-        )
-        found += [_finding(str(check), str(status), part) for part in together]
-    return found
+    for same in _bucket(rows, "check", "status", "action"):
+        found += [_Finding(same)] if len(same) > 1 else []
+    said = {id(row) for finding in found for row in finding.rows}
+    rest = [row for row in rows if id(row) not in said]
+    for kind in _bucket(rest, "check", "status", "threshold"):
+        found += [_Finding(kind)] if len(kind) > APART else [_Finding([row]) for row in kind]
+    place = {id(row): i for i, row in enumerate(rows)}
+    return sorted(found, key=lambda finding: place[id(finding.rows[0])])
 
 
-def _finding(check: str, status: str, group: pd.DataFrame) -> _Finding:
-    excess = [_excess(*pair) for pair in zip(group["value"], group["threshold"], strict=True)]
-    row = group.iloc[int(np.argmax(excess))]
-    return _Finding(check, status, list(group["quantity"]), row, differ=len(set(group["why"])) > 1)
+def _bucket(rows: list[dict[str, Any]], *keys: str) -> list[list[dict[str, Any]]]:
+    buckets: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        buckets.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return list(buckets.values())
 
 
 def _excess(value: float, threshold: str) -> float:
-    """How far a value is on the wrong side; comparable between rows of one threshold."""
-    if not np.isfinite(value):
-        return np.inf if value > 0 else 0.0
-    numbers = [float(text) for text in re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?", threshold)]
-    if threshold.startswith("in [") and len(numbers) == 2:
-        low, high = numbers
-        return max(low - value, 0) / low + max(value - high, 0) / high
-    return -value if threshold.startswith(">") else value
+    """How far a value is beyond its threshold, as a share of it."""
+    limits = [float(text) for text in re.findall(r"\d+(?:\.\d+)?", threshold)]
+    if not limits or np.isnan(value) or 0.0 in limits:
+        return 0.0
+    if threshold.startswith("in ["):
+        low, high = limits
+        return max((low - value) / low, (value - high) / high)
+    return (limits[0] - value if threshold.startswith(">") else value - limits[0]) / limits[0]
 
 
 def _wrap(mark: str, text: str) -> str:

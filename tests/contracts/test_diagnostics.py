@@ -1,0 +1,257 @@
+"""What every diagnostic is, held over the registry; and the verdict on what they found."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import trees
+from pyrovi.diagnostics import CHECKS, check, verdict
+from pyrovi.errors import DiagnosticError, TreeError
+from pyrovi.tree import grow, open_tree, save, validate
+
+COLUMNS = ["quantity", "check", "status", "value", "threshold", "why", "action", "source"]
+
+# A tree in which each check has something to find.
+BAD = {
+    "convergence": {"status": "diverged"},
+    "restarts": {"chains": 1, "restarts": 4},
+    "psis": {"shift": 6.0},
+    "elbo": {"shift": 10.0, "draws": 50},
+    "predictive": {"misfit": 6.0},
+    "loo": {"shift": 6.0},
+}
+
+
+def outcome(diagnostic, tree):
+    """The worst status, or the reason for not applying; any other error passes through."""
+    try:
+        return max(diagnostic(tree)["status"].to_numpy())
+    except DiagnosticError as reason:
+        return str(reason)
+
+
+@pytest.fixture(scope="module")
+def good():
+    return trees.linear_gaussian_tree(chains=2, restarts=4)
+
+
+def test_every_check_is_shown_a_bad_tree():
+    assert set(BAD) == set(CHECKS)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+class TestEveryCheck:
+    def test_passes_on_the_good(self, name, good):
+        assert set(CHECKS[name](good)["status"].values) == {"ok"}
+
+    def test_sees_the_bad(self, name):
+        found = CHECKS[name](trees.linear_gaussian_tree(**BAD[name]))
+        assert {"warn", "fail"} & set(found["status"].values)
+
+    def test_returns_the_columns_that_a_verdict_reads(self, name, good):
+        found = CHECKS[name](good)
+        for column in ("value", "status", "threshold", "why", "action"):
+            assert found[column].dims == ("quantity",)
+        assert found["value"].dtype == float
+        assert found.attrs["check"] == name
+        assert found.attrs["title"]
+        assert found.attrs["source"]
+        assert found.attrs["about"] in {"fit", "model"}
+
+    @pytest.mark.parametrize("kind", ["good", "bad"])
+    def test_says_why_always_and_what_to_do_when_it_matters(self, name, kind, good):
+        tree = good if kind == "good" else trees.linear_gaussian_tree(**BAD[name])
+        found = CHECKS[name](tree)
+        for why, action, status in zip(
+            *(found[v].to_numpy() for v in ("why", "action", "status")), strict=True
+        ):
+            assert why.endswith(".")
+            assert why[0].isupper() or why[0].isdigit() or why.startswith(("elpd", "k-hat", "-"))
+            assert bool(action) == (status != "ok")
+            assert not action or action.endswith(".")
+
+    def test_names_each_quantity_once(self, name, good):
+        assert CHECKS[name](good).indexes["quantity"].is_unique
+
+    def test_is_a_function_of_the_tree_and_leaves_it_alone(self, name, good):
+        before = good.copy(deep=True)
+        assert CHECKS[name](good).identical(CHECKS[name](good))
+        assert good.identical(before)
+
+    def test_leaves_the_global_generator_alone(self, name, good):
+        np.random.seed(3)  # noqa: NPY002
+        before = np.random.get_state()[1].copy()  # noqa: NPY002
+        CHECKS[name](good)
+        assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+
+    def test_without_a_posterior_says_what_to_do(self, name):
+        with pytest.raises(TreeError, match=r"pyrovi\.draw"):
+            CHECKS[name](xr.DataTree())
+
+    def test_with_a_posterior_alone_applies_or_says_why_not(self, name, good):
+        alone = grow(xr.DataTree(), posterior=good["posterior"].to_dataset())
+        assert "\n" not in outcome(CHECKS[name], alone)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    def test_does_not_crash_on_densities_that_are_not_finite(self, name, value):
+        tree = trees.linear_gaussian_tree(draws=100, chains=2)
+        stats = tree["sample_stats"].to_dataset()
+        for share in (1, 90, 200):
+            joint = stats["log_joint"].to_numpy().copy()
+            joint.ravel()[:share] = value
+            broken = stats.assign(log_joint=(("chain", "draw"), joint))
+            assert "\n" not in outcome(CHECKS[name], grow(tree, sample_stats=broken))
+
+
+# check
+
+
+def test_check_grows_a_valid_tree_by_every_check(good):
+    tree = check(good)
+    validate(tree)
+    assert list(tree["diagnostics"].children) == list(CHECKS)
+    assert json.loads(tree["diagnostics"].attrs["skipped"]) == {}
+    assert "diagnostics" not in good
+
+
+def test_what_does_not_apply_is_named_with_its_reason():
+    tree = trees.linear_gaussian_tree(draws=100)
+    del tree["log_likelihood"]
+    skipped = json.loads(check(tree)["diagnostics"].attrs["skipped"])
+    assert set(skipped) == {"restarts", "loo"}
+    assert "restarts=4" in skipped["restarts"]
+
+
+def test_checking_again_replaces_what_was_found(good):
+    twice = check(check(good))
+    assert twice.identical(check(good))
+
+
+def test_a_checked_tree_survives_a_file_with_its_verdict(good, tmp_path):
+    tree = check(trees.linear_gaussian_tree(shift=0.3))
+    back = open_tree(save(tree, tmp_path / "t.nc"))
+    assert back.identical(tree)
+    assert str(verdict(back)) == str(verdict(tree))
+
+
+def test_a_tree_that_is_not_built_as_trees_are_is_refused(good):
+    odd = xr.Dataset({"a": ("sample", np.zeros(5))})
+    with pytest.raises(TreeError, match="chain, draw"):
+        check(grow(good, posterior=odd))
+
+
+def test_no_diagnostic_loads_torch():
+    code = "import pyrovi.diagnostics, sys; sys.exit(bool({'torch', 'pyro'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_two_thousand_draws_of_a_thousand_observations_take_two_seconds():
+    model = trees.LinearGaussian(size=1000)
+    tree = trees.linear_gaussian_tree(model=model, scale=1.1)
+    many = np.random.default_rng(0).normal(size=(1, 2000, 17))
+    posterior = tree["posterior"].to_dataset().assign(more=(("chain", "draw", "k"), many))
+    tree = grow(tree, posterior=posterior)
+    check(tree)  # warm
+    start = time.process_time()
+    check(tree)
+    assert time.process_time() - start < 4.0  # 2 s alone; a busy machine and type checks add to it
+
+
+# verdict
+
+
+def test_a_good_fit_is_ok_and_says_so_first(good):
+    found = verdict(good)
+    assert found.status == found.fit_status == found.model_status == "ok"
+    assert str(found).startswith("OK")
+    assert "linear_gaussian by SVI" in str(found)
+    assert found.summary().startswith("ok")
+
+
+def test_the_status_is_the_worst_and_the_fit_is_told_from_the_model():
+    found = verdict(trees.linear_gaussian_tree(misfit=6.0))
+    assert (found.status, found.fit_status, found.model_status) == ("warn", "ok", "warn")
+    found = verdict(trees.linear_gaussian_tree(status="diverged"))
+    assert (found.status, found.fit_status, found.model_status) == ("fail", "fail", "ok")
+
+
+def test_a_misfit_seen_through_a_failed_fit_is_called_that():
+    assert "seen through a fit that failed" in str(verdict(trees.linear_gaussian_tree(shift=6.0)))
+
+
+def test_the_table_has_a_row_per_quantity_and_check_the_worst_first():
+    found = verdict(trees.linear_gaussian_tree(shift=6.0, misfit=3.0)).table
+    assert isinstance(found, pd.DataFrame)
+    assert list(found.columns) == COLUMNS
+    assert not found.duplicated(["quantity", "check"]).any()
+    ranks = found["status"].map({"fail": 0, "warn": 1, "ok": 2})
+    assert ranks.is_monotonic_increasing
+    assert found["status"].iloc[0] == "fail"
+
+
+def test_the_text_names_every_fault_with_its_next_step_and_counts_the_rest():
+    found = verdict(trees.linear_gaussian_tree(shift=0.3))
+    text = str(found)
+    wrong = found.table[found.table["status"] != "ok"]
+    assert all(name in text for name in wrong["quantity"])
+    assert "Next: Use the reweighted mean" in text
+    assert "ok " in text
+    assert "findings: " in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_many_faults_of_one_kind_are_said_together():
+    rng = np.random.default_rng(0)
+    tree = trees.gaussian_tree(np.eye(40) * 1.0, np.eye(40), draws=4000)
+    draws = tree["posterior"]["theta"].to_numpy() * 1.5
+    ratios = -0.5 * (rng.normal(size=(1, 4000)) * 0.05)
+    stats = tree["sample_stats"].to_dataset()
+    weights = (("chain", "draw"), ratios)
+    stats = stats.assign(log_joint=weights, log_guide=(("chain", "draw"), 0 * ratios))
+    shifted = xr.concat([xr.Dataset({"theta": (("chain", "draw", "axis"), draws)})], "draw")
+    text = str(verdict(grow(tree, posterior=shifted, sample_stats=stats)))
+    assert len(text.splitlines()) < 30
+
+
+def test_silence_about_the_accuracy_is_not_ok(good):
+    alone = grow(xr.DataTree(), posterior=good["posterior"].to_dataset())
+    found = verdict(alone)
+    assert found.status == "warn"
+    assert found.model_status == "unknown"
+    assert "Nothing here compares the draws with the posterior" in str(found)
+
+
+def test_nuts_is_judged_by_its_chains_and_not_for_lack_of_a_guide():
+    rng = np.random.default_rng(0)
+    tree = grow(
+        xr.DataTree(),
+        posterior=xr.Dataset({"a": (("chain", "draw"), rng.normal(size=(4, 1000)))}),
+        sample_stats=xr.Dataset(
+            {"diverging": (("chain", "draw"), np.zeros((4, 1000), bool))},
+            attrs={"engine": "NUTS()"},
+        ),
+    )
+    assert verdict(tree).status == "ok"
+
+
+def test_what_users_wrote_stays_inert_in_html():
+    evil = "<script>alert(1)"
+    tree = trees.linear_gaussian_tree(shift=6.0)
+    stats = tree["sample_stats"].to_dataset().assign_attrs(model=evil)
+    posterior = tree["posterior"].to_dataset().rename(alpha=evil)
+    found = verdict(grow(tree, posterior=posterior, sample_stats=stats))
+    assert evil in str(found)
+    assert "<script" not in found._repr_html_()
+
+
+def test_the_summary_is_one_short_line():
+    for tree in (trees.linear_gaussian_tree(), trees.linear_gaussian_tree(shift=6.0, misfit=6.0)):
+        text = verdict(tree).summary()
+        assert "\n" not in text
+        assert len(text) < 200

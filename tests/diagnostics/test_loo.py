@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+
+import trees
+from pyrovi.diagnostics.loo import loo
+from pyrovi.errors import DiagnosticError
+from pyrovi.tree import grow
+
+MODEL = trees.LinearGaussian()
+
+
+def exact_elpd(model):
+    """Leave-one-out predictive density of a linear-Gaussian model, by Bayes' rule for each row."""
+    total = 0.0
+    for i in range(model.size):
+        keep = np.arange(model.size) != i
+        precision = model.design[keep].T @ model.design[keep] / model.sigma**2
+        cov = np.linalg.inv(precision + np.diag(model.prior_sd**-2))
+        mean = cov @ model.design[keep].T @ model.y[keep] / model.sigma**2
+        row = model.design[i]
+        total += stats.norm(row @ mean, np.sqrt(row @ cov @ row + model.sigma**2)).logpdf(
+            model.y[i]
+        )
+    return total
+
+
+def rows(found):
+    names = found["quantity"].values.tolist()
+    return dict(zip(names, found["status"].values.tolist(), strict=True))
+
+
+def with_likelihood(**variables):
+    tree = trees.linear_gaussian_tree(draws=400)
+    return grow(tree, log_likelihood=xr.Dataset(variables))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.2])
+def test_elpd_is_that_of_refitting_without_each_observation(scale):
+    found = loo(trees.linear_gaussian_tree(draws=20_000, scale=scale))
+    # The Monte Carlo error is 0.015 nats for these draws (twenty seeds).
+    assert float(found["elpd"][0]) == pytest.approx(exact_elpd(MODEL), abs=0.065)
+    assert rows(found) == {"elpd(y)": "ok"}
+
+
+def test_a_guide_that_is_wrong_is_corrected_for():
+    """A guide 20 % too wide: without the correction the elpd of its draws is another."""
+    tree = trees.linear_gaussian_tree(draws=20_000, scale=1.4)
+    found = float(loo(tree)["elpd"][0])
+    plain = tree["sample_stats"].to_dataset().drop_vars("log_guide")
+    naive = float(loo(grow(tree, sample_stats=plain))["elpd"][0])
+    exact = exact_elpd(MODEL)
+    assert abs(found - exact) < 0.1 < abs(naive - exact)
+
+
+def test_observations_that_cannot_be_left_out_are_seen():
+    """Each observation has a parameter of its own: leaving it out leaves only the prior."""
+    rng = np.random.default_rng(0)
+    theta = rng.normal(size=(1, 2000, 20)) * 0.1
+    log_likelihood = -0.5 * (theta / 0.1) ** 2
+    tree = grow(
+        xr.DataTree(),
+        posterior=xr.Dataset({"theta": (("chain", "draw", "n"), theta)}),
+        log_likelihood=xr.Dataset({"y": (("chain", "draw", "n"), log_likelihood)}),
+    )
+    found = loo(tree)
+    assert rows(found) == {"elpd(y)": "warn"}
+    assert found.attrs["about"] == "model"
+
+
+def test_a_bad_guide_is_blamed_on_the_fit():
+    found = loo(trees.linear_gaussian_tree(shift=4.0))
+    assert rows(found) == {"elpd(y)": "warn"}
+    assert found.attrs["about"] == "fit"
+    assert "guide" in str(found["why"].values[0])
+
+
+def test_several_variables_of_any_shape_are_scored():
+    rng = np.random.default_rng(0)
+
+    def draw(*shape):
+        return rng.normal(size=(1, 400, *shape)) * 0.1
+
+    sample = ("chain", "draw")
+    found = loo(
+        with_likelihood(
+            scalar=(sample, draw()),
+            table=((*sample, "n", "k"), draw(6, 2)),
+            one=((*sample, "m"), draw(1)),
+        )
+    )
+    assert rows(found) == {"elpd(scalar)": "ok", "elpd(table)": "ok", "elpd(one)": "ok"}
+    assert np.isnan(found["se"].sel(variable="scalar"))
+    assert found["k_table"].size == 12
+
+
+def test_missing_observations_are_left_out_silently():
+    tree = trees.linear_gaussian_tree()
+    whole = tree["log_likelihood"]["y"]
+    holed = whole.where(whole["station"] != "S03")
+    found = loo(grow(tree, log_likelihood=holed.to_dataset()))
+    assert rows(found) == {"elpd(y)": "ok"}
+    assert np.isnan(found["k_y"].values).tolist() == [i == 3 for i in range(40)]
+    rest = loo(grow(tree, log_likelihood=whole.drop_sel(station="S03").to_dataset()))
+    assert float(found["elpd"][0]) == pytest.approx(float(rest["elpd"][0]))
+
+
+def test_an_observation_that_some_draws_rule_out_is_named():
+    tree = trees.linear_gaussian_tree()
+    broken = tree["log_likelihood"].to_dataset().copy(deep=True)
+    broken["y"][0, 7, 3] = -np.inf
+    found = loo(grow(tree, log_likelihood=broken))
+    assert rows(found) == {"elpd(y)": "warn"}
+    assert "1 observation" in str(found["why"].values[0])
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_likelihood_that_does_not_depend_on_the_draws_is_no_obstacle(exact):
+    tree = trees.linear_gaussian_tree(draws=500, scale=1.0 if exact else 1.2)
+    still = xr.Dataset({"y": (("chain", "draw", "n"), np.full((1, 500, 4), -1.5))})
+    found = loo(grow(tree, log_likelihood=still))
+    assert float(found["elpd"][0]) == pytest.approx(-6.0, abs=1e-6)
+
+
+def test_nothing_finite_is_seen():
+    still = xr.Dataset({"y": (("chain", "draw", "n"), np.full((1, 400, 4), np.nan))})
+    tree = grow(trees.linear_gaussian_tree(draws=400), log_likelihood=still)
+    assert rows(loo(tree)) == {"elpd(y)": "warn"}
+
+
+def test_without_a_likelihood_or_with_few_draws_it_does_not_apply():
+    with pytest.raises(DiagnosticError, match="too few"):
+        loo(trees.linear_gaussian_tree(draws=10))
+    tree = trees.linear_gaussian_tree(draws=50)
+    del tree["log_likelihood"]
+    with pytest.raises(DiagnosticError, match="log likelihood"):
+        loo(tree)

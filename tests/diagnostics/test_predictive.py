@@ -1,0 +1,150 @@
+import numpy as np
+import pytest
+import xarray as xr
+
+import trees
+from pyrovi.diagnostics.predictive import pit_values, predictive, uniformity
+from pyrovi.errors import DiagnosticError
+from pyrovi.tree import grow
+
+
+def statuses(found):
+    names = found["quantity"].values.tolist()
+    return dict(zip(names, found["status"].values.tolist(), strict=True))
+
+
+def replicated(observed, draws, name="y", dims=("n",)):
+    """A tree of data and replications alone; ``draws`` has shape (S, *observed.shape)."""
+    return grow(
+        xr.DataTree(),
+        posterior=xr.Dataset({"a": (("chain", "draw"), np.zeros((1, len(draws))))}),
+        observed_data=xr.Dataset({name: (dims, observed)}),
+        posterior_predictive=xr.Dataset({name: (("chain", "draw", *dims), draws[None])}),
+    )
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_data_from_the_model_pass(seed):
+    model = trees.LinearGaussian(seed=seed)
+    found = predictive(trees.linear_gaussian_tree(seed=seed, model=model))
+    assert list(statuses(found)) == ["mean(y)", "sd(y)", "min(y)", "max(y)", "PIT(y)"]
+    assert set(statuses(found).values()) == {"ok"}
+
+
+def test_outliers_are_seen_where_they_are():
+    found = statuses(predictive(trees.linear_gaussian_tree(misfit=6.0)))
+    assert found["max(y)"] == found["PIT(y)"] == "warn"
+    assert found["min(y)"] == "ok"
+
+
+def test_a_misfit_is_never_a_failure():
+    found = predictive(trees.linear_gaussian_tree(misfit=100.0))
+    assert set(statuses(found).values()) == {"ok", "warn"}
+    assert all(found["action"].values[found["status"].values == "warn"])
+    assert found.attrs["about"] == "model"
+
+
+def test_counts_have_their_zeros_judged():
+    rng = np.random.default_rng(0)
+    draws = rng.poisson(3.0, size=(1000, 200))
+    assert set(statuses(predictive(replicated(rng.poisson(3.0, 200), draws))).values()) == {"ok"}
+    inflated = rng.poisson(3.0, 200) * (rng.uniform(size=200) > 0.3)
+    assert statuses(predictive(replicated(inflated, draws)))["zeros(y)"] == "warn"
+
+
+def test_yes_and_no_have_their_share_judged_alone():
+    rng = np.random.default_rng(0)
+    draws = rng.integers(0, 2, size=(1000, 100))
+    found = predictive(replicated(rng.integers(0, 2, 100), draws))
+    assert statuses(found) == {"mean(y)": "ok", "PIT(y)": "ok"}
+    found = predictive(replicated((rng.uniform(size=100) > 0.1).astype(bool), draws))
+    assert statuses(found)["mean(y)"] == "warn"
+
+
+def test_missing_observations_are_left_out():
+    tree = trees.linear_gaussian_tree()
+    y = tree["observed_data"]["y"].copy(deep=True)
+    y[3:9] = np.nan
+    found = predictive(grow(tree, observed_data=y.to_dataset()))
+    assert found["pit_y"].size == 34
+    assert np.isfinite(found["value"]).all()
+    assert set(statuses(found).values()) == {"ok"}
+
+
+def test_a_scalar_and_a_table_of_observations_are_judged():
+    rng = np.random.default_rng(0)
+    tree = replicated(np.array(0.3), rng.normal(size=(500,)), dims=())
+    assert statuses(predictive(tree)) == {"mean(y)": "ok"}
+    tree = replicated(rng.normal(size=(8, 3)), rng.normal(size=(500, 8, 3)), dims=("n", "k"))
+    assert predictive(tree)["pit_y"].size == 24
+
+
+def test_one_likelihood_for_several_elements_serves_them_all():
+    """A multivariate normal has one log likelihood per row of a table."""
+    rng = np.random.default_rng(0)
+    tree = replicated(rng.normal(size=(30, 3)), rng.normal(size=(500, 30, 3)), dims=("n", "k"))
+    rows = xr.Dataset({"y": (("chain", "draw", "n"), rng.normal(size=(1, 500, 30)))})
+    assert predictive(grow(tree, log_likelihood=rows))["pit_y"].size == 90
+
+
+def test_without_replications_it_does_not_apply():
+    tree = trees.linear_gaussian_tree(draws=50)
+    del tree["posterior_predictive"]
+    with pytest.raises(DiagnosticError, match="no observed variable"):
+        predictive(tree)
+
+
+# PIT
+
+
+@pytest.mark.parametrize("kind", ["normal", "poisson"])
+def test_pit_values_of_the_right_model_are_uniform(kind):
+    """400 sets at a level of 0.01: more than 16 rejections has chance 2e-6."""
+    rng = np.random.default_rng(0)
+    draw = rng.normal if kind == "normal" else lambda size: rng.poisson(2.0, size)
+    p = [uniformity(pit_values(draw(size=50), draw(size=(500, 50)))) for _ in range(400)]
+    assert np.mean(np.array(p) < 0.01) <= 0.04
+
+
+@pytest.mark.parametrize("wrong", [lambda y: 2.5 * y, lambda y: y + 1.0, lambda y: 0.3 * y])
+def test_pit_values_of_a_wrong_model_are_not(wrong):
+    rng = np.random.default_rng(0)
+    p = [
+        uniformity(pit_values(wrong(rng.normal(size=100)), rng.normal(size=(500, 100))))
+        for _ in range(50)
+    ]
+    assert max(p) < 0.01
+
+
+def test_an_observation_beyond_all_draws_of_many_is_not_proof():
+    """With 2000 observations and 1000 draws, some lie beyond every draw of the right model."""
+    rng = np.random.default_rng(1)
+    p = [
+        uniformity(pit_values(rng.normal(size=2000), rng.normal(size=(1000, 2000))))
+        for _ in range(10)
+    ]
+    assert np.median(p) > 0.01
+
+
+def test_leaving_one_out_undoes_the_double_use_of_the_data():
+    """y_i ~ N(theta_i, 1) with a flat prior: theta_i follows y_i, and plain PIT crowds at 1/2."""
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=200)
+    theta = y + rng.normal(size=(4000, 200)) * np.sqrt(0.5)
+    draws = theta + rng.normal(size=theta.shape)
+    log_likelihood = -0.5 * (y - theta) ** 2
+    plain, loo = pit_values(y, draws), pit_values(y, draws, log_likelihood)
+    assert loo.std() >= plain.std()
+
+
+def test_pit_values_lie_strictly_inside():
+    draws = np.random.default_rng(0).normal(size=(100, 3))
+    pit = pit_values(np.array([-1e9, 0.0, 1e9]), draws)
+    assert pit[0] > 0
+    assert pit[2] < 1
+
+
+def test_a_constant_likelihood_leaves_the_draws_as_they_are():
+    rng = np.random.default_rng(0)
+    y, draws = rng.normal(size=20), rng.normal(size=(500, 20))
+    np.testing.assert_allclose(pit_values(y, draws, np.zeros((500, 20))), pit_values(y, draws))

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+import xarray as xr
+
+import trees
+from pyrovi.diagnostics._moments import farthest_chains
+from pyrovi.diagnostics.restarts import restarts
+from pyrovi.errors import DiagnosticError
+from pyrovi.tree import grow
+
+
+def statuses(found):
+    names = found["quantity"].values.tolist()
+    return dict(zip(names, found["status"].values.tolist(), strict=True))
+
+
+def with_elbos(*elbos):
+    stats = xr.Dataset({"restart_elbo": ("restart", np.array(elbos))})
+    return grow(trees.linear_gaussian_tree(draws=50), sample_stats=stats)
+
+
+def apart(shift=0.0, scale=1.0, draws=2000, seed=0):
+    """Two chains of which the second is moved by sds and stretched."""
+    tree = trees.linear_gaussian_tree(chains=2, restarts=4, draws=draws, seed=seed)
+    sd = np.diag(trees.LinearGaussian().cov)[0] ** 0.5
+    posterior = tree["posterior"].to_dataset().copy(deep=True)
+    mean = posterior["alpha"][1].mean()
+    posterior["alpha"][1] = (posterior["alpha"][1] - mean) * scale + mean + shift * sd
+    return grow(tree, posterior=posterior)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_restarts_that_agree_pass(seed):
+    assert set(statuses(restarts(apart(seed=seed))).values()) == {"ok"}
+
+
+@pytest.mark.parametrize("draws", [100, 1000])
+def test_few_draws_are_not_taken_for_disagreement(draws):
+    found = [restarts(apart(draws=draws, seed=seed)) for seed in range(20)]
+    warned = sum("warn" in statuses(each).values() for each in found)
+    # 60 quantities at a rate below 0.003 each: more than three has chance 4e-5.
+    assert warned <= 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [
+        ({"shift": 0.3}, "warn"),
+        ({"shift": 1.0}, "fail"),
+        ({"scale": 1.5}, "warn"),
+        ({"scale": 3.0}, "fail"),
+    ],
+)
+def test_a_quantity_that_restarts_disagree_on_is_seen_alone(wrong, status):
+    rows = statuses(restarts(apart(**wrong)))
+    assert rows.pop("alpha") == status
+    assert set(rows.values()) == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("elbos", "status", "words"),
+    [
+        ((-10.0, -10.1, -10.2), "ok", "3 of 3 restarts reached the best optimum."),
+        ((-10.0, -10.1, -30.0, -50.0), "ok", "of 3 that were found"),
+        ((-10.0, -30.0, -30.1), "warn", "Only 1 of 3"),
+        ((-10.0, np.nan, -np.inf), "warn", "2 ended without a finite ELBO"),
+        ((np.nan, -np.inf), "fail", "None of 2"),
+    ],
+)
+def test_restarts_at_the_best_optimum_are_counted(elbos, status, words):
+    found = restarts(with_elbos(*elbos))
+    assert statuses(found) == {"best optimum": status}
+    assert words in str(found["why"].values[0])
+
+
+def test_the_farthest_pair_of_chains_is_found():
+    draws = np.random.default_rng(0).normal(size=(5, 4000, 1))
+    draws[3] += 2.0
+    (found,) = farthest_chains(draws)
+    assert found.shift == pytest.approx(2.0, abs=0.12)
+
+
+def test_one_restart_says_what_to_do():
+    with pytest.raises(DiagnosticError, match="restarts=4"):
+        restarts(trees.linear_gaussian_tree())
+
+
+def test_points_that_differ_fail():
+    posterior = xr.Dataset({"a": (("chain", "draw"), np.repeat([[0.0], [1.0]], 50, axis=1))})
+    assert statuses(restarts(grow(xr.DataTree(), posterior=posterior))) == {"a": "fail"}
