@@ -3,6 +3,7 @@
     python benchmarks/make_reference.py                           print what the shelf holds
     python benchmarks/make_reference.py --make eight_schools      run it again (minutes)
     python benchmarks/make_reference.py --make gaussian_mixture
+    python benchmarks/make_reference.py --draw                    draw the cards' figures again
 
 A reference holds, for each quantity, mean, sd, quantiles, their Monte Carlo errors, rank R-hat
 and effective sample sizes; and how it was made.
@@ -16,11 +17,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pyro
 import torch
 import xarray as xr
 from arviz_stats.base import array_stats
+from matplotlib.figure import Figure
 from pyro.infer import MCMC, NUTS
 from pyro.infer.autoguide import init_to_value
 from pyro.infer.mcmc.util import initialize_model
@@ -30,6 +34,8 @@ from pyrovi import models
 from pyrovi.seeds import stream
 from pyrovi.tensors import bind
 from pyrovi.tree import quantities
+
+mpl.use("agg")
 
 SHELF = Path(__file__).parents[1] / "models"
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
@@ -183,6 +189,78 @@ def _minimise(potential: Callable[..., Tensor], flat: dict[str, Tensor]) -> floa
     return reached if np.isfinite(reached) else float("inf")
 
 
+# ------------------------------------------------------------------------------ figures
+
+INK, SOFT = "#1b4f72", "#b0b7bd"
+SPECIES = {"setosa": "#2e86c1", "versicolor": "#d68910", "virginica": "#6c3483"}
+
+
+def eight_schools_figure(found: dict[str, dict[str, float]]) -> Figure:
+    """What was measured, and what is believed after pooling: 90% intervals."""
+    data = models.get("eight_schools").load("rubin1981")
+    y, sigma = data["observed_data"]["y"], data["constant_data"]["sigma"]
+    schools = y["school"].to_numpy()
+    rows = np.arange(len(schools))
+    figure, axes = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
+    options = {"fmt": "o", "markersize": 4, "linewidth": 1.5}
+    axes.errorbar(y, rows - 0.15, xerr=1.645 * sigma, color=SOFT, label="measured", **options)
+    mean = np.array([found[f"theta[{school}]"]["mean"] for school in schools])
+    ends = np.array([[found[f"theta[{s}]"][q] for s in schools] for q in ("q05", "q95")])
+    errors = np.abs(ends - mean)
+    axes.errorbar(mean, rows + 0.15, xerr=errors, color=INK, label="posterior", **options)
+    axes.axvline(found["mu"]["mean"], color=INK, linewidth=0.8, linestyle=":")
+    axes.set(yticks=rows, yticklabels=schools, xlabel="effect of coaching (SAT points)")
+    axes.set(ylabel="school")
+    axes.invert_yaxis()
+    axes.legend(frameon=False)
+    return figure
+
+
+def gaussian_mixture_figure(found: dict[str, dict[str, float]]) -> Figure:
+    """The irises by species, and the components found without it: 50% and 90% ellipses."""
+    data = models.get("gaussian_mixture").load("iris")
+    y, species = data["observed_data"]["y"], data["truth"]["species"].to_numpy()
+    x_name, y_name = "petal length", "petal width"
+    figure, axes = plt.subplots(figsize=(6.0, 4.0), layout="constrained")
+    for kind, colour in SPECIES.items():
+        own = y[species == kind]
+        x, height = own.sel(dimension=x_name), own.sel(dimension=y_name)
+        axes.plot(x, height, "o", markersize=4, alpha=0.6, color=colour, label=kind)
+    angle = np.linspace(0, 2 * np.pi, 100)
+    circle = np.stack([np.cos(angle), np.sin(angle)])
+    for k in range(3):
+        loc = [found[f"loc[{k},{name}]"]["mean"] for name in (x_name, y_name)]
+        scale = [found[f"scale[{k},{name}]"]["mean"] for name in (x_name, y_name)]
+        rho = found[f"corr[{k},{y_name}:{x_name}]"]["mean"]
+        tril = np.diag(scale) @ np.array([[1.0, 0.0], [rho, np.sqrt(1 - rho**2)]])
+        for share in (0.5, 0.9):
+            edge = np.sqrt(-2 * np.log(1 - share)) * tril @ circle
+            axes.plot(loc[0] + edge[0], loc[1] + edge[1], color="black", linewidth=0.9)
+    axes.set(xlabel=f"{x_name} (standardised)", ylabel=f"{y_name} (standardised)")
+    axes.legend(frameon=False, loc="upper left")
+    return figure
+
+
+FIGURES = {
+    "eight_schools": ("noncentered", eight_schools_figure),
+    "gaussian_mixture": ("full", gaussian_mixture_figure),
+}
+
+
+def draw(name: str) -> None:
+    """The card's figure, without a date in it: the same numbers are the same file."""
+    variant, figure = FIGURES[name]
+    found = reference(name)["variants"][variant]["quantities"]
+    with plt.rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "font.size": 9}):
+        drawn = figure(found)
+        drawn.savefig(SHELF / name / f"{name}.svg", metadata={"Date": None})
+    plt.close(drawn)
+
+
+def reference(name: str) -> dict[str, Any]:
+    return json.loads((SHELF / name / "reference.json").read_text())
+
+
 MAKERS = {"eight_schools": eight_schools, "gaussian_mixture": gaussian_mixture}
 
 
@@ -204,14 +282,18 @@ def show(reference: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="The shelf's reference posteriors.")
     parser.add_argument("--make", choices=sorted(MAKERS), help="run this one again")
-    name = parser.parse_args().make
-    if name:
+    parser.add_argument("--draw", action="store_true", help="draw the figures again")
+    asked = parser.parse_args()
+    names = [asked.make] if asked.make else sorted(MAKERS)
+    if asked.make:
         torch.set_default_dtype(torch.float64)
         torch.set_num_threads(1)
-        text = json.dumps(MAKERS[name](), indent=1)
-        (SHELF / name / "reference.json").write_text(text + "\n")
-    for each in [name] if name else sorted(MAKERS):
-        show(json.loads((SHELF / each / "reference.json").read_text()))
+        text = json.dumps(MAKERS[asked.make](), indent=1)
+        (SHELF / asked.make / "reference.json").write_text(text + "\n")
+    for name in names:
+        if asked.make or asked.draw:
+            draw(name)
+        show(reference(name))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import numpy as np
 import pyro
 import pytest
 import torch
+from pyro import poutine
 from pyro.infer.mcmc.util import initialize_model
 from scipy import stats
 from scipy.special import logsumexp
@@ -78,6 +79,31 @@ def test_with_the_assignments_summed_out_the_likelihood_is_the_mixture_by_hand(
     assert (two(start) - one(start)).item() == pytest.approx(hand[0] - hand[1], rel=1e-9)
 
 
+def test_the_priors_are_those_of_the_card() -> None:
+    spread = 3.0
+    tree = mixture.simulate(2, K=2, D=2, n=6, spread=spread)
+    trace = poutine.trace(mixture.full).get_trace(**bind(mixture.full, tree).kwargs)
+    log_prob = {n: trace.nodes[n]["fn"].log_prob for n in ("weight", "loc", "scale", "corr_chol")}
+    weight, loc, scale = np.array([0.3, 0.7]), np.array([-1.0, 4.0]), np.array([0.5, 2.0])
+    precision = stats.gamma(2.0, scale=1 / 0.1)
+    expected = {
+        "weight": stats.dirichlet([2.0, 2.0]).logpdf(weight),
+        "loc": stats.norm(0, spread).logpdf(loc).sum(),
+        "scale": (
+            precision.logpdf((scale / spread) ** -2) + np.log(2 * scale**-3 * spread**2)
+        ).sum(),
+    }
+    for name, value in {"weight": weight, "loc": loc, "scale": scale}.items():
+        given = log_prob[name](torch.tensor(value))
+        np.testing.assert_allclose(given, expected[name], rtol=1e-12)
+
+    def correlated(r: float) -> float:
+        tril = torch.tensor([[1.0, 0.0], [r, np.sqrt(1 - r**2)]])
+        return log_prob["corr_chol"](tril)[0].item()
+
+    assert correlated(0.6) - correlated(0.0) == pytest.approx(np.log(1 - 0.6**2))  # LKJ(2)
+
+
 def evidence_by_counting(y: np.ndarray, components: int, spread: float) -> float:
     """log p(y) of ``unit`` in one dimension: a sum over all assignments of closed forms."""
     terms = []
@@ -102,7 +128,7 @@ def test_the_evidence_of_unit_is_the_sum_over_all_assignments() -> None:
     locs = itertools.product(grid, repeat=2)
     log_density = [-float(function({"loc": torch.tensor(loc)[:, None]})) for loc in locs]
     evidence = logsumexp(log_density) + 2 * np.log(step)
-    assert evidence == pytest.approx(evidence_by_counting(y, 2, spread), abs=1e-9)
+    assert evidence == pytest.approx(evidence_by_counting(y, 2, spread), abs=1e-6)
 
 
 def test_no_component_can_gain_without_bound_by_closing_on_tied_values() -> None:
