@@ -1,0 +1,11 @@
+"""Engines, the one loop that runs them, and what a fit is."""
+
+from pyrovi.infer._fit import Fit, fit
+from pyrovi.infer._loop import Status
+from pyrovi.infer.dadvi import DADVI
+from pyrovi.infer.laplace import Laplace
+from pyrovi.infer.nuts import NUTS
+from pyrovi.infer.registry import ENGINES
+from pyrovi.infer.svi import SVI
+
+__all__ = ["DADVI", "ENGINES", "NUTS", "SVI", "Fit", "Laplace", "Status", "fit"]

@@ -1,0 +1,290 @@
+"""What a fit leaves behind: something that can be drawn from, and written to a file.
+
+Every approximation draws in the flat unconstrained space of the model's density, so that
+`pyrovi.posterior` and the diagnostics see one kind of thing, whatever the engine was.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from jaxtyping import Float
+from pyro import poutine
+from torch import Tensor
+
+from pyrovi.errors import FitError, GuideError
+from pyrovi.guides import FAMILIES, Family
+from pyrovi.infer._density import LogDensity
+from pyrovi.seeds import isolated
+
+__all__ = ["APPROXIMATIONS", "Approximation", "Draws", "Empirical", "Gaussian", "GuideDraws"]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Draws in the flat unconstrained space.
+
+    Attributes:
+        flat: The draws.
+        log_guide: The log density of each under the approximation, in the same space; None for
+            draws of a sampler.
+        by_site: Where the approximation factorises over sites, the log density of each site's
+            piece of each draw.
+    """
+
+    flat: Float[Tensor, "draw dim"]
+    log_guide: Float[Tensor, "draw"] | None = None
+    by_site: Mapping[str, Float[Tensor, "draw"]] | None = None
+
+
+class Approximation(Protocol):
+    """What every engine gives: see `Gaussian`, `GuideDraws` and `Empirical`."""
+
+    kind: ClassVar[str]
+
+    def draw(self, draws: int, seed: int) -> Draws:
+        """``draws`` independent draws, the same for the same ``seed``."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What to write to a file of tensors."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """What to write to a JSON file beside it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A normal distribution over the flat vector: of DADVI and Laplace.
+
+    Attributes:
+        density: The model's density.
+        loc: The mean.
+        scale_tril: The lower Cholesky factor of the covariance; or, as a vector, the scales of
+            independent entries.
+    """
+
+    density: LogDensity
+    loc: Float[Tensor, "dim"]
+    scale_tril: Tensor
+    kind: ClassVar[str] = "gaussian"
+
+    @property
+    def diagonal(self) -> bool:
+        """Whether the entries are independent."""
+        return self.scale_tril.dim() == 1
+
+    @property
+    def scale(self) -> Float[Tensor, "dim"]:
+        """The marginal standard deviations."""
+        return self.scale_tril if self.diagonal else self.scale_tril.square().sum(-1).sqrt()
+
+    def draw(self, draws: int, seed: int) -> Draws:
+        """``draws`` independent draws, the same for the same ``seed``."""
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(draws, len(self.loc), generator=generator, dtype=torch.float64)
+        each = -0.5 * noise.square() - 0.5 * torch.log(torch.tensor(2 * torch.pi))
+        if not self.diagonal:
+            flat = self.loc + noise @ self.scale_tril.T
+            return Draws(flat, each.sum(-1) - self.scale_tril.diagonal().log().sum())
+        terms = each - self.scale_tril.log()
+        by_site = {p.site: terms[:, p.start : p.stop].sum(-1) for p in self.density.pieces}
+        return Draws(self.loc + noise * self.scale_tril, terms.sum(-1), by_site)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The mean and the scale."""
+        return {"loc": self.loc, "scale_tril": self.scale_tril}
+
+    def settings(self) -> dict[str, Any]:
+        """Nothing beside the tensors."""
+        return {}
+
+    @staticmethod
+    def restore(
+        density: LogDensity, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]
+    ) -> "Gaussian":
+        """As it was when it was written."""
+        return Gaussian(density, tensors["loc"], tensors["scale_tril"])
+
+
+@dataclass(frozen=True)
+class Empirical:
+    """The draws of a sampler, kept as they are.
+
+    Attributes:
+        flat: The draws, in the order of the chain.
+        diverging: Whether the sampler's path to each diverged.
+    """
+
+    flat: Float[Tensor, "draw dim"]
+    diverging: Tensor
+    kind: ClassVar[str] = "empirical"
+
+    def draw(self, draws: int, seed: int) -> Draws:
+        """The last ``draws`` of the chain, or all of it if it is shorter."""
+        return Draws(self.flat[-draws:])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The draws, and which diverged."""
+        return {"flat": self.flat, "diverging": self.diverging}
+
+    def settings(self) -> dict[str, Any]:
+        """Nothing beside the tensors."""
+        return {}
+
+    @staticmethod
+    def restore(
+        density: LogDensity, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]
+    ) -> "Empirical":
+        """As it was when it was written."""
+        return Empirical(tensors["flat"], tensors["diverging"])
+
+
+@dataclass(frozen=True)
+class GuideDraws:
+    """A fitted Pyro guide.
+
+    Attributes:
+        density: The model's density.
+        guide: The guide; a module, or any callable with the parameters in ``store``.
+        family: The family that made it, if one did.
+        store: The state of Pyro's parameter store that the guide runs under.
+    """
+
+    density: LogDensity
+    guide: Callable[..., Any]
+    family: Family | None
+    store: Any
+    kind: ClassVar[str] = "guide"
+
+    def draw(self, draws: int, seed: int) -> Draws:
+        """``draws`` independent draws, the same for the same ``seed``."""
+        with torch.no_grad(), isolated(seed):
+            if self.family is not None and self.family.flat is not None:
+                return self._from_flat(draws)
+            return self._from_traces(draws)
+
+    def _from_flat(self, draws: int) -> Draws:
+        assert self.family is not None
+        assert self.family.flat is not None
+        with self.density.model.running():
+            flat = self.family.flat(self.guide)
+            drawn = flat.rsample(torch.Size((draws,)))
+            log_prob = flat.log_prob(drawn)
+        by_site = None
+        if self.family.name == "mean_field":
+            terms = flat.base_dist.log_prob(drawn)  # pyright: ignore
+            by_site = {p.site: terms[:, p.start : p.stop].sum(-1) for p in self.density.pieces}
+        return Draws(drawn.double(), log_prob.double(), by_site)
+
+    def _from_traces(self, draws: int) -> Draws:
+        values, log_guide = self._traced_together(draws) or self._traced_one_by_one(draws)
+        flat = self.density.unconstrain(values)
+        if self.family is not None and self.family.name == "map":
+            return Draws(flat)
+        log_abs_det = self.density.explain(flat)["log_abs_det"]
+        return Draws(flat, log_guide + log_abs_det)
+
+    def _sites(self) -> list[str]:
+        return [piece.site for piece in self.density.pieces]
+
+    def _traced_together(self, draws: int) -> tuple[dict[str, Tensor], Tensor] | None:
+        """All draws in one run, in a plate left of all others; None where the guide is not made so."""
+        import pyro
+
+        model = self.density.model
+        depth = model.max_plate_nesting
+        try:
+            with model.running(), pyro.plate("_draws", draws, dim=-1 - depth):
+                with pyro.get_param_store().scope(self.store):
+                    trace = poutine.trace(self.guide).get_trace(*model.args, **model.kwargs)
+        except (ValueError, RuntimeError, IndexError):
+            return None
+        trace.compute_log_prob()
+        values, log_guide = {}, torch.zeros(draws, dtype=torch.float64)
+        for name, node in trace.nodes.items():
+            if node["type"] != "sample" or name.startswith("_draws") or _is_index(node):
+                continue
+            terms = node["log_prob"]
+            if terms.dim() < depth + 1 or terms.shape[0] != draws:
+                return None
+            log_guide = log_guide + terms.reshape(draws, -1).sum(-1).double()
+            if name in self._sites():
+                values[name] = node["value"].reshape(draws, *self._shape(name))
+        return values, log_guide
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self.density.model.prototype.nodes[name]["value"].shape)
+
+    def _traced_one_by_one(self, draws: int) -> tuple[dict[str, Tensor], Tensor]:
+        import pyro
+
+        model = self.density.model
+        rows: dict[str, list[Tensor]] = {name: [] for name in self._sites()}
+        log_guide = []
+        with model.running(), pyro.get_param_store().scope(self.store):
+            for _ in range(draws):
+                trace = poutine.trace(self.guide).get_trace(*model.args, **model.kwargs)
+                log_guide.append(torch.as_tensor(trace.log_prob_sum()).double())
+                for name in rows:
+                    if name not in trace.nodes:
+                        raise GuideError(_lacks(name, self._sites()))
+                    rows[name].append(trace.nodes[name]["value"])
+        return {name: torch.stack(row) for name, row in rows.items()}, torch.stack(log_guide)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The guide's parameters."""
+        if not isinstance(self.guide, torch.nn.Module):
+            raise FitError(
+                "This fit's guide is a plain function, which cannot be written to a file. "
+                "Use a family of pyrovi.guides, or a guide that is a PyroModule, or keep the draws."
+            )
+        return {name: value.contiguous() for name, value in self.guide.state_dict().items()}
+
+    def settings(self) -> dict[str, Any]:
+        """The family and its options, by which the guide can be made again."""
+        if self.family is None:
+            raise FitError(
+                "This fit's guide is not of a family of pyrovi.guides, so it cannot be made "
+                "again from a file. Keep the draws instead: pyrovi.save(tree, path)."
+            )
+        return {"family": self.family.name, "options": self.family.options}
+
+    @staticmethod
+    def restore(
+        density: LogDensity, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]
+    ) -> "GuideDraws":
+        """As it was when it was written: the family makes the guide, the file fills it."""
+        family = FAMILIES[settings["family"]].with_options(**_options(settings["options"]))
+        model = density.model
+        with model.running():
+            guide = family(model.handled())
+            guide(*model.args, **model.kwargs)
+            guide.load_state_dict(dict(tensors))
+        return GuideDraws(density, guide, family, None)
+
+
+def _options(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no tuples; the families' options have no lists."""
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in saved.items()}
+
+
+def _is_index(node: Any) -> bool:
+    return type(node["fn"]).__name__ == "_Subsample"
+
+
+def _lacks(name: str, sites: list[str]) -> str:
+    return (
+        f"The guide has no site {name!r}. It needs a sample site for each continuous latent site "
+        f"of the model: {', '.join(sites)}."
+    )
+
+
+APPROXIMATIONS: dict[str, Callable[..., Approximation]] = {
+    Gaussian.kind: Gaussian.restore,
+    Empirical.kind: Empirical.restore,
+    GuideDraws.kind: GuideDraws.restore,
+}

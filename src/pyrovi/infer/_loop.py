@@ -1,0 +1,174 @@
+"""The one loop: budgets, non-finite losses, progress and status, for every engine alike."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from pyrovi.infer._approximation import Approximation
+from pyrovi.infer._density import LogDensity
+
+__all__ = ["Engine", "Run", "Status", "run"]
+
+PROGRESS_INTERVAL = 0.2  # seconds between two looks at the progress bar
+RETRIES = 3  # how often a step that gave a non-finite loss is taken again from the last good state
+
+
+class Status(StrEnum):
+    """How a fit ended."""
+
+    CONVERGED = "converged"
+    STOPPED = "stopped"
+    DIVERGED = "diverged"
+
+
+class Engine(Protocol):
+    """An inference algorithm: frozen settings, and what the loop calls in turn.
+
+    ``init`` makes the state, ``step`` advances it once and gives the loss reached (minus the
+    ELBO in nats, or minus the log density where there is none), ``converged`` says whether to
+    stop, ``approximation`` reads the result off the state.
+    """
+
+    @property
+    def max_steps(self) -> int:
+        """How many steps to take at the most."""
+        ...
+
+    def init(self, density: LogDensity, start: Tensor, seed: int) -> Any:
+        """The state before the first step, at the flat vector ``start``."""
+        ...
+
+    def step(self, state: Any) -> float:
+        """Advance ``state`` by one step, and give the loss."""
+        ...
+
+    def converged(self, state: Any) -> bool:
+        """Whether ``state`` is as good as this engine will make it."""
+        ...
+
+    def approximation(self, state: Any) -> Approximation:
+        """What the engine found."""
+        ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of an engine, from one start.
+
+    Attributes:
+        approximation: What it found; None where it diverged before there was anything.
+        status: How it ended.
+        why: The same as a sentence.
+        loss: Minus the ELBO at each step, in nats.
+        seconds: Wall time.
+        notes: What the engine has to say about the result.
+        density: The density the approximation belongs to: the model may have learnt parameters.
+    """
+
+    approximation: Approximation | None
+    status: Status
+    why: str
+    loss: np.ndarray
+    seconds: float
+    notes: tuple[str, ...] = field(default=())
+
+
+def run(
+    engine: Engine,
+    density: LogDensity,
+    start: Tensor,
+    *,
+    seed: int,
+    deadline: float | None = None,
+    progress: bool | None = None,
+    label: str = "",
+) -> Run:
+    """Run an engine from ``start`` until it converges, or a budget is spent, or it diverges.
+
+    Args:
+        engine: The engine.
+        density: The density to approximate.
+        start: The flat vector to start at.
+        seed: Seeds whatever the engine draws; the caller has seeded the global generators.
+        deadline: On the clock of `time.perf_counter`, when to stop.
+        progress: Whether to show a bar; None for only in a terminal or a notebook.
+        label: What the bar is called.
+    """
+    began = time.perf_counter()
+    losses: list[float] = []
+    status, why = Status.STOPPED, f"it took its {engine.max_steps} steps without converging"
+    state = engine.init(density, start, seed)
+    with _bar(engine.max_steps, label, progress) as bar:
+        for taken in range(engine.max_steps):
+            loss = engine.step(state)
+            losses.append(loss)
+            if not np.isfinite(loss):
+                status, why = Status.DIVERGED, f"the loss became {loss} at step {taken + 1}"
+                break
+            bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
+            bar.update()
+            if engine.converged(state):
+                status, why = Status.CONVERGED, f"it converged after {taken + 1} steps"
+                break
+            if deadline is not None and time.perf_counter() > deadline:
+                why = f"its time was spent after {taken + 1} steps"
+                break
+    try:
+        approximation = engine.approximation(state)
+    except torch.linalg.LinAlgError:
+        approximation, status, why = None, Status.DIVERGED, "its covariance is not positive definite"
+    seconds = time.perf_counter() - began
+    notes = tuple(getattr(state, "notes", ()))
+    return Run(approximation, status, why, np.array(losses), seconds, notes)
+
+
+@contextlib.contextmanager
+def _bar(total: int, label: str, progress: bool | None) -> Iterator[Any]:
+    shown = _watched() if progress is None else progress
+    with tqdm(
+        total=total, desc=label, disable=not shown, leave=False, mininterval=PROGRESS_INTERVAL
+    ) as bar:
+        yield bar
+
+
+def _watched() -> bool:
+    """Whether anybody can see a progress bar: a terminal, or a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+@contextlib.contextmanager
+def measured_threads(density: LogDensity, flat: Tensor) -> Iterator[int]:
+    """Within this, torch uses one thread or its default, whichever is faster on this density.
+
+    On small tensors many threads can be ten times slower than one, on a busy machine above all.
+    """
+    default = torch.get_num_threads()
+    rows = flat.expand(8, -1)
+
+    def seconds(threads: int) -> float:
+        torch.set_num_threads(threads)
+        times = []
+        for _ in range(3):
+            began = time.perf_counter()
+            density.value_and_gradient(rows)
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    try:
+        alone = seconds(1)
+        # Below a millisecond there is nothing to share out, and asking would cost more.
+        together = seconds(default) if default > 1 and alone > 2e-3 else np.inf
+        chosen = default if together < 0.8 * alone else 1
+        torch.set_num_threads(chosen)
+        yield chosen
+    finally:
+        torch.set_num_threads(default)

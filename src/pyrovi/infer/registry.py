@@ -1,0 +1,18 @@
+"""The engines by name: what the command line, the docs and the contract tests read."""
+
+from collections.abc import Callable
+
+from pyrovi.infer._loop import Engine
+from pyrovi.infer.dadvi import DADVI
+from pyrovi.infer.laplace import Laplace
+from pyrovi.infer.nuts import NUTS
+from pyrovi.infer.svi import SVI
+
+__all__ = ["ENGINES"]
+
+ENGINES: dict[str, Callable[..., Engine]] = {
+    "svi": SVI,
+    "dadvi": DADVI,
+    "laplace": Laplace,
+    "nuts": NUTS,
+}

@@ -1,0 +1,338 @@
+"""Stochastic variational inference: any guide, by noisy gradients that stop by themselves.
+
+The step size is held until the iterates are stationary, then lowered, a few times over; at the
+last one the iterates are averaged until the Monte Carlo error of their mean is small. Where the
+guide is a Gaussian or a flow over the whole latent space and the model is used whole, the gradient
+is taken on the flat, vectorised density; otherwise by Pyro's own ELBO, minibatches and all.
+
+References: Hoffman, Blei, Wang and Paisley (2013), https://jmlr.org/papers/v14/hoffman13a.html;
+Roeder, Wu and Duvenaud (2017), https://arxiv.org/abs/1703.09194;
+Dhaka et al. (2020), https://arxiv.org/abs/2009.00666
+"""
+
+import copy
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import ELBO, Trace_ELBO, TraceEnum_ELBO, config_enumerate
+from pyro.infer.autoguide import AutoGuide, init_to_median, init_to_value
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from pyrovi.errors import EngineError, GuideError
+from pyrovi.guides import FAMILIES, Family
+from pyrovi.infer._approximation import GuideDraws
+from pyrovi.infer._density import LogDensity
+from pyrovi.infer._iterates import Iterates
+from pyrovi.infer.objectives import negative_elbo
+
+__all__ = ["SVI"]
+
+LOOK_EVERY = 50  # steps between two looks at the iterates
+WATCHED = 200  # at most so many quantities are judged; they are picked at random
+GAUSSIAN_STEP_SIZE = 0.05
+FLOW_STEP_SIZE = 0.005
+GAUSSIAN = ("mean_field", "full_rank", "low_rank")
+FLOWS = ("iaf", "maf", "nsf", "realnvp")
+DECAYS = (1.0, 0.3, 0.1)  # the step sizes of the phases, as shares of the first
+
+
+@dataclass(frozen=True, kw_only=True)
+class SVI:
+    """Stochastic variational inference with any Pyro guide and ELBO.
+
+    Attributes:
+        guide: A family of `pyrovi.guides` or its name, an ``AutoGuide`` class or instance, or any
+            Pyro guide.
+        elbo: A Pyro ELBO; None for the one that suits the model.
+        particles: Monte Carlo terms in each gradient; None for 16, or 1 with Pyro's own ELBO.
+        step_size: Adam's first step size; None for 0.05, or 0.005 for a flow's networks.
+        tolerance: The Monte Carlo error of the averaged parameters at which the fit has
+            converged; means in units of the approximation's own standard deviations.
+        max_steps: How many steps to take at the most.
+        optimizer: From parameters and ``lr`` to a torch optimiser.
+    """
+
+    guide: Family | str | Callable[..., Any] = "mean_field"
+    elbo: ELBO | None = None
+    particles: int | None = None
+    step_size: float | None = None
+    tolerance: float = 0.05
+    max_steps: int = 20_000
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if isinstance(self.guide, str) and self.guide not in FAMILIES:
+            raise EngineError(
+                f"No guide family is named {self.guide!r}. There are {', '.join(FAMILIES)}."
+            )
+        if self.step_size is not None and not self.step_size > 0:
+            raise EngineError(f"step_size must be positive, and {self.step_size} came. Try 0.01.")
+        if self.particles is not None and self.particles < 1:
+            raise EngineError(f"particles must be at least 1, and {self.particles} came.")
+
+    def __repr__(self) -> str:
+        """The settings that differ from the defaults, by which the fit can be repeated."""
+        guide = self.guide if isinstance(self.guide, str) else _guide_name(self.guide)
+        parts = [f"guide={guide!r}"]
+        for name in ("elbo", "particles", "step_size", "tolerance", "max_steps"):
+            value = getattr(self, name)
+            if value != getattr(type(self), name):
+                shown = type(value).__name__ if name == "elbo" else repr(value)
+                parts.append(f"{name}={shown}")
+        return f"SVI({', '.join(parts)})"
+
+    @property
+    def first_step_size(self) -> float:
+        """Adam's first step size."""
+        if self.step_size is not None:
+            return self.step_size
+        gaussian = self.family is None or self.family.name not in FLOWS
+        return GAUSSIAN_STEP_SIZE if gaussian else FLOW_STEP_SIZE
+
+    @property
+    def family(self) -> Family | None:
+        """The family of `pyrovi.guides` that makes the guide, if one does."""
+        if isinstance(self.guide, Family):
+            return self.guide
+        return FAMILIES.get(self.guide) if isinstance(self.guide, str) else None
+
+    def init(self, density: LogDensity, start: Tensor, seed: int) -> "SVIState":
+        """Make the guide at ``start``, and the objective that suits it."""
+        model = density.model
+        _check_local_sites(model, self.family)
+        if model.free:
+            raise EngineError(
+                f"Site {next(iter(model.free))!r} comes of obs_mask, and a guide would spread "
+                "without bound over its observed entries. Use DADVI or Laplace, or pass a "
+                "numpy.ma.MaskedArray."
+            )
+        guide = self._make_guide(density, start)
+        whole = not (model.subsampled or model.parameters)
+        flat = self.family.flat if self.family is not None else None
+        if flat is not None and whole and self.elbo is None:
+            return _FlatState(self, density, guide, flat)
+        return _PyroState(self, density, guide)
+
+    def step(self, state: "SVIState") -> float:
+        """Take one gradient step, and give a noisy estimate of minus the ELBO before it."""
+        return state.step()
+
+    def converged(self, state: "SVIState") -> bool:
+        """Whether the averaged iterates are accurate, at the last of the step sizes."""
+        return state.look()
+
+    def approximation(self, state: "SVIState") -> GuideDraws:
+        """The guide at the average of the last iterates."""
+        state.settle()
+        return GuideDraws(state.density, state.guide, self.family, state.store)
+
+    def _make_guide(self, density: LogDensity, start: Tensor) -> Callable[..., Any]:
+        model = density.model
+        made = self.guide
+        with model.running(whole=False):
+            if self.family is not None:
+                made = self.family(model.handled(), **_start_options(self.family, density, start))
+            elif isinstance(made, type) and issubclass(made, AutoGuide):
+                made = Family(made.__name__, made)(model.handled())
+            elif isinstance(made, torch.nn.Module):
+                made = copy.deepcopy(made).to(model.dtype)
+        if not callable(made):
+            raise GuideError(
+                f"Expected a guide, and {made!r} came. Pass a family of pyrovi.guides, an "
+                "AutoGuide, or a Pyro guide function."
+            )
+        return made
+
+
+class SVIState:
+    """A guide on its way, its optimiser, and its iterates."""
+
+    def __init__(self, engine: SVI, density: LogDensity, guide: Callable[..., Any]) -> None:
+        self.engine, self.density, self.guide = engine, density, guide
+        self.store: Any = None
+        self.notes: list[str] = []
+        self.phase = 0
+        self.steps = 0
+        self.iterates = Iterates()
+        first = self.loss()
+        self.parameters = self.learnable()
+        if not self.parameters:
+            raise GuideError("The guide has no parameters to fit. Give it pyro.param or a module.")
+        self.optimizer = engine.optimizer(self.parameters, lr=engine.first_step_size)
+        generator = torch.Generator().manual_seed(0)
+        count = len(self.watch())
+        self.picked = torch.randperm(count, generator=generator)[:WATCHED]
+        del first
+
+    def loss(self) -> Tensor:
+        """A differentiable estimate of minus the ELBO."""
+        raise NotImplementedError
+
+    def learnable(self) -> list[Tensor]:
+        """Every parameter that is fitted."""
+        raise NotImplementedError
+
+    def watch(self) -> Tensor:
+        """The quantities by which convergence is judged, on a scale where one is large."""
+        return parameters_to_vector(self.parameters).double()
+
+    def step(self) -> float:
+        """Take one gradient step."""
+        self.optimizer.zero_grad()
+        loss = self.loss()
+        if loss.isfinite():
+            loss.backward()
+            if all(p.grad is None or p.grad.isfinite().all() for p in self.parameters):
+                self.optimizer.step()
+        self.steps += 1
+        with torch.no_grad():
+            self.iterates.note(
+                self.watch()[self.picked], parameters_to_vector(self.parameters).detach()
+            )
+        return loss.item()
+
+    def look(self) -> bool:
+        """Lower the step size once stationary; at the last one, say whether the mean is accurate."""
+        if self.steps % LOOK_EVERY or not self.iterates.stationary():
+            return False
+        if self.phase == len(DECAYS) - 1:
+            return self.iterates.error() < self.engine.tolerance
+        self._adopt_average()
+        self.phase += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.engine.first_step_size * DECAYS[self.phase]
+        self.iterates = Iterates()
+        return False
+
+    def settle(self) -> None:
+        """Move the guide to the average of the last iterates, if they hold still."""
+        if self.iterates.stationary():
+            self._adopt_average()
+
+    def _adopt_average(self) -> None:
+        average = self.iterates.average()
+        if average is not None:
+            with torch.no_grad():
+                vector_to_parameters(average, self.parameters)  # pyright: ignore
+
+
+class _FlatState(SVIState):
+    """A guide with a distribution over the flat vector, fitted to the vectorised density."""
+
+    def __init__(
+        self,
+        engine: SVI,
+        density: LogDensity,
+        guide: Callable[..., Any],
+        flat: Callable[[Any], Distribution],
+    ) -> None:
+        self.flat = flat
+        model = density.model
+        with model.running():
+            guide(*model.args, **model.kwargs)  # which makes its parameters
+        super().__init__(engine, density, guide)
+
+    def distribution(self) -> Distribution:
+        with self.density.model.running():
+            return self.flat(self.guide)
+
+    def loss(self) -> Tensor:
+        particles = self.engine.particles or 16
+        flat = self.distribution()
+        self._last = flat
+        gaussian = self.engine.family is not None and self.engine.family.name in GAUSSIAN
+        return negative_elbo(self.density, flat, particles, path_derivative=gaussian)
+
+    def learnable(self) -> list[Tensor]:
+        return [p for p in self.guide.parameters() if p.requires_grad]  # pyright: ignore
+
+    def watch(self) -> Tensor:
+        if self.engine.family is None or self.engine.family.name not in GAUSSIAN:
+            return super().watch()
+        return _location_and_scale(self._last)
+
+
+class _PyroState(SVIState):
+    """Any guide and any ELBO, as plain Pyro runs them; minibatches through the model's plates."""
+
+    def __init__(self, engine: SVI, density: LogDensity, guide: Callable[..., Any]) -> None:
+        model = density.model
+        self.elbo = engine.elbo or _default_elbo(density, engine.particles)
+        self.model = config_enumerate(model.handled()) if model.discrete else model.handled()
+        super().__init__(engine, density, guide)
+
+    def loss(self) -> Tensor:
+        model = self.density.model
+        scoped = replace(model, params=self.store)
+        with scoped.running(whole=False), pyro.settings.context(module_local_params=True):
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Found vars in model but not guide")
+                loss = self.elbo.differentiable_loss(
+                    self.model, self.guide, *model.args, **model.kwargs
+                )
+            self.store = pyro.get_param_store().get_state()
+        return loss if isinstance(loss, Tensor) else torch.tensor(float(loss))
+
+    def learnable(self) -> list[Tensor]:
+        modules = [m for m in (self.guide, self.density.model.model) if _is_module(m)]
+        found = [p for module in modules for p in module.parameters() if p.requires_grad]
+        return found + list(self.store["params"].values())
+
+    def settle(self) -> None:
+        super().settle()
+        if self.density.model.parameters:
+            model = replace(self.density.model, params=self.store)
+            self.density = LogDensity(model)
+            self.notes.append("The model's own parameters were learnt with the guide.")
+
+
+def _location_and_scale(flat: Distribution) -> Tensor:
+    """Means in standard deviations, and log standard deviations: one is a large change in each."""
+    scale = flat.stddev.detach()
+    return torch.cat([flat.mean.detach() / scale, scale.log()]).double()
+
+
+def _start_options(family: Family, density: LogDensity, start: Tensor) -> dict[str, Any]:
+    """How each family is told where to begin."""
+    values = {name: value[0] for name, value in density.constrain(start[None]).items()}
+    if family.name == "iaf" or density.model.subsampled:
+        return {}
+    return {"init_loc_fn": init_to_value(values=values, fallback=init_to_median)}
+
+
+def _default_elbo(density: LogDensity, particles: int | None) -> ELBO:
+    count = particles or 1
+    nesting = density.model.max_plate_nesting
+    if density.model.discrete:
+        return TraceEnum_ELBO(num_particles=count, max_plate_nesting=nesting)
+    return Trace_ELBO(num_particles=count, max_plate_nesting=nesting)
+
+
+def _check_local_sites(model: Any, family: Family | None) -> None:
+    local = [site.name for site in model.latent if site.subsampled]
+    if local and family is not None and family.joint:
+        raise GuideError(
+            f"Site {local[0]!r} stands in a plate that subsamples, and the family {family.name!r} "
+            "holds one vector for all sites, which would have the batch's length. Use mean_field, "
+            "or an amortised guide of your own."
+        )
+
+
+def _is_module(candidate: Any) -> bool:
+    return isinstance(candidate, torch.nn.Module)
+
+
+def _guide_name(guide: Any) -> str:
+    if isinstance(guide, Family):
+        options = [f"{key}={value!r}" for key, value in guide.options.items() if key != "network"]
+        return f"{guide.name}({', '.join(options)})" if options else guide.name
+    return getattr(guide, "__name__", type(guide).__name__)
+
+

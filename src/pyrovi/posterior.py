@@ -1,0 +1,387 @@
+"""`draw`: from a fit to the grown tree, in ArviZ's schema.
+
+The posterior of continuous sites comes from the approximation; discrete sites are drawn from
+their conditional posterior given those, not from the prior; observed sites are predicted; and the
+log likelihood is pointwise, with discrete sites summed out. Where a model declares that the
+indices of a plate may be exchanged, draws and chains are relabelled to agree with one another.
+"""
+
+import json
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from pyrovi.errors import EngineError
+from pyrovi.infer import Fit, Status
+from pyrovi.infer._approximation import Draws
+from pyrovi.infer._density import LogDensity
+from pyrovi.infer._runs import discrete_draws, predictions, prior_draws
+from pyrovi.seeds import stream
+from pyrovi.sites import BoundModel, Site
+from pyrovi.structure import Exchangeable
+from pyrovi.tensors import to_numpy
+from pyrovi.tree import data_tree, grow, safe_name
+
+__all__ = ["draw"]
+
+Arrays = dict[str, np.ndarray]
+PACKAGES = ("pyrovi", "torch", "pyro-ppl", "arviz-base", "arviz-stats", "xarray", "numpy")
+PRIOR_DRAWS = 500
+RELABELLING_ROUNDS = 5
+FAR = 10.0  # interquartile ranges; features beyond it are taken to be there
+
+
+def draw(fit: Fit, draws: int = 2000) -> xr.DataTree:
+    """Draw from a fit, and grow its data into the tree that the later stages read.
+
+    Args:
+        fit: What `pyrovi.fit` found.
+        draws: How many draws of each chain; a chain is a restart that reached the best bound.
+
+    Returns:
+        The data's groups, and ``posterior``, ``posterior_predictive``, ``log_likelihood``,
+        ``log_prior``, ``sample_stats``, and, where the prior is proper, ``prior`` and
+        ``prior_predictive``. See `pyrovi.tree`.
+
+    Raises:
+        FitError: If every run of the fit diverged.
+        EngineError: If ``draws`` is not a positive whole number.
+    """
+    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
+        raise EngineError(f"draws must be a whole number from 1, and {draws!r} came.")
+    model = fit.density.model
+    chains = [
+        _chain(fit.densities[index], drawn, stream(fit.seed, "chain", chain))
+        for chain, (index, drawn) in enumerate(zip(fit.kept, _even(fit.draw(draws)), strict=True))
+    ]
+    stacked = _stack_chains(chains)
+    notes = list(fit.notes)
+    for symmetry in model.structure.exchangeable:
+        stacked = _relabelled(stacked, model, symmetry)
+    groups = _draw_groups(model, stacked)
+    prior, prior_notes = _prior_groups(model, fit.seed)
+    groups |= prior
+    groups["sample_stats"] = _sample_stats(fit, stacked, notes + prior_notes)
+    return grow(_data(fit, model), **groups)
+
+
+# One chain
+
+
+def _chain(density: LogDensity, drawn: Draws, seed: int) -> dict[str, Arrays]:
+    """Every array of one chain, by group, with the draw first."""
+    model = density.model
+    found = {key: value.detach() for key, value in density.explain(drawn.flat).items()}
+    values = {site.name: found[f"value:{site.name}"] for site in model.latent}
+    discrete = discrete_draws(model, values, stream(seed, "discrete")) if model.discrete else {}
+    latent = values | discrete
+    predicted = predictions(model, latent, stream(seed, "predict"))
+    deterministic = {
+        site.name: predicted.pop(site.name)
+        for site in model.sites
+        if site.kind == "deterministic"
+    }
+    return {
+        "posterior": _arrays(latent | deterministic),
+        "unconstrained_posterior": _arrays(_pieces(density, drawn.flat)),
+        "posterior_predictive": _arrays(predicted),
+        "log_likelihood": _arrays(_prefixed(found, "log_likelihood")),
+        "log_prior": _arrays(_prefixed(found, "log_prior")),
+        "log_guide": _arrays(_by_site(drawn, found)),
+        "sample_stats": _arrays(_log_densities(density, drawn, found)),
+    }
+
+
+def _pieces(density: LogDensity, flat: Tensor) -> dict[str, Tensor]:
+    return {
+        piece.site: flat[:, piece.start : piece.stop].reshape(len(flat), *piece.shape)
+        for piece in density.pieces
+    }
+
+
+def _prefixed(found: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        key.removeprefix(f"{prefix}:"): value
+        for key, value in found.items()
+        if key.startswith(f"{prefix}:")
+    }
+
+
+def _by_site(drawn: Draws, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each site's log density under the approximation, in the constrained space."""
+    if drawn.by_site is None:
+        return {}
+    return {name: value - found[f"log_abs_det:{name}"] for name, value in drawn.by_site.items()}
+
+
+def _log_densities(
+    density: LogDensity, drawn: Draws, found: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    stats = {"log_joint": found["log_joint"]}
+    if drawn.log_guide is not None:
+        stats["log_guide"] = drawn.log_guide - found["log_abs_det"]
+    return stats
+
+
+def _arrays(values: Mapping[str, Tensor]) -> Arrays:
+    return {name: _float64(to_numpy(value)) for name, value in values.items()}
+
+
+def _float64(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64) if array.dtype == np.float32 else array
+
+
+def _even(chains: list[Draws]) -> list[Draws]:
+    """Chains of a sampler that was stopped may differ in length; the shortest counts."""
+    shortest = min(len(each.flat) for each in chains)
+    return [
+        each if len(each.flat) == shortest else Draws(each.flat[-shortest:]) for each in chains
+    ]
+
+
+def _stack_chains(chains: list[dict[str, Arrays]]) -> dict[str, Arrays]:
+    return {
+        group: {name: np.stack([chain[group][name] for chain in chains]) for name in variables}
+        for group, variables in chains[0].items()
+    }
+
+
+# Labels that have no meaning of their own
+
+
+def _relabelled(
+    stacked: dict[str, Arrays], model: BoundModel, symmetry: Exchangeable
+) -> dict[str, Arrays]:
+    """Permute one plate's indices, draw by draw, so that all draws speak of the same components.
+
+    Each draw is matched to the running mean of those already matched, by the permutation with
+    the least squared distance (Stephens 2000, https://doi.org/10.1111/1467-9868.00265).
+    """
+    posterior = stacked["posterior"]
+    axes = {
+        site.name: site.dims.index(symmetry.plate)
+        for site in model.sites
+        if site.name in posterior and symmetry.plate in site.dims
+    }
+    if not axes:
+        return stacked
+    shape = next(iter(posterior.values())).shape[:2]
+    features = _features(posterior, axes)
+    order = _matching(features, start=int(stacked["sample_stats"]["log_joint"].argmax()))
+    moved = {
+        name: _permute(value, order, axes[name]) if name in axes else value
+        for name, value in posterior.items()
+    }
+    ranks = np.argsort(order, axis=-1).reshape(*shape, -1)
+    for label in symmetry.labels:
+        if label in moved:
+            chain, place = np.indices(shape)
+            extra = (1,) * (moved[label].ndim - 2)
+            index = (chain.reshape(*shape, *extra), place.reshape(*shape, *extra), moved[label])
+            moved[label] = ranks[index]
+    return stacked | {"posterior": moved, "unconstrained_posterior": {}}
+
+
+def _features(posterior: Arrays, axes: Mapping[str, int]) -> np.ndarray:
+    """What tells components apart, ``(chain * draw, component, feature)``, each on its own scale."""
+    columns = []
+    for name, axis in axes.items():
+        if not np.issubdtype(posterior[name].dtype, np.floating):
+            continue
+        value = np.moveaxis(posterior[name], 2 + axis, 2)
+        columns.append(value.reshape(value.shape[0] * value.shape[1], value.shape[2], -1))
+    features = np.concatenate(columns, axis=-1)
+    # Quartiles and a bound, so that a few wild draws of a poor fit decide nothing.
+    low, middle, high = np.quantile(features, [0.25, 0.5, 0.75], axis=(0, 1))
+    return np.clip((features - middle) / (high - low + 1e-12), -FAR, FAR)
+
+
+def _matching(features: np.ndarray, start: int) -> np.ndarray:
+    """For each draw, which of its components stands at each place."""
+    count = features.shape[1]
+    first = features[start]
+    reference = first[np.lexsort(first.T[::-1])]  # by the first feature, so that places are stable
+    order = np.tile(np.arange(count), (len(features), 1))
+    for _ in range(RELABELLING_ROUNDS):
+        cost = np.square(reference[None, :, None] - features[:, None]).sum(-1)
+        found = np.stack([linear_sum_assignment(each)[1] for each in cost])
+        if np.array_equal(found, order):
+            break
+        order = found
+        reference = np.take_along_axis(features, order[..., None], axis=1).mean(0)
+    return order
+
+
+def _permute(value: np.ndarray, order: np.ndarray, axis: int) -> np.ndarray:
+    moved = np.moveaxis(value, 2 + axis, 2)
+    index = order.reshape(*value.shape[:2], -1, *(1,) * (moved.ndim - 3))
+    return np.moveaxis(np.take_along_axis(moved, index, axis=2), 2, 2 + axis)
+
+
+# Groups
+
+
+def _draw_groups(model: BoundModel, stacked: dict[str, Arrays]) -> dict[str, xr.Dataset]:
+    scalars = ("log_prior", "log_guide", "sample_stats", "unconstrained_posterior")
+    return {
+        group: _dataset(model, variables, scalar=group in scalars)
+        for group, variables in stacked.items()
+        if variables and group != "sample_stats"
+    }
+
+
+def _dataset(model: BoundModel, variables: Arrays, *, scalar: bool = False) -> xr.Dataset:
+    built: dict[str, Any] = {}
+    coords: dict[str, Any] = {}
+    for name, value in variables.items():
+        dims = _dims(model, name, value.ndim - 2, scalar=scalar)
+        built[safe_name(name)] = (("chain", "draw", *dims), value)
+        for dim, length in zip(dims, value.shape[2:], strict=True):
+            coords[dim] = _labels(model, dim, length)
+    first = next(iter(variables.values()))
+    coords |= {"chain": np.arange(first.shape[0]), "draw": np.arange(first.shape[1])}
+    return xr.Dataset(built, coords)
+
+
+def _dims(model: BoundModel, name: str, count: int, *, scalar: bool) -> list[str]:
+    """The dims of a site, or of its log likelihood, which has no event axes."""
+    if scalar:
+        return [f"{safe_name(name)}_dim_{i}" for i in range(count)]
+    return [safe_name(dim) for dim in model.site(name).dims[:count]]
+
+
+def _labels(model: BoundModel, dim: str, length: int) -> np.ndarray:
+    known = model.coords.get(dim)
+    return known if known is not None and len(known) == length else np.arange(length)
+
+
+def _prior_groups(model: BoundModel, seed: int) -> tuple[dict[str, xr.Dataset], list[str]]:
+    improper = [site.name for site in model.latent if site.improper]
+    if improper:
+        return {}, [
+            f"The prior of {', '.join(improper)} is improper, so nothing can be drawn from it: "
+            "there is no prior group."
+        ]
+    try:
+        found = _arrays(prior_draws(model, PRIOR_DRAWS, stream(seed, "prior")))
+    except (ValueError, RuntimeError, NotImplementedError) as error:
+        reason = str(error.__cause__ or error).split("\n")[0]
+        return {}, [f"The prior could not be drawn from ({reason}): there is no prior group."]
+    observed = {site.name for site in model.observed}
+    parts = {
+        "prior": {n: v[None] for n, v in found.items() if n not in observed},
+        "prior_predictive": {n: v[None] for n, v in found.items() if n in observed},
+    }
+    return {group: _dataset(model, part) for group, part in parts.items() if part}, []
+
+
+def _sample_stats(fit: Fit, stacked: dict[str, Arrays], notes: list[str]) -> xr.Dataset:
+    kept = [fit.restarts[index] for index in fit.kept]
+    steps = max(len(each.loss) for each in kept)
+    loss = np.full((len(kept), steps), np.nan)
+    for row, each in zip(loss, kept, strict=True):
+        row[: len(each.loss)] = each.loss
+    dims = ("chain", "draw")
+    variables: dict[str, Any] = {
+        name: (dims, value) for name, value in stacked["sample_stats"].items()
+    }
+    variables |= {
+        "loss": (("chain", "step"), loss),
+        "status": ("chain", np.array([each.status.value for each in kept])),
+        "seconds": ("chain", np.array([each.seconds for each in kept])),
+        "restart_index": ("chain", np.array(fit.kept)),
+        "restart_status": ("restart", np.array([each.status.value for each in fit.restarts])),
+        "restart_elbo": (
+            "restart",
+            np.array([b.value if b is not None else np.nan for b in fit.bounds]),
+        ),
+    }
+    flags = [getattr(each.approximation, "diverging", None) for each in kept]
+    if all(flag is not None for flag in flags):
+        length = variables["log_joint"][1].shape[1]
+        variables["diverging"] = (dims, np.stack([to_numpy(f)[-length:] for f in flags]))
+    return xr.Dataset(variables, attrs=_record(fit, notes))
+
+
+def _record(fit: Fit, notes: list[str]) -> dict[str, Any]:
+    worst = [s for s in Status if any(fit.restarts[i].status is s for i in fit.kept)][-1]
+    return {
+        "model": fit.model.name,
+        "engine": repr(fit.engine),
+        "engine_reason": fit.engine_reason,
+        "status": worst.value,
+        "why": fit.restarts[fit.kept[0]].why,
+        "seed": fit.seed,
+        "seconds_total": fit.seconds,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": json.dumps(_versions()),
+        "notes": json.dumps(list(dict.fromkeys(notes))),
+        "sites": json.dumps([_site_record(site) for site in fit.model.sites]),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def _site_record(site: Site) -> dict[str, Any]:
+    return {
+        "name": site.name,
+        "kind": site.kind,
+        "distribution": site.distribution,
+        "shape": list(site.shape),
+        "dims": list(site.dims),
+        "support": site.support,
+        "discrete": site.discrete,
+        "subsampled": site.subsampled,
+        "improper": site.improper,
+    }
+
+
+def _data(fit: Fit, model: BoundModel) -> xr.DataTree:
+    """The data as they were fitted: what was observed, by site, and the other arguments."""
+    trace = model.prototype
+    observed, seen = {}, set()
+    for site in model.observed:
+        value = trace.nodes[site.name]["value"]
+        array = to_numpy(value).reshape(site.shape)
+        if site.name in model.missing:
+            array = np.where(to_numpy(model.missing[site.name]).reshape(site.shape), np.nan, array)
+        observed[safe_name(site.name)] = ([safe_name(dim) for dim in site.dims], array)
+        seen.add(value.data_ptr() if isinstance(value, Tensor) else id(value))
+    constant = {
+        name: _constant(fit, model, name, value)
+        for name, value in fit.arguments.kwargs.items()
+        if _is_data(value) and not (isinstance(value, Tensor) and value.data_ptr() in seen)
+    }
+    dims = {dim for dims, _ in (*observed.values(), *constant.values()) for dim in dims}
+    coords = {dim: label for dim, label in model.coords.items() if dim in dims}
+    tree = data_tree(observed, constant or None, coords)
+    truth = fit.arguments.truth
+    return tree if truth is None else grow(tree, truth=truth)
+
+
+def _is_data(value: Any) -> bool:
+    return isinstance(value, Tensor | int | float)
+
+
+def _constant(
+    fit: Fit, model: BoundModel, name: str, value: Any
+) -> tuple[tuple[str, ...], np.ndarray]:
+    array = to_numpy(value)
+    known = fit.arguments.dims.get(name)
+    if known is not None:
+        return known, array
+    sizes = {plate.size: plate.name for plate in model.plates.values()}
+    dims = [safe_name(sizes.get(n, f"{name}_dim_{i}")) for i, n in enumerate(array.shape)]
+    unique = len(set(dims)) == len(dims)
+    return tuple(dims) if unique else tuple(f"{name}_dim_{i}" for i in range(array.ndim)), array
+
+
