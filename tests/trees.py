@@ -68,7 +68,7 @@ class LinearGaussian:
 
     @cached_property
     def mean_field_sd(self) -> np.ndarray:
-        """The sd of the best factorised Gaussian, one over the root of the precision's diagonal."""
+        """The sd of the best factorised Gaussian: the precision's diagonal to the power -1/2."""
         return np.diag(self.precision) ** -0.5
 
     def log_prior(self, theta: np.ndarray) -> np.ndarray:
