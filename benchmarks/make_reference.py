@@ -212,7 +212,7 @@ def eight_schools_figure(found: dict[str, dict[str, float]]) -> Figure:
     axes.set(yticks=rows, yticklabels=schools, xlabel="effect of coaching (SAT points)")
     axes.set(ylabel="school")
     axes.invert_yaxis()
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, ncols=2, loc="outside upper right")
     return figure
 
 

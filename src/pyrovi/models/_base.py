@@ -1,7 +1,7 @@
 """The record of a zoo entry, and a model run forwards."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -50,13 +50,15 @@ class ZooModel:
         Raises:
             DataError: If there is no such data set.
         """
-        name = next(iter(self.loaders), None) if name is None else name
-        if name not in self.loaders:
+        if not self.loaders:
+            raise DataError(f"{self.name!r} has no real data. Use simulate(seed).")
+        chosen = self.datasets[0] if name is None else name
+        if chosen not in self.loaders:
             raise DataError(
-                f"{self.name!r} has no data set {name!r}{nearest(str(name), self.datasets)}. "
-                f"It has: {', '.join(self.datasets) or 'none; use simulate(seed)'}."
+                f"{self.name!r} has no data set {chosen!r}{nearest(chosen, self.loaders)}. "
+                f"It has: {', '.join(self.loaders)}."
             )
-        return self.loaders[name]()
+        return self.loaders[chosen]()
 
     def variant(self, name: str) -> "ZooModel":
         """The entry with the variant called ``name`` as its model.
@@ -77,7 +79,7 @@ class ZooModel:
         )
 
 
-def nearest(name: str, known: Any) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """``" (did you mean 'x'?)"`` for a near miss, or nothing.
 
     >>> nearest("irs", ["iris", "wine"])
@@ -102,7 +104,8 @@ def run_forward(
             trace = pyro.poutine.trace(pyro.poutine.uncondition(model)).get_trace(**arguments)
     finally:
         torch.set_default_dtype(dtype)
-    sites = {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
+    nodes: dict[str, Any] = dict(trace.nodes)
+    sites = {name: site for name, site in nodes.items() if site["type"] == "sample"}
     return {
         name: site["value"].numpy()
         for name, site in sites.items()
