@@ -304,7 +304,7 @@ def _from_numpy(name: str, array: np.ndarray) -> Any:
     if array.ndim == 0 and array.dtype.kind in "biu":
         return array.item()  # a size or an option, which models use as a Python number
     dtype = {"f": np.float64, "b": np.bool_}.get(array.dtype.kind, np.int64)
-    return _checked(name, torch.tensor(np.ascontiguousarray(array, dtype=dtype)))
+    return _checked(name, torch.tensor(np.array(array, dtype=dtype, order="C")))
 
 
 def _checked(name: str, tensor: Tensor) -> Tensor:

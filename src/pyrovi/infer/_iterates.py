@@ -21,7 +21,6 @@ RHAT_THRESHOLD = 1.1  # Dhaka et al. (2020), section 4
 FEWEST = 200  # iterates in the shortest window that is judged
 BLOCK = 20  # iterates per stored mean of all parameters
 STILL = 1e-9  # a quantity that moves less than this has arrived exactly
-PARTS = 4  # the window is judged as so many chains
 
 
 @dataclass
@@ -53,12 +52,12 @@ class Iterates:
         window = self._window()
         if window is None:
             return False
-        chains = window[: len(window) // PARTS * PARTS].reshape(PARTS, -1, window.shape[1])
-        moving = chains.std(1).min(0) > STILL
+        halves = window[: len(window) // 2 * 2].reshape(2, -1, window.shape[1])
+        moving = halves.std(1).min(0) > STILL
         if not moving.any():
             return True
         rhat = array_stats.rhat(
-            chains[..., moving], chain_axis=0, draw_axis=1, method="split"
+            window[None][..., moving], chain_axis=0, draw_axis=1, method="split"
         )
         return bool(np.nanmax(rhat) < RHAT_THRESHOLD)
 

@@ -21,6 +21,7 @@ class QuasiNewton:
     Attributes:
         point: The best vector so far.
         gradient: The gradient there.
+        value: The loss there.
         stuck: Whether the last step changed nothing.
     """
 
@@ -41,7 +42,7 @@ class QuasiNewton:
         self.point = start.detach().clone()
         self.gradient = torch.full_like(self.point, torch.inf)
         self.stuck = False
-        self._value = torch.inf
+        self.value = torch.inf
 
     def step(self) -> float:
         """Take one iteration, and give the loss it reached."""
@@ -49,10 +50,10 @@ class QuasiNewton:
         value = self._closure().item()
         gradient = self._parameters.grad
         assert gradient is not None
-        if not value < self._value and self._value < torch.inf:
+        if not value < self.value and self.value < torch.inf:
             return self._restart()
         self.stuck = False
-        self._value = value
+        self.value = value
         self.point, self.gradient = self._parameters.detach().clone(), gradient.clone()
         return value
 
@@ -62,7 +63,7 @@ class QuasiNewton:
             self._parameters.copy_(self.point)
         self._optimizer.state.clear()
         self.stuck = True
-        return self._value
+        return self.value
 
     def _closure(self) -> Tensor:
         self._optimizer.zero_grad()

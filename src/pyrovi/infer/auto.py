@@ -13,7 +13,7 @@ from pyrovi.infer.svi import SVI
 
 __all__ = ["Choice", "choose"]
 
-FULL_RANK_DIM = 100  # a full covariance of more entries costs more than it mends
+FULL_RANK_DIM = 500  # the curvature of more dimensions costs more than it mends
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ def choose(density: LogDensity) -> Choice:
         )
     if dim <= FULL_RANK_DIM:
         return Choice(
-            SVI(guide="full_rank"),
-            f"SVI with a full-rank Gaussian, since {dim} latent dimensions are few enough "
-            f"(at most {FULL_RANK_DIM}) to learn every correlation.",
+            DADVI(whiten=True),
+            f"DADVI in a space whitened by the curvature, since {dim} latent dimensions are few "
+            f"enough (at most {FULL_RANK_DIM}) to carry every correlation.",
         )
     return Choice(
         DADVI(),
-        f"DADVI, a mean-field Gaussian, since a full covariance of {dim} latent dimensions "
-        f"(more than {FULL_RANK_DIM}) would cost more than it mends.",
+        f"DADVI, a mean-field Gaussian, since the curvature of {dim} latent dimensions (more than "
+        f"{FULL_RANK_DIM}) would cost more than it mends.",
     )

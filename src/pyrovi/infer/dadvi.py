@@ -4,6 +4,13 @@ The standard-normal draws are taken once and kept, so the objective is an ordina
 variational parameters. A quasi-Newton method minimises it, and convergence is a small gradient
 rather than a loss curve that looks flat.
 
+Mean field severs correlations. With ``whiten=True`` the space is first turned and stretched by the
+curvature at the mode, so that correlations are carried by the turn and what is left for mean field
+is close to independent; where there is no usable mode (a funnel's density runs away), plain mean
+field goes first. Then the space is turned anew by the curvature averaged over the draws, as long
+as the bound gains: its fixed point, where the precision equals the average curvature, is the best
+Gaussian of full rank (Opper and Archambeau 2009, https://doi.org/10.1162/neco.2008.08-07-592).
+
 The draws are antithetic, scrambled Sobol points, moved so that their mean is exactly zero and
 their second moments exactly the identity where there are enough of them: a Gaussian posterior is
 then met by its best mean-field Gaussian with no Monte Carlo error at all.
@@ -21,12 +28,17 @@ from pyrovi.errors import EngineError
 from pyrovi.infer._approximation import Gaussian
 from pyrovi.infer._density import LogDensity
 from pyrovi.infer._quasi_newton import QuasiNewton
+from pyrovi.infer.laplace import curvature_cholesky, find_mode
 from pyrovi.infer.objectives import fixed_draws_loss
 
 __all__ = ["DADVI", "fixed_noise"]
 
 MAX_SOBOL_DIM = torch.quasirandom.SobolEngine.MAXDIM
 START_LOG_SCALE = -2.0
+STUCK_TOLERANCES = 100  # how far off a fit may be, in tolerances, that cannot go further down
+CURVATURE_ROWS = 20_000  # rows of Hessians in an average curvature, a bound on its cost
+MOST_TURNS = 5
+SMALLEST_GAIN = 0.01  # nats, for which the space is turned once more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +47,14 @@ class DADVI:
 
     Attributes:
         particles: How many fixed draws stand in for the expectation; an even number.
+        whiten: Whether to turn the space by the curvature, and so carry correlations.
         tolerance: The largest gradient entry, in units of the approximation's own scales, at
             which the fit has converged: about the error of the optimum in standard deviations.
         max_steps: How many quasi-Newton iterations to take at the most.
     """
 
     particles: int = 64
+    whiten: bool = False
     tolerance: float = 1e-4
     max_steps: int = 2000
 
@@ -53,8 +67,12 @@ class DADVI:
             )
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "DADVIState":
-        """Fix the draws; start narrow, at ``start``."""
-        return DADVIState(density, start, fixed_noise(self.particles, density.dim, seed))
+        """Fix the draws; start narrow at ``start``, or whitened at the mode."""
+        noise = fixed_noise(self.particles, density.dim, seed)
+        mode = find_mode(density, start) if self.whiten else None
+        if mode is not None:
+            return DADVIState(density, mode.loc, noise, turn=mode.scale_tril)
+        return DADVIState(density, start, noise)
 
     def step(self, state: "DADVIState") -> float:
         """Take one quasi-Newton iteration, and give minus the ELBO it reached."""
@@ -65,24 +83,89 @@ class DADVI:
         gradient_loc, gradient_log_scale = state.search.gradient.chunk(2)
         scaled = gradient_loc * state.log_scale.exp()
         largest = torch.cat([scaled, gradient_log_scale]).abs().max().item()
-        return largest < self.tolerance or (state.search.stuck and largest < 100 * self.tolerance)
+        found = largest < self.tolerance
+        found |= state.search.stuck and largest < STUCK_TOLERANCES * self.tolerance
+        return found and not (self.whiten and state.turn_again())
 
     def approximation(self, state: "DADVIState") -> Gaussian:
-        """The mean-field Gaussian at the optimum."""
-        return Gaussian(state.density, state.loc.clone(), state.log_scale.exp())
+        """The Gaussian at the optimum: mean field, turned back where the space was turned."""
+        return state.found()
 
 
 class DADVIState:
-    """The fixed draws, and the search over means and log scales."""
+    """The fixed draws, and the search over means and log scales, in a space that may be turned.
 
-    def __init__(self, density: LogDensity, start: Tensor, noise: Tensor) -> None:
-        self.density, self.noise = density, noise
-        narrow = torch.full_like(start, START_LOG_SCALE)
-        self.search = QuasiNewton(self._loss, torch.cat([start, narrow]))
+    Attributes:
+        turn: The lower triangular matrix by which the space is turned; None for not at all.
+        centre: What the origin of the turned space is, in the flat space.
+    """
+
+    def __init__(
+        self, density: LogDensity, start: Tensor, noise: Tensor, turn: Tensor | None = None
+    ) -> None:
+        self.density, self.noise, self.turn = density, noise, turn
+        self.notes: list[str] = []
+        self.turns = 0
+        self.best: tuple[float, Gaussian] | None = None
+        self.centre = start if turn is not None else torch.zeros_like(start)
+        first = torch.zeros_like(start) if turn is not None else start
+        log_scale = 0.0 if turn is not None else START_LOG_SCALE
+        self._begin(first, torch.full_like(start, log_scale))
+
+    def _begin(self, loc: Tensor, log_scale: Tensor) -> None:
+        self.search = QuasiNewton(self._loss, torch.cat([loc, log_scale]))
 
     def _loss(self, parameters: Tensor) -> Tensor:
         loc, log_scale = parameters.chunk(2)
-        return fixed_draws_loss(self.density, loc, log_scale, self.noise)
+        return fixed_draws_loss(self._log_prob, loc, log_scale, self.noise)
+
+    def _log_prob(self, flat: Tensor) -> Tensor:
+        if self.turn is None:
+            return self.density.log_prob(flat)
+        stretched = self.turn.diagonal().abs().log().sum()
+        return self.density.log_prob(self.centre + flat @ self.turn.T) + stretched
+
+    def found(self) -> Gaussian:
+        """The Gaussian found: mean field, turned back where the space was turned."""
+        if self.best is not None and self.best[0] <= self.search.value:
+            return self.best[1]
+        scale = self.log_scale.exp()
+        if self.turn is None:
+            return Gaussian(self.density, self.loc.clone(), scale)
+        return Gaussian(self.density, self.centre + self.turn @ self.loc, self.turn * scale)
+
+    def turn_again(self) -> bool:
+        """Turn the space by the average curvature of what was found, if that may still gain."""
+        before = torch.inf if self.best is None else self.best[0]
+        gained = before - self.search.value
+        if gained > 0:
+            self.best = (self.search.value, self.found())
+        if self.turns == MOST_TURNS or gained < SMALLEST_GAIN:
+            return False
+        turn, raised = curvature_cholesky(self._average_curvature())
+        if raised and self.turn is not None:
+            return False
+        if raised:
+            self.notes.append(
+                f"The average curvature was not positive in {len(raised)} direction(s), where "
+                "it was held above zero."
+            )
+        assert self.best is not None
+        self.centre, self.turn = self.best[1].loc, turn
+        self.turns += 1
+        self._begin(torch.zeros_like(self.centre), torch.zeros_like(self.centre))
+        return True
+
+    def _average_curvature(self) -> Tensor:
+        assert self.best is not None
+        gaussian, dim = self.best[1], self.density.dim
+        count = max(2, min(len(self.noise), CURVATURE_ROWS // dim))
+        noise = fixed_noise(count - count % 2, dim, seed=0)
+        if gaussian.diagonal:
+            rows = gaussian.loc + noise * gaussian.scale_tril
+        else:
+            rows = gaussian.loc + noise @ gaussian.scale_tril.T
+        return -torch.stack([self.density.hessian(row) for row in rows]).mean(0)
 
     @property
     def loc(self) -> Tensor:

@@ -7,6 +7,7 @@ entries they concern.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,9 +16,10 @@ from pyrovi.infer._approximation import Gaussian
 from pyrovi.infer._density import LogDensity
 from pyrovi.infer._quasi_newton import QuasiNewton
 
-__all__ = ["Laplace", "curvature_cholesky"]
+__all__ = ["Laplace", "curvature_cholesky", "find_mode"]
 
-SMALLEST_EIGENVALUE = 1e-8  # as a share of the largest
+MODE_STEPS = 300
+SMALLEST_EIGENVALUE = 1e-10  # as a share of the largest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,22 @@ class LaplaceState:
         self.density = density
         self.notes: list[str] = []
         self.search = QuasiNewton(lambda flat: -density.log_prob(flat), start)
+
+
+def find_mode(density: LogDensity, start: Tensor) -> Gaussian | None:
+    """The Gaussian at the mode next to ``start``; None where there is no mode to stand on.
+
+    That is where the search does not arrive, or the curvature there is not positive definite.
+    """
+    engine = Laplace(max_steps=MODE_STEPS)
+    state = engine.init(density, start, seed=0)
+    for _ in range(engine.max_steps):
+        if not np.isfinite(engine.step(state)):
+            return None
+        if engine.converged(state):
+            found = engine.approximation(state)
+            return None if state.notes else found
+    return None
 
 
 def curvature_cholesky(

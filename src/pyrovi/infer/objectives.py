@@ -3,6 +3,8 @@
 All are minus an evidence lower bound, in nats, summed over the data.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,7 +17,7 @@ __all__ = ["fixed_draws_loss", "negative_elbo"]
 
 
 def fixed_draws_loss(
-    density: LogDensity,
+    log_prob: Callable[[Tensor], Tensor],
     loc: Float[Tensor, "dim"],
     log_scale: Float[Tensor, "dim"],
     noise: Float[Tensor, "draw dim"],
@@ -27,7 +29,7 @@ def fixed_draws_loss(
     Reference: Giordano, Ingram and Broderick (2024), https://arxiv.org/abs/2304.05527
     """
     entropy = log_scale.sum() + 0.5 * len(loc) * torch.log(torch.tensor(2 * torch.pi * torch.e))
-    return -density.log_prob(loc + log_scale.exp() * noise).mean() - entropy
+    return -log_prob(loc + log_scale.exp() * noise).mean() - entropy
 
 
 def negative_elbo(

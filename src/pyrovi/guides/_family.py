@@ -1,0 +1,89 @@
+"""What a variational family is: a name, and how to make a guide of it for a model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.infer.autoguide import AutoGuide
+from torch.distributions import Distribution
+
+from pyrovi.errors import GuideError
+
+__all__ = ["Family"]
+
+Options = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A variational family, called with a model to make a guide.
+
+    Attributes:
+        name: Its key in ``FAMILIES``.
+        make: From a model without discrete sites, and options, to a Pyro ``AutoGuide``.
+        flat: From a guide of the family to its distribution over the flat unconstrained vector,
+            where it has one; else None.
+        joint: Whether the guide holds one vector for all sites, so that it cannot stand local
+            latent sites in a plate that subsamples.
+        options: Keyword options for ``make``.
+    """
+
+    name: str
+    make: Callable[..., AutoGuide] = field(repr=False)
+    flat: Callable[[Any], Distribution] | None = field(default=None, repr=False)
+    joint: bool = True
+    options: Options = field(default_factory=dict)
+
+    def __call__(self, model: Callable[..., Any], **options: Any) -> AutoGuide:
+        """A guide of this family for ``model``.
+
+        Args:
+            model: A Pyro model. Discrete sites that can be enumerated are hidden from the guide.
+            **options: What the family takes, such as ``init_loc_fn``, ``rank`` or ``transforms``.
+
+        Raises:
+            GuideError: If an option is not one the family takes.
+        """
+        visible = poutine.block(model, hide_fn=_enumerable)
+        try:
+            return self.make(visible, **{**self.options, **options})
+        except TypeError as error:
+            if "unexpected keyword" not in str(error):
+                raise
+            raise GuideError(f"The family {self.name!r}: {error}. See its docstring.") from error
+
+    def with_options(self, **options: Any) -> "Family":
+        """The same family with other options, e.g. ``low_rank.with_options(rank=5)``."""
+        return replace(self, options={**self.options, **options})
+
+
+def _enumerable(site: Any) -> bool:
+    if site["type"] != "sample" or site["is_observed"]:
+        return False
+    return bool(getattr(site["fn"], "has_enumerate_support", False))
+
+
+def detached(flat: Distribution) -> Distribution:
+    """The same distribution with its parameters held fixed, for the gradient through draws alone.
+
+    Raises:
+        GuideError: If the distribution is not one that can be taken apart.
+    """
+    if isinstance(flat, torch.distributions.Independent):
+        base = detached(flat.base_dist)
+        return torch.distributions.Independent(base, flat.reinterpreted_batch_ndims)
+    if isinstance(flat, torch.distributions.Normal):
+        return torch.distributions.Normal(flat.loc.detach(), flat.scale.detach())
+    if isinstance(flat, torch.distributions.LowRankMultivariateNormal):
+        return torch.distributions.LowRankMultivariateNormal(
+            flat.loc.detach(), flat._unbroadcasted_cov_factor.detach(),
+            flat._unbroadcasted_cov_diag.detach(), validate_args=False,
+        )
+    if isinstance(flat, torch.distributions.MultivariateNormal):
+        return torch.distributions.MultivariateNormal(
+            flat.loc.detach(), scale_tril=flat._unbroadcasted_scale_tril.detach(),
+            validate_args=False,
+        )
+    raise GuideError(f"Cannot hold the parameters of {type(flat).__name__} fixed.")

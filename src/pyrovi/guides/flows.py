@@ -1,0 +1,183 @@
+"""Normalising flows over the flat unconstrained vector, by zuko, as Pyro autoguides.
+
+A flow bends a standard normal and is then scaled and shifted, so that it starts as a narrow
+Gaussian at the model's initial values, like the other families. Autoregressive networks are run in
+the direction in which a draw takes one pass, since variational inference draws at every step.
+
+Importing zuko turns validation of distributions off for the whole process. It is imported here
+only, and validation is put back.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions.torch_distribution import TorchDistribution
+from pyro.infer.autoguide import AutoContinuous, AutoGuide, AutoIAFNormal, init_to_median
+from pyro.nn.module import PyroParam
+from torch import Size, Tensor
+from pyro.distributions import constraints
+from torch.distributions import Distribution
+
+from pyrovi.guides._family import Family
+
+__all__ = ["AutoFlow", "iaf", "maf", "nsf", "realnvp"]
+
+
+def _zuko() -> Any:
+    validated = Distribution._validate_args  # pyright: ignore
+    import zuko  # here, because importing it has a side effect
+
+    Distribution.set_default_validate_args(validated)
+    return zuko
+
+
+def _make_maf(dim: int, transforms: int, hidden: tuple[int, ...]) -> tuple[Any, bool]:
+    return _zuko().flows.MAF(dim, transforms=transforms, hidden_features=hidden), True
+
+
+def _make_nsf(dim: int, transforms: int, hidden: tuple[int, ...]) -> tuple[Any, bool]:
+    return _zuko().flows.NSF(dim, transforms=transforms, hidden_features=hidden), True
+
+
+def _make_realnvp(dim: int, transforms: int, hidden: tuple[int, ...]) -> tuple[Any, bool]:
+    flow = _zuko().flows.RealNVP(dim, transforms=2 * transforms, hidden_features=hidden)
+    return flow, False
+
+
+NETWORKS: dict[str, Callable[[int, int, tuple[int, ...]], tuple[Any, bool]]] = {
+    "maf": _make_maf,
+    "nsf": _make_nsf,
+    "realnvp": _make_realnvp,
+}
+
+
+class FlowPosterior(TorchDistribution):
+    """A flow, scaled and shifted, as a distribution over the flat vector.
+
+    The log density of a draw is computed on the way to it, and kept: going back through an
+    autoregressive network takes as many passes as there are dimensions.
+    """
+
+    arg_constraints = {}
+    support = constraints.real_vector
+    has_rsample = True
+
+    def __init__(self, transform: Any, loc: Tensor, scale: Tensor) -> None:
+        self._transform, self.loc, self.scale = transform, loc, scale
+        self._kept: tuple[Tensor, Tensor] | None = None
+        super().__init__(Size(), loc.shape, validate_args=False)
+
+    @property
+    def _base(self) -> Any:
+        return dist.Normal(torch.zeros_like(self.loc), 1.0).to_event(1)
+
+    def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
+        noise = self._base.sample(sample_shape)
+        bent, log_abs_det = self._transform.call_and_ladj(noise)
+        log_prob = self._base.log_prob(noise) - log_abs_det - self.scale.log().sum()
+        draw = self.loc + self.scale * bent
+        self._kept = (draw, log_prob)
+        return draw
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._kept is not None and self._kept[0] is value:
+            return self._kept[1]
+        bent = (value - self.loc) / self.scale
+        noise, log_abs_det = self._transform.inv.call_and_ladj(bent)
+        return self._base.log_prob(noise) + log_abs_det - self.scale.log().sum()
+
+    def expand(self, batch_shape: Size, _instance: Any = None) -> TorchDistribution:
+        if not batch_shape:
+            return self
+        return _Particles(self, Size(batch_shape))
+
+
+class _Particles(TorchDistribution):
+    """A flow in plates: as many independent draws as the plates have places."""
+
+    arg_constraints = {}
+    support = constraints.real_vector
+    has_rsample = True
+
+    def __init__(self, flow: FlowPosterior, batch_shape: Size) -> None:
+        self._flow = flow
+        super().__init__(batch_shape, flow.event_shape, validate_args=False)
+
+    def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
+        return self._flow.rsample(Size(sample_shape) + self.batch_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self._flow.log_prob(value)
+
+    def expand(self, batch_shape: Size, _instance: Any = None) -> TorchDistribution:
+        return _Particles(self._flow, Size(batch_shape))
+
+
+class AutoFlow(AutoContinuous):
+    """A guide that lays a zuko flow over the joint unconstrained latent space.
+
+    Args:
+        model: A Pyro model.
+        network: ``maf``, ``nsf`` or ``realnvp``.
+        transforms: How many transforms are laid over one another.
+        hidden: The widths of the hidden layers of each network.
+        init_loc_fn: Where each site starts, as Pyro's autoguides take it.
+        init_scale: The scale of the Gaussian that the flow starts as.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        network: str = "maf",
+        transforms: int = 3,
+        hidden: tuple[int, ...] = (64, 64),
+        init_loc_fn: Callable[..., Any] = init_to_median,
+        init_scale: float = 0.1,
+    ) -> None:
+        super().__init__(model, init_loc_fn=init_loc_fn)
+        self._settings = (network, transforms, tuple(hidden))
+        self._init_scale = init_scale
+
+    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+        super()._setup_prototype(*args, **kwargs)
+        network, transforms, hidden = self._settings
+        self.flow, self._inverse = NETWORKS[network](self.latent_dim, transforms, hidden)
+        loc = self._init_loc()
+        self.flow.to(loc.dtype)
+        _start_as_the_identity(self.flow)
+        self.loc = torch.nn.Parameter(loc)
+        self.scale = PyroParam(torch.full_like(loc, self._init_scale), constraints.softplus_positive)
+
+    def get_posterior(self, *args: Any, **kwargs: Any) -> FlowPosterior:
+        """The distribution over the flat unconstrained vector."""
+        transform = self.flow().transform
+        return FlowPosterior(transform if self._inverse else transform.inv, self.loc, self.scale)
+
+
+def _start_as_the_identity(flow: torch.nn.Module) -> None:
+    """Shrink each network's last layer, so that the flow starts as almost no change at all."""
+    for transform in flow.transform.transforms:  # pyright: ignore
+        # By their weight, since zuko has a linear layer of its own beside torch's.
+        linear = [m for m in transform.modules() if isinstance(getattr(m, "weight", None), Tensor)]
+        if linear:
+            with torch.no_grad():
+                linear[-1].weight.mul_(0.01)
+                linear[-1].bias.mul_(0.0)
+
+
+def flat_posterior(guide: Any) -> Distribution:
+    """The distribution of a joint guide over the flat unconstrained vector."""
+    return guide.get_posterior()
+
+
+def _make_iaf(model: Callable[..., Any], **options: Any) -> AutoGuide:
+    options.pop("init_loc_fn", None)  # Pyro's guide warns that it has no use for it
+    return AutoIAFNormal(model, **options)
+
+
+iaf = Family("iaf", _make_iaf, flat_posterior)
+maf = Family("maf", AutoFlow, flat_posterior, options={"network": "maf"})
+nsf = Family("nsf", AutoFlow, flat_posterior, options={"network": "nsf"})
+realnvp = Family("realnvp", AutoFlow, flat_posterior, options={"network": "realnvp"})

@@ -1,0 +1,61 @@
+"""Gaussian families over the unconstrained latent space, and the point estimate.
+
+Mean field ignores posterior correlations and so reports too little variance; full rank carries all
+of them; low rank the strongest; structured those between a site and the ones before it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pyro.infer.autoguide import (
+    AutoDelta,
+    AutoLowRankMultivariateNormal,
+    AutoMultivariateNormal,
+    AutoNormal,
+    AutoStructured,
+)
+from torch.distributions import (
+    Distribution,
+    Independent,
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    Normal,
+)
+
+from pyrovi.guides._family import Family
+
+__all__ = ["full_rank", "low_rank", "map_estimate", "mean_field", "structured"]
+
+
+def flat_mean_field(guide: AutoNormal) -> Distribution:
+    """The joint distribution of an ``AutoNormal`` over the flat unconstrained vector."""
+    names = [name for name, _ in guide.prototype_trace.iter_stochastic_nodes()]
+    parts = [guide._get_loc_and_scale(name) for name in names]
+    loc = torch.cat([part[0].reshape(-1) for part in parts])
+    scale = torch.cat([part[1].reshape(-1) for part in parts])
+    return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
+
+
+def flat_full_rank(guide: AutoMultivariateNormal) -> Distribution:
+    """The joint distribution of an ``AutoMultivariateNormal`` over the flat vector."""
+    scale_tril = guide.scale[..., None] * guide.scale_tril
+    return MultivariateNormal(guide.loc, scale_tril=scale_tril, validate_args=False)
+
+
+def flat_low_rank(guide: AutoLowRankMultivariateNormal) -> Distribution:
+    """The joint distribution of an ``AutoLowRankMultivariateNormal`` over the flat vector."""
+    scale = guide.scale
+    factor = guide.cov_factor * scale.unsqueeze(-1)
+    return LowRankMultivariateNormal(guide.loc, factor, scale * scale, validate_args=False)
+
+
+def _make_structured(model: Callable[..., Any], **options: Any) -> AutoStructured:
+    return AutoStructured(model, **options)
+
+
+mean_field = Family("mean_field", AutoNormal, flat_mean_field, joint=False)
+full_rank = Family("full_rank", AutoMultivariateNormal, flat_full_rank)
+low_rank = Family("low_rank", AutoLowRankMultivariateNormal, flat_low_rank)
+structured = Family("structured", _make_structured, joint=False)
+map_estimate = Family("map", AutoDelta, joint=False)
