@@ -1,0 +1,11 @@
+"""The command line: the same five verbs, from files to files.
+
+Standard output has the result, standard error all else. A mistake is one line and exit code 2, an
+interruption exit code 130; neither leaves a half-written folder behind. torch and Pyro load only
+in the commands that fit or draw.
+"""
+
+from pyrovi.cli.commands import app
+from pyrovi.cli.exits import main
+
+__all__ = ["app", "main"]

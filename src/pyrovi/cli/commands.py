@@ -1,0 +1,169 @@
+"""The commands and their options; what they do is in `pyrovi.cli.stages`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pyrovi.cli import folder as folders
+from pyrovi.cli import stages
+from pyrovi.cli.folder import POSTERIOR, REPORT, VERDICT
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="pyrovi",
+    help="Fit any Pyro model by variational inference, and say how far to trust the answer.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="A model of the zoo, or my_model.py:model.")
+]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", help="A data set of the zoo entry, or a .csv or .nc file."),
+]
+Out = Annotated[Path, typer.Option("--out", help="The run's folder.")]
+Variant = Annotated[str | None, typer.Option(help="A variant of the zoo entry.")]
+EngineName = Annotated[str, typer.Option(help="auto, svi, dadvi, laplace or nuts.")]
+Guide = Annotated[str | None, typer.Option(help="The guide's family, e.g. full_rank.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A setting of model or engine; repeatable."),
+]
+Seed = Annotated[int | None, typer.Option(help="Drawn and recorded if not given.")]
+Restarts = Annotated[int, typer.Option(min=1, help="Independent fits.")]
+Seconds = Annotated[float | None, typer.Option(min=0, help="Stop fitting after this long.")]
+Draws = Annotated[int, typer.Option(min=1, help="Draws from each kept fit.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what pyrovi wrote to the folder.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `pyrovi fit` wrote.")]
+Where = Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder, or a .nc file.")]
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show an error's traceback.")] = False,
+) -> None:
+    del debug  # `main` takes it wherever it stands; here it is for --help
+    if version:
+        from pyrovi import __version__
+
+        typer.echo(f"pyrovi {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    name: Name,
+    out: Out,
+    data: Data = None,
+    variant: Variant = None,
+    engine: EngineName = "auto",
+    guide: Guide = None,
+    settings: Settings = None,
+    seed: Seed = None,
+    restarts: Restarts = 1,
+    max_seconds: Seconds = None,
+    draws: Draws = 2000,
+    force: Force = False,
+) -> None:
+    """Fit, draw, check and report, all into one folder."""
+    request = stages.Request(
+        name=name,
+        data=data,
+        variant=variant,
+        engine=engine,
+        guide=guide,
+        settings=tuple(settings or ()),
+        seed=seed,
+        restarts=restarts,
+        max_seconds=max_seconds,
+    )
+    with folders.new_folder(out, force=force) as folder:
+        stages.draw(folder, stages.fit(folder, request), draws)
+        text = stages.check(folder / POSTERIOR, folder / VERDICT)
+        stages.report(folder / POSTERIOR, folder / REPORT)
+    typer.echo(text)
+    typer.echo(f"\nReport: {out / REPORT}")
+
+
+@app.command()
+def fit(
+    name: Name,
+    out: Out,
+    data: Data = None,
+    variant: Variant = None,
+    engine: EngineName = "auto",
+    guide: Guide = None,
+    settings: Settings = None,
+    seed: Seed = None,
+    restarts: Restarts = 1,
+    max_seconds: Seconds = None,
+    force: Force = False,
+) -> None:
+    """Fit a model to data: writes the fit and the data."""
+    request = stages.Request(
+        name=name,
+        data=data,
+        variant=variant,
+        engine=engine,
+        guide=guide,
+        settings=tuple(settings or ()),
+        seed=seed,
+        restarts=restarts,
+        max_seconds=max_seconds,
+    )
+    with folders.new_folder(out, force=force) as folder:
+        fitted = stages.fit(folder, request)
+    typer.echo(repr(fitted))
+
+
+@app.command()
+def draw(
+    folder: Folder,
+    draws: Draws = 2000,
+    model: Annotated[
+        str | None, typer.Option(help="my_model.py:model again, if the fit was of such a file.")
+    ] = None,
+) -> None:
+    """Draw from a fit: writes posterior.nc."""
+    folders.check_writable(folder)
+    stages.draw(folder, stages.reopen(folder, model), draws)
+    typer.echo(str(folder / POSTERIOR))
+
+
+@app.command()
+def check(where: Where) -> None:
+    """Check a posterior: prints the verdict, and keeps it in the tree."""
+    path = folders.tree_path(where)
+    typer.echo(stages.check(path, path.with_name(VERDICT) if where.is_dir() else None))
+
+
+@app.command()
+def report(
+    where: Where,
+    out: Annotated[Path | None, typer.Option("--out", help="The page to write.")] = None,
+) -> None:
+    """Write the report of a posterior: one HTML page."""
+    path = folders.tree_path(where)
+    page = out or (where / REPORT if where.is_dir() else path.with_suffix(".html"))
+    typer.echo(str(stages.report(path, page)))
+
+
+@app.command(name="list")
+def list_models() -> None:
+    """Show the zoo."""
+    from pyrovi import models
+
+    entries = models.available()
+    width = max(map(len, entries), default=0)
+    for name, entry in sorted(entries.items()):
+        typer.echo(f"{name:<{width}}  {entry.title}")
+        typer.echo(f"{'':<{width}}  data: {', '.join(entry.datasets) or 'simulated only'}")
+        if len(entry.variants) > 1:
+            typer.echo(f"{'':<{width}}  variants: {', '.join(entry.variants)}")

@@ -1,0 +1,170 @@
+"""The data that a command was pointed to, and keeping them beside the fit."""
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyrovi.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xarray as xr
+
+
+__all__ = ["keep", "kept", "load_any", "load_zoo", "with_settings"]
+
+
+def load_zoo(entry: Any, data: str | None) -> Any:
+    """A data set of the zoo entry by its name, or a file."""
+    if data is None or data in entry.datasets:
+        return entry.load(data)
+    return load_any(data) if _looks_like_a_file(data) else entry.load(data)
+
+
+def _looks_like_a_file(data: str) -> bool:
+    return Path(data).suffix in {".csv", ".nc"} or Path(data).exists()
+
+
+def load_any(data: str | None) -> Any:
+    """The data of a file; no data for a model that needs none."""
+    if data is None:
+        return {}
+    path = Path(data)
+    if path.is_dir():
+        raise DataError(f"Expected a file, and {path} is a folder.")
+    if not path.is_file():
+        raise DataError(f"No such file: {path}. --data takes a .csv or a .nc file here.")
+    if path.suffix == ".nc":
+        from pyrovi import open_tree
+
+        return _data_groups(open_tree(path))
+    if path.suffix == ".csv":
+        return _columns(path)
+    raise DataError(f"Expected a .csv or a .nc file, and {path.name} came.")
+
+
+def _data_groups(tree: "xr.DataTree") -> "xr.DataTree":
+    """The data alone of a tree that may have grown."""
+    from pyrovi.tree import DATA_GROUPS, grow
+
+    return grow(type(tree)(), **{n: tree[n].to_dataset() for n in DATA_GROUPS if n in tree})
+
+
+def with_settings(data: Any, settings: Mapping[str, Any]) -> Any:
+    """``data`` with the model's arguments that ``--set`` gave."""
+    import xarray as xr
+
+    from pyrovi.tree import grow
+
+    if not settings:
+        return data
+    if not isinstance(data, xr.DataTree):
+        return {**data, **settings}
+    known = data["constant_data"].to_dataset() if "constant_data" in data else xr.Dataset()
+    return grow(data, constant_data=known.assign(settings))
+
+
+def _columns(path: Path) -> dict[str, "np.ndarray"]:
+    """The columns of a CSV by name; ``x[a]``, ``x[b]`` are the columns of one matrix ``x``."""
+    import numpy as np
+
+    header, rows = _cells(path)
+    columns = {
+        name: _numbers(path, name, [(line, cells[i]) for line, cells in rows])
+        for i, name in enumerate(header)
+    }
+    grouped: dict[str, list[np.ndarray]] = {}
+    for name, values in columns.items():
+        match = re.fullmatch(r"(.+)\[.*\]", name)
+        grouped.setdefault(match.group(1) if match else name, []).append(values)
+    matrices = {re.sub(r"\[.*\]$", "", name) for name in header if name.endswith("]")}
+    return {
+        name: np.stack(parts, axis=1) if name in matrices else parts[0]
+        for name, parts in grouped.items()
+    }
+
+
+def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header, and each row that is not blank with its line number."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
+    except csv.Error as error:
+        raise DataError(f"{path} is no CSV: {error}.") from error
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
+    lines = [(number, row) for number, row in lines if any(row)]
+    if not lines:
+        raise DataError(f"{path} is empty. Its first line must name the columns.")
+    (_, header), *rows = lines
+    _check_header(path, header)
+    if not rows:
+        raise DataError(f"{path} names {len(header)} column(s) and has no rows.")
+    for number, row in rows:
+        if len(row) != len(header):
+            raise DataError(
+                f"{path}, line {number}: expected {len(header)} cells, and {len(row)} came."
+            )
+    return header, rows
+
+
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    if len(header) == 1 and re.search(r"[;\t]", header[0]):
+        raise DataError(f"{path}: expected commas between columns. Save it with commas.")
+    if not all(header):
+        raise DataError(f"{path}: column {header.index('') + 1} has no name.")
+    twice = [name for name in header if header.count(name) > 1]
+    if twice:
+        raise DataError(f"{path}: the column {twice[0]!r} is there twice.")
+    if all(_is_number(name) for name in header):
+        raise DataError(f"{path}: the first line must name the columns, and it has numbers.")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers(path: Path, name: str, cells: Sequence[tuple[int, str]]) -> "np.ndarray":
+    import numpy as np
+
+    for line, text in cells:
+        if not _is_number(text) or not np.isfinite(float(text)):
+            came = f"{text!r} came" if text else "the cell is empty"
+            raise DataError(
+                f"{path}, line {line}, column {name!r}: expected a number, and {came}. "
+                "Remove the row, or fill it in."
+            )
+    texts = [text for _, text in cells]
+    whole = all(re.fullmatch(r"[+-]?\d{1,18}", text) for text in texts)
+    return np.array([int(text) for text in texts] if whole else [float(text) for text in texts])
+
+
+def keep(data: Any, path: Path) -> bool:
+    """Save the data that was loaded; whether it had labels of its own."""
+    import xarray as xr
+
+    from pyrovi.tree import data_tree, save
+
+    labelled = isinstance(data, xr.DataTree)
+    save(_data_groups(data) if labelled else data_tree(data), path)
+    return labelled
+
+
+def kept(path: Path, record: Mapping[str, Any]) -> Any:
+    """The data that `keep` saved, as they were loaded."""
+    from pyrovi.tree import open_tree
+
+    tree = open_tree(path)
+    if record.get("labelled"):
+        return tree
+    groups = [node.to_dataset() for node in tree.children.values()]
+    return {str(n): v.to_numpy() for group in groups for n, v in group.data_vars.items()}

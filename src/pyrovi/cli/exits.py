@@ -1,0 +1,89 @@
+"""The ways out of the command line: a result, one line, or a signal."""
+
+import contextlib
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+import typer
+
+from pyrovi.cli.commands import app
+from pyrovi.errors import PyroviError, PyroviWarning
+
+__all__ = ["main"]
+
+MISTAKE, FAULT, INTERRUPTED, TERMINATED = 2, 1, 130, 143
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0, 1 a fault, 2 a mistake, 130 or 143 a signal."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    with _manners():
+        code = _outcome([each for each in given if each != "--debug"], debug=debug)
+    sys.exit(code)
+
+
+def _outcome(arguments: Sequence[str], *, debug: bool) -> int:
+    try:
+        code = app(args=list(arguments), prog_name="pyrovi", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except Exception as error:
+        if debug:
+            raise
+        return _complain(error)
+    if code == INTERRUPTED:
+        _say("interrupted; nothing was written.")
+    return int(code or 0)
+
+
+def _complain(error: Exception) -> int:
+    if isinstance(error, PyroviError):
+        _say(f"error: {_flat(str(error))}")
+        return MISTAKE
+    usage = getattr(error, "format_message", None)  # a mistake on the command line itself
+    if usage is not None:
+        _say(f"error: {_flat(usage())} Try pyrovi --help.")
+        return MISTAKE
+    if isinstance(error, OSError):
+        _say(f"error: {error.filename or 'a file'}: {error.strerror or error}")
+        return MISTAKE
+    _say(f"error: {_one_line(error)} (pyrovi --debug shows where)")
+    return FAULT
+
+
+def _one_line(error: BaseException) -> str:
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first.strip()}"
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _say(text: str) -> None:
+    typer.echo(f"pyrovi: {text}", err=True)
+
+
+@contextlib.contextmanager
+def _manners() -> Iterator[None]:
+    """Our warnings on one line, others' silent; and SIGTERM cleans up like Ctrl-C."""
+
+    def stop(*_: object) -> None:
+        raise SystemExit(TERMINATED)
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        _say(f"warning: {_flat(str(message))}")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("default", PyroviWarning)
+            warnings.showwarning = show
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

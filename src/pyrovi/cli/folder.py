@@ -1,0 +1,143 @@
+"""A run's folder: whole or not there, and never with anybody else's file replaced."""
+
+import contextlib
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pyrovi.errors import OutputError, TreeError
+
+RECORD = "run.json"
+DATA, POSTERIOR, VERDICT, REPORT = "data.nc", "posterior.nc", "verdict.csv", "report.html"
+OWN_FILES = (RECORD, "fit.json", "fit.safetensors", DATA, POSTERIOR, VERDICT, REPORT)
+"""Every file that pyrovi ever writes into a run's folder."""
+
+__all__ = [
+    "DATA",
+    "OWN_FILES",
+    "POSTERIOR",
+    "RECORD",
+    "REPORT",
+    "VERDICT",
+    "check_writable",
+    "new_folder",
+    "tree_path",
+    "write",
+]
+
+
+@contextlib.contextmanager
+def new_folder(out: Path, *, force: bool) -> Iterator[Path]:
+    """A folder to fill; it becomes ``out`` only if all goes well."""
+    try:
+        target = out.resolve()
+        _check_free(out, target, force=force)
+    except (OSError, RuntimeError) as error:
+        raise error if isinstance(error, OutputError) else _unwritable(out, error) from error
+    made = _make(target.parent)
+    stage = _make_stage(target)
+    try:
+        yield stage
+        _move(stage, target)
+    except BaseException:
+        shutil.rmtree(stage, ignore_errors=True)
+        _unmake(made)
+        raise
+
+
+def _check_free(out: Path, target: Path, *, force: bool) -> None:
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"--out {out} is a file. Name a folder.")
+    held = sorted(each.name for each in target.iterdir()) if target.is_dir() else []
+    if held and not force:
+        raise OutputError(
+            f"--out {out} is not empty (it has {held[0]}). Use --force to replace what pyrovi "
+            "wrote there, or name another folder."
+        )
+    foreign = sorted(set(held) & set(OWN_FILES)) if RECORD not in held else []
+    if foreign:
+        raise OutputError(
+            f"--out {out} has a {foreign[0]} that no run of pyrovi wrote. Name another folder."
+        )
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make ``folder``; those that had to be made, the deepest first."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _unmake(missing)
+        raise _unwritable(folder, error) from error
+    return missing
+
+
+def _unmake(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _make_stage(target: Path) -> Path:
+    """Inside ``target`` if it is there, beside it if not: the same file system either way."""
+    home = target if target.exists() else target.parent
+    stage = home / f".pyrovi-{secrets.token_hex(4)}"
+    try:
+        stage.mkdir()
+        (stage / "probe").write_bytes(b"")
+        (stage / "probe").unlink()
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            stage.rmdir()
+        raise _unwritable(target, error) from error
+    return stage
+
+
+def _move(stage: Path, target: Path) -> None:
+    try:
+        if not target.exists():
+            stage.rename(target)
+            return
+        written = [each.name for each in stage.iterdir()]
+        for name in written:
+            (stage / name).replace(target / name)
+        for name in set(OWN_FILES) - set(written):
+            (target / name).unlink(missing_ok=True)
+        stage.rmdir()
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
+def _unwritable(path: Path, error: Exception) -> OutputError:
+    reason = getattr(error, "strerror", None) or error
+    return OutputError(f"Cannot write to {path}: {reason}. Choose another place.")
+
+
+def write(path: Path, text: str) -> None:
+    """Write ``text``, whole or not at all."""
+    part = path.with_name(f".{secrets.token_hex(4)}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+
+
+def check_writable(folder: Path) -> None:
+    """Say so before the work, and not after it, if ``folder`` cannot be written to."""
+    if not folder.is_dir():
+        raise TreeError(f"No such folder: {folder}. Make one with pyrovi fit.")
+    _make_stage(folder).rmdir()
+
+
+def tree_path(where: Path) -> Path:
+    """The tree of a run's folder, or the file itself."""
+    if where.is_file():
+        return where
+    check_writable(where)
+    if not (where / POSTERIOR).is_file():
+        raise TreeError(f"{where} has no {POSTERIOR}. Make it with pyrovi draw {where}.")
+    return where / POSTERIOR

@@ -1,0 +1,136 @@
+"""The model and the engine that a command names."""
+
+import dataclasses
+import hashlib
+import importlib.util
+import inspect
+import json
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyrovi.cli.data import load_any, load_zoo
+from pyrovi.errors import DataError, EngineError, ModelError
+
+__all__ = ["Chosen", "engine_named", "is_file_model", "model_named", "settings_of"]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A model, and where its data come from.
+
+    Attributes:
+        call: The Pyro callable.
+        load: Data by the name that `--data` gave; None for the default.
+        digest: SHA-256 of the user's file, and "" for the zoo.
+    """
+
+    call: Callable[..., Any]
+    load: Callable[[str | None], Any]
+    digest: str = ""
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Names of the callable's parameters."""
+        return tuple(inspect.signature(self.call).parameters)
+
+
+def model_named(name: str, variant: str | None) -> Chosen:
+    """The model of the zoo, or of the user's file, that ``name`` stands for."""
+    if is_file_model(name):
+        if variant is not None:
+            raise ModelError("--variant is for models of the zoo. Name another callable instead.")
+        path, _, attribute = name.rpartition(":")
+        call = _from_file(Path(path), attribute)
+        return Chosen(call, load_any, hashlib.sha256(Path(path).read_bytes()).hexdigest())
+    from pyrovi import models
+
+    entry = models.get(name)
+    entry = entry.variant(variant) if variant is not None else entry
+    return Chosen(entry.model, lambda data: load_zoo(entry, data))
+
+
+def is_file_model(name: str) -> bool:
+    """Whether ``name`` points into a Python file."""
+    return ".py:" in name or name.endswith(".py")
+
+
+def _from_file(path: Path, attribute: str) -> Callable[..., Any]:
+    """The callable ``attribute`` of the Python file ``path``, which is run to have it."""
+    if not path.is_file() or not attribute:
+        raise ModelError(
+            f"Expected my_model.py:model, a file and a callable in it, and "
+            f"{str(path) + ':' + attribute!r} is none."
+        )
+    module = _imported(path)
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        callables = [n for n, v in vars(module).items() if inspect.isfunction(v)]
+        raise ModelError(
+            f"{path} has no callable {attribute!r}. It has: {', '.join(callables) or 'none'}."
+        )
+    return found
+
+
+def _imported(path: Path) -> Any:
+    path = path.resolve()
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ModelError(f"{path} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    # As `python my_model.py` has it: dataclasses look their module up, and neighbours import.
+    sys.modules.setdefault(spec.name, module)
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise ModelError(f"{path} fails when run: {type(error).__name__}: {first}") from error
+    finally:
+        sys.path.remove(str(path.parent))
+    return module
+
+
+def engine_named(name: str, guide: str | None, settings: Mapping[str, Any], chosen: Chosen) -> Any:
+    """The engine of that name with its settings; the word "auto" where pyrovi is to pick."""
+    from pyrovi import infer
+
+    name = "svi" if name == "auto" and guide is not None else name.lower()
+    engines: dict[str, Any] = {key.lower(): each for key, each in infer.ENGINES.items()}
+    if name == "auto":
+        _refuse_settings(settings, "auto", (), chosen)
+        return name
+    if name not in engines:
+        raise EngineError(f"No engine {name!r}. There is: auto, {', '.join(engines)}.")
+    fields = {field.name for field in dataclasses.fields(engines[name])}
+    settings = {**settings, **({"guide": guide} if guide is not None else {})}
+    _refuse_settings(settings, name, fields, chosen)
+    return engines[name](**settings)
+
+
+def _refuse_settings(
+    settings: Mapping[str, Any], engine: str, fields: Collection[str], chosen: Chosen
+) -> None:
+    unknown = [key for key in settings if key not in fields]
+    if unknown:
+        raise EngineError(
+            f"{unknown[0]!r} is no setting of the engine {engine} "
+            f"({', '.join(sorted(fields)) or 'it picks its own'}) and no argument of the model "
+            f"({', '.join(chosen.arguments) or 'none'})."
+        )
+
+
+def settings_of(texts: Sequence[str]) -> dict[str, Any]:
+    """``name=value`` pairs; a value is read as JSON, and is text where it is none."""
+    pairs: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise DataError(f"Expected --set name=value, and {text!r} came.")
+        try:
+            pairs[name] = json.loads(value)
+        except ValueError:
+            pairs[name] = value
+    return pairs

@@ -1,0 +1,126 @@
+"""What each command does to a run's folder."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyrovi.cli.data import keep, kept, with_settings
+from pyrovi.cli.folder import DATA, POSTERIOR, RECORD, write
+from pyrovi.cli.names import engine_named, is_file_model, model_named, settings_of
+from pyrovi.errors import ModelError, PyroviWarning, TreeError
+
+if TYPE_CHECKING:
+    from pyrovi.infer import Fit
+
+__all__ = ["Request", "check", "draw", "fit", "reopen", "report"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What `pyrovi fit` was asked for; each is an option of the command."""
+
+    name: str
+    data: str | None = None
+    variant: str | None = None
+    engine: str = "auto"
+    guide: str | None = None
+    settings: tuple[str, ...] = ()
+    seed: int | None = None
+    restarts: int = 1
+    max_seconds: float | None = None
+
+
+def fit(folder: Path, request: Request) -> "Fit":
+    """Fit, and keep in ``folder`` what it takes to draw from the fit later."""
+    import pyrovi as vi
+
+    chosen = model_named(request.name, request.variant)
+    given = settings_of(request.settings)
+    own = {key: value for key, value in given.items() if key in chosen.arguments}
+    rest = {key: value for key, value in given.items() if key not in own}
+    engine = engine_named(request.engine, request.guide, rest, chosen)
+    data = chosen.load(request.data)
+    fitted = vi.fit(
+        chosen.call,
+        with_settings(data, own),
+        engine=engine,
+        seed=request.seed,
+        restarts=request.restarts,
+        max_seconds=request.max_seconds,
+    )
+    fitted.save(folder)
+    record = {
+        "model": request.name,
+        "variant": request.variant,
+        "data": request.data,
+        "labelled": keep(data, folder / DATA),
+        "settings": own,
+        "digest": chosen.digest,
+    }
+    write(folder / RECORD, json.dumps(record, indent=2) + "\n")
+    return fitted
+
+
+def reopen(folder: Path, model: str | None) -> "Fit":
+    """The fit that ``folder`` keeps; ``model`` names the user's file again, if it was one."""
+    import pyrovi as vi
+
+    record = _record(folder)
+    chosen = model_named(_named(record, model), record.get("variant"))
+    if record.get("digest") and record["digest"] != chosen.digest:
+        warnings.warn(f"{model} has changed since it was fitted.", PyroviWarning, stacklevel=1)
+    data = with_settings(kept(folder / DATA, record), record.get("settings", {}))
+    return vi.Fit.open(folder, chosen.call, data)
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TreeError(f"{folder} has no {RECORD}. Make it with pyrovi fit.") from error
+    except (OSError, ValueError) as error:
+        raise TreeError(f"{folder / RECORD} cannot be read. Fit again.") from error
+    if not isinstance(record, dict) or not isinstance(record.get("model"), str):
+        raise TreeError(f"{folder / RECORD} names no model. Fit again.")
+    return record
+
+
+def _named(record: Mapping[str, Any], model: str | None) -> str:
+    """The model's name. A folder may come from anyone, so it cannot name a file to be run."""
+    known = record["model"]
+    if not is_file_model(known):
+        return known
+    if model is None:
+        raise ModelError(
+            f"The fit was of {known}. If you trust it, name it again: --model {known}"
+        )
+    return model
+
+
+def draw(folder: Path, fitted: "Fit", draws: int) -> None:
+    """Write the posterior."""
+    import pyrovi as vi
+
+    vi.save(vi.draw(fitted, draws=draws), folder / POSTERIOR)
+
+
+def check(path: Path, table: Path | None) -> str:
+    """Add the diagnostics to the tree at ``path``; the verdict's text."""
+    import pyrovi as vi
+
+    tree = vi.check(vi.open_tree(path))
+    verdict = vi.verdict(tree)
+    vi.save(tree, path)
+    if table is not None:
+        write(table, verdict.table.to_csv(index=False))
+    return str(verdict)
+
+
+def report(path: Path, page: Path) -> Path:
+    """Write the report on the tree at ``path``."""
+    import pyrovi as vi
+
+    return vi.report(vi.open_tree(path)).write(page)
