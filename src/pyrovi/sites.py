@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from pyrovi.errors import DataError, ModelError
 from pyrovi.seeds import isolated, stream
 from pyrovi.structure import Structure, structure_of
 
-__all__ = ["BoundModel", "Place", "Plate", "Site", "Unplace", "bound", "whole_plates"]
+__all__ = ["BoundModel", "Place", "Plate", "Site", "Unplace", "Widen", "bound", "own_module", "whole_plates"]
 
 Handler = Callable[[Callable[..., Any]], Callable[..., Any]]
 DTYPE_COMPLAINTS = ("dtype", "scalar type", "must have the same dtype")
@@ -171,6 +172,18 @@ class _ShapeOnly:
         return len(self.shape)
 
 
+class Widen(Messenger):
+    """Let a site that observes more values than its distribution has be drawn as many times."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        fn, value = msg["fn"], msg["value"]
+        if not msg["is_observed"] or not isinstance(value, Tensor) or _is_plate(msg):
+            return
+        batch = value.shape[: value.dim() - fn.event_dim]
+        if batch.numel() > fn.batch_shape.numel():
+            msg["fn"] = fn.expand(torch.broadcast_shapes(batch, fn.batch_shape))
+
+
 class _Missing(Messenger):
     """Leave masked entries of an observed site out of the likelihood."""
 
@@ -302,16 +315,15 @@ class BoundModel:
 
     @cached_property
     def max_plate_nesting(self) -> int:
-        """How many plates from the right are in use; dims further left are free."""
-        trace = self.prototype
-        depths = [
-            -frame.dim
-            for node in trace.nodes.values()
-            if node["type"] == "sample"
-            for frame in node["cond_indep_stack"]
-            if frame.vectorized
+        """How many axes from the right plates or batches use; dims further left are free."""
+        nodes = [node for node in self.prototype.nodes.values() if node["type"] == "sample"]
+        plates = [-f.dim for node in nodes for f in node["cond_indep_stack"] if f.vectorized]
+        batches = [
+            max(node["value"].dim() - node["fn"].event_dim, len(node["fn"].batch_shape))
+            for node in nodes
+            if not _is_plate(node) and _kind(node) in ("latent", "observed")
         ]
-        return max(depths, default=0)
+        return max(*plates, *batches, 0, 0)
 
     @cached_property
     def free(self) -> dict[str, Tensor]:
@@ -422,7 +434,7 @@ def bound(
         )
     kwargs = dict(kwargs or {})
     if isinstance(model, torch.nn.Module):
-        model = copy.deepcopy(model).double()
+        model = own_module(model, torch.float64)
     candidate = BoundModel(model, args, kwargs, coords=dict(coords or {}))
     candidate, trace = _first_run(candidate)
     _check_observations(candidate, trace)
@@ -463,7 +475,7 @@ def _in_single_precision(candidate: BoundModel) -> BoundModel:
 
     model = candidate.model
     if isinstance(model, torch.nn.Module):
-        model = copy.deepcopy(model).float()
+        model = own_module(model, torch.float32)
     return replace(
         candidate,
         model=model,
@@ -472,6 +484,17 @@ def _in_single_precision(candidate: BoundModel) -> BoundModel:
         dtype=torch.float32,
         notes=("The model holds float32 tensors of its own, so it is computed in float32.",),
     )
+
+
+def own_module(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+    """A copy of a user's module in ``dtype``, whose parameters stay out of the global store."""
+    own = copy.deepcopy(module).to(dtype)
+    for part in own.modules():
+        context = getattr(part, "_pyro_context", None)
+        if context is not None and not hasattr(context, "param_state"):
+            # Pyro gives a module this only if it was made under `module_local_params`.
+            context.param_state = {"params": {}, "constraints": {}}
+    return own
 
 
 def _validated_trace(candidate: BoundModel) -> Trace:
@@ -717,13 +740,14 @@ def _missing_sites(
 
 
 def _check_observations(candidate: BoundModel, trace: Trace) -> None:
-    """An observation that would be broadcast against its distribution is a wrong length."""
+    """Data that would be stretched to fit their distribution are of a wrong length."""
     for node in _sample_nodes(trace):
-        if _kind(node) != "observed" or not isinstance(node["value"], Tensor):
+        value = node["value"]
+        if _kind(node) != "observed" or not isinstance(value, Tensor):
             continue
-        fn, value = node["fn"], node["value"]
-        expected = tuple(fn.batch_shape + fn.event_shape)
-        if tuple(value.shape) != expected:
+        expected = tuple(node["fn"].batch_shape + node["fn"].event_shape)
+        short = value.numel() < prod(expected) and _observed_arguments(node, candidate.kwargs)
+        if short:
             raise DataError(
                 f"{node['name']}: the model expects shape {expected}, and the data has "
                 f"{tuple(value.shape)}. Give one value for each, in the same order."

@@ -6,7 +6,7 @@ Every approximation draws in the flat unconstrained space of the model's density
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -38,6 +38,7 @@ class Draws:
     by_site: Mapping[str, Float[Tensor, "draw"]] | None = None
 
 
+@runtime_checkable
 class Approximation(Protocol):
     """What every engine gives: see `Gaussian`, `GuideDraws` and `Empirical`."""
 

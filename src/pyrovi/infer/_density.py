@@ -130,7 +130,11 @@ class LogDensity:
         """The flat vector of each draw of the continuous latent sites."""
         with self.model.running(), torch.no_grad():
             names = [piece.site for piece in self.pieces]
-            rows = {name: values[name].to(self.model.dtype) for name in names}
+            nodes = self.model.prototype.nodes
+            rows = {
+                name: values[name].to(self.model.dtype).reshape(-1, *nodes[name]["value"].shape)
+                for name in names
+            }
             try:
                 return torch.func.vmap(self._unconstrain_at)(rows).double()
             except RuntimeError:

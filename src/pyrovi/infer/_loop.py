@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ class Status(StrEnum):
     DIVERGED = "diverged"
 
 
+@runtime_checkable
 class Engine(Protocol):
     """An inference algorithm: frozen settings, and what the loop calls in turn.
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pyrovi.errors import ModelError
 from pyrovi.seeds import isolated
-from pyrovi.sites import BoundModel
+from pyrovi.sites import BoundModel, Widen
 
 __all__ = ["Values", "discrete_draws", "predictions", "prior_draws"]
 
@@ -90,7 +90,7 @@ def _together(
     depth = model.max_plate_nesting
     padded = {name: _padded(model, name, value, depth) for name, value in rows.items()}
 
-    handled = model.handled()
+    handled = model.handled(Widen())
 
     def batched(*args: Any, **kwargs: Any) -> Any:
         with pyro.plate("_draws", size, dim=-1 - depth):
@@ -115,7 +115,7 @@ def _one_by_one(
     for row in range(size):
         own = {name: value[row] for name, value in rows.items()}
         first_free = -1 - model.max_plate_nesting
-        trace = _run(model, model.handled(), own, given_data, first_free=first_free)
+        trace = _run(model, model.handled(Widen()), own, given_data, first_free=first_free)
         for name in names:
             value = torch.as_tensor(trace.nodes[name]["value"])
             kept[name].append(value.reshape(model.site(name).shape))
@@ -187,7 +187,7 @@ def _agrees(model: BoundModel, trace: Trace, row: int, size: int, depth: int) ->
         name: value.reshape(model.prototype.nodes[name]["value"].shape)
         for name, value in own.items()
     }
-    alone = poutine.trace(_Fix(shaped)(poutine.uncondition(model.handled()))).get_trace(
+    alone = poutine.trace(_Fix(shaped)(poutine.uncondition(model.handled(Widen())))).get_trace(
         *model.args, **model.kwargs
     )
     alone.compute_log_prob()

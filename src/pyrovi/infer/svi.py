@@ -10,7 +10,6 @@ Roeder, Wu and Duvenaud (2017), https://arxiv.org/abs/1703.09194;
 Dhaka et al. (2020), https://arxiv.org/abs/2009.00666
 """
 
-import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -30,6 +29,7 @@ from pyrovi.infer._approximation import GuideDraws
 from pyrovi.infer._density import LogDensity
 from pyrovi.infer._iterates import Iterates
 from pyrovi.infer.objectives import negative_elbo
+from pyrovi.sites import own_module
 
 __all__ = ["SVI"]
 
@@ -142,7 +142,7 @@ class SVI:
             elif isinstance(made, type) and issubclass(made, AutoGuide):
                 made = Family(made.__name__, made)(model.handled())
             elif isinstance(made, torch.nn.Module):
-                made = copy.deepcopy(made).to(model.dtype)
+                made = own_module(made, model.dtype)
         if not callable(made):
             raise GuideError(
                 f"Expected a guide, and {made!r} came. Pass a family of pyrovi.guides, an "

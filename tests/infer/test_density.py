@@ -1,0 +1,216 @@
+"""The density is the model's: Pyro's own potential is the reference, at random points."""
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from foreign import FOREIGN, ForeignModel
+from pyro.infer.mcmc.util import initialize_model
+from torch import Tensor
+
+from pyrovi import models
+from pyrovi.errors import ModelError
+from pyrovi.infer._density import LogDensity
+from pyrovi.infer._fit import bind_model
+from pyrovi.sites import bound
+from pyrovi.tensors import bind
+
+RELATIVE = 1e-6
+ZOO_MODELS = [
+    pytest.param(name, variant, id=f"{name}:{variant}")
+    for name, entry in models.ZOO.items()
+    for variant in entry.variants
+]
+
+
+def zoo_density(name: str, variant: str) -> LogDensity:
+    entry = models.get(f"{name}:{variant}")
+    return LogDensity(bind_model(entry.model, bind(entry.model, entry.load())))
+
+
+def points(density: LogDensity, count: int = 5) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return 0.5 * torch.randn(count, density.dim, generator=generator, dtype=torch.float64)
+
+
+def potential(density: LogDensity, nesting: int | None) -> list[float]:
+    """Minus Pyro's own potential at `points`."""
+    model = density.model
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(model.dtype)
+    try:
+        with pyro.validation_enabled(False):
+            # Pyro keeps the masks that a run leaves on distributions; a fresh one is made here.
+            _, function, _, _ = initialize_model(
+                model.model,
+                model_args=model.args,
+                model_kwargs=dict(model.kwargs),
+                max_plate_nesting=nesting,
+                skip_jit_warnings=True,
+            )
+            return [-float(function(_pieces(density, row))) for row in points(density)]
+    finally:
+        torch.set_default_dtype(default)
+
+
+def _pieces(density: LogDensity, row: Tensor) -> dict[str, Tensor]:
+    pieces = {}
+    for piece in density.pieces:
+        value = row[piece.start : piece.stop].reshape(piece.shape).to(density.model.dtype)
+        if (free := density.model.free.get(piece.site)) is not None:
+            # Pyro carries what obs_mask observed as latent too, where it changes nothing.
+            full = torch.zeros(free.shape, dtype=value.dtype)
+            full[free] = value
+            value = full
+        pieces[piece.site] = value
+    return pieces
+
+
+@pytest.mark.parametrize(("name", "variant"), ZOO_MODELS)
+def test_the_density_of_a_zoo_model_is_pyros_potential(name: str, variant: str) -> None:
+    density = zoo_density(name, variant)
+    ours = density.log_prob(points(density)).tolist()
+    nesting = density.model.max_plate_nesting
+    assert ours == pytest.approx(potential(density, nesting), rel=RELATIVE)
+    assert density._vectorised
+
+
+@pytest.mark.parametrize("foreign", [f for f in FOREIGN if not f.subsampled], ids=str)
+def test_the_density_of_a_model_from_pyro_is_pyros_potential(foreign: ForeignModel) -> None:
+    density = LogDensity(bound(foreign.model, foreign.args, foreign.kwargs))
+    ours = density.log_prob(points(density)).tolist()
+    nesting = foreign.max_plate_nesting
+    nesting = density.model.max_plate_nesting if nesting is None else nesting
+    assert all(map(math.isfinite, ours))
+    assert ours == pytest.approx(potential(density, nesting), rel=RELATIVE)
+
+
+@pytest.mark.parametrize("foreign", FOREIGN, ids=str)
+def test_gradients_are_those_of_the_looped_density(foreign: ForeignModel) -> None:
+    density = LogDensity(bound(foreign.model, foreign.args, foreign.kwargs))
+    rows = points(density, 2)
+    _, together = density.value_and_gradient(rows)
+    density._vectorised = False
+    _, looped = density.value_and_gradient(rows)
+    torch.testing.assert_close(together, looped, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("foreign", FOREIGN, ids=str)
+def test_constraining_and_back_is_the_identity(foreign: ForeignModel) -> None:
+    density = LogDensity(bound(foreign.model, foreign.args, foreign.kwargs))
+    if density.model.free:
+        pytest.skip("what obs_mask observed is not part of the flat vector")
+    rows = points(density)
+    tolerance = 1e-4 if density.model.dtype is torch.float32 else 1e-6
+    torch.testing.assert_close(
+        density.unconstrain(density.constrain(rows)), rows, rtol=tolerance, atol=tolerance
+    )
+
+
+def test_the_pointwise_log_likelihood_and_the_priors_add_up_to_the_log_joint() -> None:
+    for name, variant in (("eight_schools", "centered"), ("gaussian_mixture", "full")):
+        density = zoo_density(name, variant)
+        found = density.explain(points(density))
+        terms = sum(
+            value.reshape(len(value), -1).sum(-1)
+            for key, value in found.items()
+            if key.startswith(("log_prior:", "log_likelihood:"))
+        )
+        torch.testing.assert_close(terms, found["log_joint"])
+
+
+def test_the_hessian_of_a_gaussian_is_minus_its_precision() -> None:
+    cov = torch.tensor([[2.0, 0.6], [0.6, 0.5]], dtype=torch.float64)
+
+    def model() -> None:
+        pyro.sample("x", dist.MultivariateNormal(torch.zeros(2).double(), cov))
+
+    density = LogDensity(bound(model))
+    expected = -torch.linalg.inv(cov)
+    torch.testing.assert_close(density.hessian(torch.ones(2).double()), expected)
+
+
+def test_a_model_that_vmap_cannot_carry_is_looped_and_says_so() -> None:
+    def model() -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        scale = 2.0 if x > 0 else 1.0  # what vmap refuses
+        pyro.sample("y", dist.Normal(x, scale), obs=torch.tensor(0.5))
+
+    density = LogDensity(bound(model))
+    value = density.log_prob(torch.tensor([[1.0], [-1.0]], dtype=torch.float64))
+    expected = [
+        dist.Normal(0.0, 1.0).log_prob(torch.tensor(1.0)) + dist.Normal(1.0, 2.0).log_prob(_HALF),
+        dist.Normal(0.0, 1.0).log_prob(torch.tensor(-1.0)) + dist.Normal(-1.0, 1.0).log_prob(_HALF),
+    ]
+    torch.testing.assert_close(value, torch.stack(expected).double(), rtol=1e-6, atol=1e-6)
+    assert any("draw by draw" in note for note in density.notes)
+
+
+_HALF = torch.tensor(0.5)
+
+
+def test_a_subsampled_plate_is_taken_whole() -> None:
+    y = torch.arange(10.0, dtype=torch.float64)
+
+    def model(y: Tensor, batch: int | None) -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", 10, subsample_size=batch) as index:
+            pyro.sample("y", dist.Normal(x, 1.0), obs=y[index])
+
+    flat = torch.tensor([[0.3]], dtype=torch.float64)
+    whole, part = (
+        LogDensity(bound(model, (), {"y": y, "batch": batch})) for batch in (None, 3)
+    )
+    assert part.model.subsampled
+    assert not whole.model.subsampled
+    torch.testing.assert_close(part.log_prob(flat), whole.log_prob(flat))
+
+
+def test_a_support_that_depends_on_another_site_is_mapped_right() -> None:
+    """x ~ U(0, 1), y ~ U(0, x): the density of the sigmoids, by hand."""
+
+    def model() -> None:
+        x = pyro.sample("x", dist.Uniform(0.0, 1.0))
+        pyro.sample("y", dist.Uniform(0.0, x))
+
+    density = LogDensity(bound(model))
+    flat = torch.tensor([[0.4, -0.7]], dtype=torch.float64)
+    s, t = flat[0].sigmoid()
+    # p(x) p(y | x) = 1 / x, with dx = s (1 - s) and dy = x t (1 - t).
+    expected = (s * (1 - s) * t * (1 - t)).log()
+    torch.testing.assert_close(density.log_prob(flat)[0], expected)
+
+
+def test_a_model_that_is_impossible_everywhere_names_the_site_at_fault() -> None:
+    def model() -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        pyro.factor("impossible", torch.where(x.abs() < 1e9, -torch.inf, 0.0))
+
+    with pytest.raises(ModelError, match="not finite at any of 100 .* 'impossible'"):
+        LogDensity(bound(model)).start(seed=0)
+
+
+def test_what_obs_mask_observed_is_not_a_latent_dimension() -> None:
+    y = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    seen = torch.tensor([True, False, True])
+
+    def model() -> None:
+        loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", 3):
+            pyro.sample("y", dist.Normal(loc, 1.0), obs=y, obs_mask=seen)
+
+    density = LogDensity(bound(model))
+    assert [(piece.site, piece.shape) for piece in density.pieces] == [
+        ("loc", ()),
+        ("y_unobserved", (1,)),
+    ]
+    flat = torch.tensor([[0.2, 0.9]], dtype=torch.float64)
+    normal = torch.distributions.Normal
+    expected = (
+        normal(0.0, 1.0).log_prob(flat[0, 0])
+        + normal(flat[0, 0], 1.0).log_prob(y[seen]).sum()
+        + normal(flat[0, 0], 1.0).log_prob(flat[0, 1])
+    )
+    torch.testing.assert_close(density.log_prob(flat)[0], expected)
