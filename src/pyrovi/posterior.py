@@ -84,9 +84,7 @@ def _chain(density: LogDensity, drawn: Draws, seed: int) -> dict[str, Arrays]:
     latent = values | discrete
     predicted = predictions(model, latent, stream(seed, "predict"))
     deterministic = {
-        site.name: predicted.pop(site.name)
-        for site in model.sites
-        if site.kind == "deterministic"
+        site.name: predicted.pop(site.name) for site in model.sites if site.kind == "deterministic"
     }
     return {
         "posterior": _arrays(latent | deterministic),
@@ -383,5 +381,3 @@ def _constant(
     dims = [safe_name(sizes.get(n, f"{name}_dim_{i}")) for i, n in enumerate(array.shape)]
     unique = len(set(dims)) == len(dims)
     return tuple(dims) if unique else tuple(f"{name}_dim_{i}" for i in range(array.ndim)), array
-
-

@@ -32,7 +32,17 @@ from pyrovi.errors import DataError, ModelError
 from pyrovi.seeds import isolated, stream
 from pyrovi.structure import Structure, structure_of
 
-__all__ = ["BoundModel", "Place", "Plate", "Site", "Unplace", "Widen", "bound", "own_module", "whole_plates"]
+__all__ = [
+    "BoundModel",
+    "Place",
+    "Plate",
+    "Site",
+    "Unplace",
+    "Widen",
+    "bound",
+    "own_module",
+    "whole_plates",
+]
 
 Handler = Callable[[Callable[..., Any]], Callable[..., Any]]
 DTYPE_COMPLAINTS = ("dtype", "scalar type", "must have the same dtype")
@@ -344,6 +354,12 @@ class BoundModel:
         """One run of the model on whole plates, its latent sites drawn from the prior."""
         return self.trace(seed=stream(0, "prototype"))
 
+    def prototype_constraints(self) -> dict[str, Any]:
+        """The constraint of each parameter that the model itself declares by ``pyro.param``."""
+        with self.running():
+            poutine.trace(self.model).get_trace(*self.args, **self.kwargs)
+            return dict(pyro.get_param_store().get_state()["constraints"])
+
     def site(self, name: str) -> Site:
         """The site called ``name``."""
         return next(site for site in self.sites if site.name == name)
@@ -459,7 +475,14 @@ def _first_run(candidate: BoundModel) -> tuple[BoundModel, Trace]:
     except RuntimeError as error:
         if not any(complaint in str(error) for complaint in DTYPE_COMPLAINTS):
             raise _refusal(candidate, error) from error
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError, ZeroDivisionError) as error:
+    except (
+        ValueError,
+        TypeError,
+        IndexError,
+        KeyError,
+        AttributeError,
+        ZeroDivisionError,
+    ) as error:
         raise _refusal(candidate, error) from error
     single = _in_single_precision(candidate)
     try:
@@ -674,7 +697,7 @@ def _axes(
     frames = {
         batch + frame.dim: frame
         for frame in _vectorised(node)
-        if 0 <= batch + frame.dim and full[batch + frame.dim] == frame.size
+        if batch + frame.dim >= 0 and full[batch + frame.dim] == frame.size
     }
     padding = {i for i in range(batch) if full[i] == 1 and i not in frames and frames}
     kept = [i for i in range(len(full)) if i not in padding]

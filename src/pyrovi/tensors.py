@@ -147,7 +147,9 @@ def _columns(frame: pd.DataFrame) -> dict[str, Any]:
 
 def _positional(model: Callable[..., Any], data: Any) -> Arguments:
     values = data if isinstance(data, tuple) else (data,)
-    names = [name for name, parameter in _signature(model).items() if _can_be_positional(parameter)]
+    names = [
+        name for name, parameter in _signature(model).items() if _can_be_positional(parameter)
+    ]
     variadic = any(
         parameter.kind is parameter.VAR_POSITIONAL for parameter in _signature(model).values()
     )

@@ -18,12 +18,10 @@ is an independent restart of the fit; `draw` counts draws from the approximation
 (['observed_data'], ('school',))
 """
 
-import contextlib
 import itertools
 import json
 import os
 import re
-import secrets
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,8 @@ from urllib.parse import unquote
 import numpy as np
 import xarray as xr
 
-from pyrovi.errors import DataError, OutputError, TreeError
+from pyrovi.errors import DataError, TreeError
+from pyrovi.files import write_whole
 
 __all__ = [
     "DATA_GROUPS",
@@ -409,28 +408,12 @@ def save(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
     except (TypeError, ValueError) as error:
         first = str(error).strip().split("\n")[0]
         raise TreeError(f"The tree cannot be written as netCDF: {first}") from error
-    _write_atomically(path, content)
-    return path
+    return write_whole(path, content)
 
 
 def _writable(tree: xr.DataTree) -> xr.DataTree:
     """The same tree without the encodings of a file it may have come from."""
     return tree.map_over_datasets(lambda dataset: dataset.drop_encoding())
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        reason = error.strerror or error
-        raise OutputError(f"Cannot write {path}: {reason}. Choose another place.") from error
 
 
 def open_tree(path: str | os.PathLike[str]) -> xr.DataTree:

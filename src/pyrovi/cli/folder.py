@@ -23,7 +23,6 @@ __all__ = [
     "check_writable",
     "new_folder",
     "tree_path",
-    "write",
 ]
 
 
@@ -112,18 +111,6 @@ def _move(stage: Path, target: Path) -> None:
 def _unwritable(path: Path, error: Exception) -> OutputError:
     reason = getattr(error, "strerror", None) or error
     return OutputError(f"Cannot write to {path}: {reason}. Choose another place.")
-
-
-def write(path: Path, text: str) -> None:
-    """Write ``text``, whole or not at all."""
-    part = path.with_name(f".{secrets.token_hex(4)}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
 
 
 def check_writable(folder: Path) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyrovi.cli.data import keep, kept, with_settings
-from pyrovi.cli.folder import DATA, POSTERIOR, RECORD, write
+from pyrovi.cli.folder import DATA, POSTERIOR, RECORD
 from pyrovi.cli.names import engine_named, is_file_model, model_named, settings_of
 from pyrovi.errors import ModelError, PyroviWarning, TreeError
+from pyrovi.files import write_whole
 
 if TYPE_CHECKING:
     from pyrovi.infer import Fit
@@ -60,7 +61,7 @@ def fit(folder: Path, request: Request) -> "Fit":
         "settings": own,
         "digest": chosen.digest,
     }
-    write(folder / RECORD, json.dumps(record, indent=2) + "\n")
+    write_whole(folder / RECORD, json.dumps(record, indent=2) + "\n")
     return fitted
 
 
@@ -115,7 +116,7 @@ def check(path: Path, table: Path | None) -> str:
     verdict = vi.verdict(tree)
     vi.save(tree, path)
     if table is not None:
-        write(table, verdict.table.to_csv(index=False))
+        write_whole(table, verdict.table.to_csv(index=False))
     return str(verdict)
 
 

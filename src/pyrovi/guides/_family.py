@@ -78,12 +78,15 @@ def detached(flat: Distribution) -> Distribution:
         return torch.distributions.Normal(flat.loc.detach(), flat.scale.detach())
     if isinstance(flat, torch.distributions.LowRankMultivariateNormal):
         return torch.distributions.LowRankMultivariateNormal(
-            flat.loc.detach(), flat._unbroadcasted_cov_factor.detach(),
-            flat._unbroadcasted_cov_diag.detach(), validate_args=False,
+            flat.loc.detach(),
+            flat._unbroadcasted_cov_factor.detach(),
+            flat._unbroadcasted_cov_diag.detach(),
+            validate_args=False,
         )
     if isinstance(flat, torch.distributions.MultivariateNormal):
         return torch.distributions.MultivariateNormal(
-            flat.loc.detach(), scale_tril=flat._unbroadcasted_scale_tril.detach(),
+            flat.loc.detach(),
+            scale_tril=flat._unbroadcasted_scale_tril.detach(),
             validate_args=False,
         )
     raise GuideError(f"Cannot hold the parameters of {type(flat).__name__} fixed.")

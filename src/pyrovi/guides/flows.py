@@ -13,11 +13,11 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
+from pyro.distributions import constraints
 from pyro.distributions.torch_distribution import TorchDistribution
 from pyro.infer.autoguide import AutoContinuous, AutoGuide, AutoIAFNormal, init_to_median
 from pyro.nn.module import PyroParam
 from torch import Size, Tensor
-from pyro.distributions import constraints
 from torch.distributions import Distribution
 
 from pyrovi.guides._family import Family
@@ -148,7 +148,9 @@ class AutoFlow(AutoContinuous):
         self.flow.to(loc.dtype)
         _start_as_the_identity(self.flow)
         self.loc = torch.nn.Parameter(loc)
-        self.scale = PyroParam(torch.full_like(loc, self._init_scale), constraints.softplus_positive)
+        self.scale = PyroParam(
+            torch.full_like(loc, self._init_scale), constraints.softplus_positive
+        )
 
     def get_posterior(self, *args: Any, **kwargs: Any) -> FlowPosterior:
         """The distribution over the flat unconstrained vector."""

@@ -22,7 +22,6 @@ from pyro.infer.mcmc.util import TraceEinsumEvaluator
 from pyro.ops import packed
 from pyro.ops.contract import contract_to_tensor
 from pyro.poutine.trace_struct import Trace
-from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 from torch.distributions import biject_to
 
@@ -218,7 +217,9 @@ class LogDensity:
             for name, node in trace.nodes.items()
             if node["type"] == "sample" and not bool(node["log_prob"].isfinite().all())
         ]
-        place = f"site {at_fault[0]!r} is the first at fault" if at_fault else "its gradient is not"
+        place = (
+            f"site {at_fault[0]!r} is the first at fault" if at_fault else "its gradient is not"
+        )
         return (
             f"The log density of {self.model.name!r} is not finite at any of {STARTS} starting "
             f"points; {place}. Check its support, its scale, and the data it observes."
@@ -311,8 +312,10 @@ class LogDensity:
         shape = self.model.site(name).shape
         batch = shape[: len(shape) - node["fn"].event_dim]
         if not self.model.discrete:
-            return _masked(node["unscaled_log_prob"], node["mask"]).expand(_padded(node)).reshape(
-                batch
+            return (
+                _masked(node["unscaled_log_prob"], node["mask"])
+                .expand(_padded(node))
+                .reshape(batch)
             )
         ordering = self._enumerator.ordering
         terms: OrderedDict[Any, list[Tensor]] = OrderedDict()
@@ -340,7 +343,9 @@ class LogDensity:
         if self._vectorised is None:
             self._vectorised = self._can_be_vectorised()
         if self._vectorised:
-            return torch.func.vmap(one, randomness="error", chunk_size=self._chunk(len(rows)))(rows)
+            return torch.func.vmap(one, randomness="error", chunk_size=self._chunk(len(rows)))(
+                rows
+            )
         return _stacked([self._guarded(one, row) for row in rows])
 
     def _guarded(self, one: Callable[[Tensor], Any], row: Tensor) -> Any:

@@ -66,7 +66,6 @@ class Fit:
     seed: int
     seconds: float
     arguments: Arguments = field(repr=False)
-    reference: str = ""
     densities: tuple[LogDensity, ...] = field(repr=False, default=())
 
     @property
@@ -122,14 +121,24 @@ class Fit:
         ]
 
     def save(self, folder: str | Path) -> Path:
-        """Write ``fit.json`` and ``fit.safetensors`` into ``folder``; see `pyrovi.infer._files`."""
+        """Write ``fit.json`` and ``fit.safetensors`` into ``folder``, which must exist.
+
+        Raises:
+            FitError: If the guide is not one that can be made again from a file.
+            OutputError: If a file cannot be written.
+        """
         from pyrovi.infer._files import save_fit
 
         return save_fit(self, Path(folder))
 
     @staticmethod
     def open(folder: str | Path, model: Callable[..., Any], data: Any) -> "Fit":
-        """Read a fit that `save` wrote, of ``model`` on the ``data`` it was fitted to."""
+        """Read a fit that `save` wrote, of ``model`` on the ``data`` it was fitted to.
+
+        Raises:
+            TreeError: If the files are not there, are damaged, or are of another model.
+            DataError: If the data are others than those that were fitted.
+        """
         from pyrovi.infer._files import open_fit
 
         return open_fit(Path(folder), model, data)
@@ -248,7 +257,13 @@ def _one(
     start = density.start(own_seed, avoid_prior=index > 0)
     with measured_threads(density, start), isolated(own_seed):
         one = run(
-            engine, density, start, seed=own_seed, deadline=deadline, progress=progress, label=label
+            engine,
+            density,
+            start,
+            seed=own_seed,
+            deadline=deadline,
+            progress=progress,
+            label=label,
         )
     return one, getattr(one.approximation, "density", density)
 
@@ -308,5 +323,3 @@ def _check_budget(restarts: int, max_seconds: float | None) -> None:
         raise EngineError(f"restarts must be a whole number from 1, and {restarts!r} came.")
     if max_seconds is not None and not max_seconds > 0:
         raise EngineError(f"max_seconds must be positive, and {max_seconds!r} came.")
-
-

@@ -126,7 +126,11 @@ def run(
     try:
         approximation = engine.approximation(state)
     except torch.linalg.LinAlgError:
-        approximation, status, why = None, Status.DIVERGED, "its covariance is not positive definite"
+        approximation, status, why = (
+            None,
+            Status.DIVERGED,
+            "its covariance is not positive definite",
+        )
     seconds = time.perf_counter() - began
     notes = tuple(getattr(state, "notes", ()))
     return Run(approximation, status, why, np.array(losses), seconds, notes)

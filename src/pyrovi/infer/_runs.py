@@ -193,5 +193,3 @@ def _agrees(model: BoundModel, trace: Trace, row: int, size: int, depth: int) ->
     alone.compute_log_prob()
     single = sum((alone.nodes[name]["log_prob"].sum() for name in own), torch.zeros(()))
     return bool(torch.isclose(single, batched, rtol=AGREEMENT, atol=AGREEMENT, equal_nan=True))
-
-

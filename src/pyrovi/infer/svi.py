@@ -334,5 +334,3 @@ def _guide_name(guide: Any) -> str:
         options = [f"{key}={value!r}" for key, value in guide.options.items() if key != "network"]
         return f"{guide.name}({', '.join(options)})" if options else guide.name
     return getattr(guide, "__name__", type(guide).__name__)
-
-

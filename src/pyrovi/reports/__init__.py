@@ -1,9 +1,7 @@
 """A tree as one self-contained HTML page: tree, then sections, then figures, then HTML."""
 
-import contextlib
 import logging
 import os
-import secrets
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import xarray as xr
 
 from pyrovi import diagnostics
-from pyrovi.errors import OutputError
+from pyrovi.files import write_whole
 from pyrovi.reports.figures import Drawing, draw
 from pyrovi.reports.html import page
 from pyrovi.reports.parts import Plot, Section
@@ -50,18 +48,7 @@ class Report:
         Raises:
             OutputError: If it cannot be written; what was at ``path`` is then untouched.
         """
-        path = Path(path)
-        content = self.html.encode("utf-8", "backslashreplace")
-        part = path.with_name(f".{secrets.token_hex(4)}.part")
-        try:
-            part.write_bytes(content)
-            part.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-            reason = error.strerror or error
-            raise OutputError(f"Cannot write {path}: {reason}. Choose another place.") from error
-        return path
+        return write_whole(Path(path), self.html.encode("utf-8", "backslashreplace"))
 
     def __repr__(self) -> str:
         return f"Report({self.title!r}, {len(self.sections)} sections)"
