@@ -6,6 +6,7 @@ discrete latent sites are summed out by parallel enumeration. One run of the mod
 vectorised value would differ from the looped one, is run point by point, and a note says so.
 """
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from pyrovi.errors import ModelError
 from pyrovi.seeds import isolated, stream
 from pyrovi.sites import BoundModel, Place, Unplace, initial_value
 
-__all__ = ["LogDensity", "Piece"]
+__all__ = ["LogDensity", "OutOfTime", "Piece"]
 
 AGREEMENT = 1e-6  # relative; between the vectorised and the looped value
 STARTS = 100  # as many as Stan tries before it gives up
@@ -54,6 +55,10 @@ class Piece:
     stop: int
 
 
+class OutOfTime(Exception):  # noqa: N818  not an error: the loop expects it
+    """The time that the user allowed is spent."""
+
+
 class LogDensity:
     """The log joint density of a model's data and continuous latent sites, unconstrained.
 
@@ -65,6 +70,7 @@ class LogDensity:
         dim: The length of a flat vector.
         pieces: Where each latent site lies in it, in the model's order.
         evaluations: How many points it has been evaluated at.
+        deadline: On the clock of `time.perf_counter`, when an evaluation raises `OutOfTime`.
     """
 
     def __init__(self, model: BoundModel) -> None:
@@ -72,6 +78,7 @@ class LogDensity:
         self.pieces = tuple(_layout(model))
         self.dim = self.pieces[-1].stop
         self.evaluations = 0
+        self.deadline: float | None = None
         self._evaluator: TraceEinsumEvaluator | None = None
         self._vectorised: bool | None = None
         self._notes: list[str] = []
@@ -88,6 +95,8 @@ class LogDensity:
         """
         rows = flat.reshape(-1, self.dim)
         self.evaluations += len(rows)
+        if self.deadline is not None and time.perf_counter() > self.deadline:
+            raise OutOfTime
         with self.model.running():
             values = self._over_draws(self._log_prob_at, rows)
         return values.reshape(flat.shape[:-1])

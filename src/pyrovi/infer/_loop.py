@@ -14,12 +14,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from pyrovi.infer._approximation import Approximation
-from pyrovi.infer._density import LogDensity
+from pyrovi.infer._density import LogDensity, OutOfTime
 
 __all__ = ["Engine", "Run", "Status", "run"]
 
 PROGRESS_INTERVAL = 0.2  # seconds between two looks at the progress bar
-RETRIES = 3  # how often a step that gave a non-finite loss is taken again from the last good state
 
 
 class Status(StrEnum):
@@ -106,34 +105,38 @@ def run(
     """
     began = time.perf_counter()
     losses: list[float] = []
-    status, why = Status.STOPPED, f"it took its {engine.max_steps} steps without converging"
-    state = engine.init(density, start, seed)
-    with _bar(engine.max_steps, label, progress) as bar:
-        for taken in range(engine.max_steps):
-            loss = engine.step(state)
-            losses.append(loss)
-            if not np.isfinite(loss):
-                status, why = Status.DIVERGED, f"the loss became {loss} at step {taken + 1}"
-                break
-            bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
-            bar.update()
-            if engine.converged(state):
-                status, why = Status.CONVERGED, f"it converged after {taken + 1} steps"
-                break
-            if deadline is not None and time.perf_counter() > deadline:
-                why = f"its time was spent after {taken + 1} steps"
-                break
+    state = None
+    density.deadline = deadline
     try:
-        approximation = engine.approximation(state)
-    except torch.linalg.LinAlgError:
-        approximation, status, why = (
-            None,
-            Status.DIVERGED,
-            "its covariance is not positive definite",
-        )
+        state = engine.init(density, start, seed)
+        with _bar(engine.max_steps, label, progress) as bar:
+            status, why = _steps(engine, state, losses, bar)
+    except OutOfTime:
+        status, why = Status.STOPPED, f"its time was spent after {len(losses)} steps"
+    density.deadline = None
+    approximation = None
+    if state is not None:
+        try:
+            approximation = engine.approximation(state)
+        except torch.linalg.LinAlgError:
+            status, why = Status.DIVERGED, "its covariance is not positive definite"
     seconds = time.perf_counter() - began
     notes = tuple(getattr(state, "notes", ()))
     return Run(approximation, status, why, np.array(losses), seconds, notes)
+
+
+def _steps(engine: Engine, state: Any, losses: list[float], bar: Any) -> tuple[Status, str]:
+    """Step until the engine has converged or diverged or used its steps; note each loss."""
+    for taken in range(1, engine.max_steps + 1):
+        loss = engine.step(state)
+        losses.append(loss)
+        if not np.isfinite(loss):
+            return Status.DIVERGED, f"the loss became {loss} at step {taken}"
+        bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
+        bar.update()
+        if engine.converged(state):
+            return Status.CONVERGED, f"it converged after {taken} steps"
+    return Status.STOPPED, f"it took its {engine.max_steps} steps without converging"
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ __all__ = ["QuasiNewton"]
 
 MEMORY = 20  # past steps that the curvature is read from
 LINE_SEARCH_EVALUATIONS = 25
+REMEMBERED = 4  # evaluations; the line search ends at one of its last
 
 
 class QuasiNewton:
@@ -28,6 +29,7 @@ class QuasiNewton:
     def __init__(self, loss: Callable[[Tensor], Tensor], start: Tensor) -> None:
         self._loss = loss
         self._parameters = start.detach().clone().requires_grad_()
+        self._parameters.grad = torch.zeros_like(start)
         # Stopping is the engine's business. The defaults would stop first and say nothing: with
         # max_iter=1 alone the line search has no evaluations left to spend.
         self._optimizer = torch.optim.LBFGS(
@@ -43,18 +45,18 @@ class QuasiNewton:
         self.gradient = torch.full_like(self.point, torch.inf)
         self.stuck = False
         self.value = torch.inf
+        self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def step(self) -> float:
         """Take one iteration, and give the loss it reached."""
         self._optimizer.step(self._closure)
-        value = self._closure().item()
-        gradient = self._parameters.grad
-        assert gradient is not None
+        found = self._evaluate(self._parameters.detach())
+        value = found[1].item()
         if not value < self.value and self.value < torch.inf:
             return self._restart()
         self.stuck = False
         self.value = value
-        self.point, self.gradient = self._parameters.detach().clone(), gradient.clone()
+        self.point, self.gradient = found[0], found[2]
         return value
 
     def _restart(self) -> float:
@@ -66,7 +68,21 @@ class QuasiNewton:
         return self.value
 
     def _closure(self) -> Tensor:
-        self._optimizer.zero_grad()
-        loss = self._loss(self._parameters)
-        loss.backward()
+        _, loss, self._parameters.grad = self._evaluate(self._parameters.detach())
         return loss
+
+    def _evaluate(self, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The point, the loss and the gradient there.
+
+        Torch evaluates the end of a line search once more at the start of the next step, so the
+        last few evaluations are kept.
+        """
+        for seen in self._seen:
+            if torch.equal(seen[0], point):
+                return seen
+        leaf = point.clone().requires_grad_()
+        loss = self._loss(leaf)
+        (gradient,) = torch.autograd.grad(loss, leaf)
+        found = (point.clone(), loss.detach(), gradient)
+        self._seen = [found, *self._seen[: REMEMBERED - 1]]
+        return found

@@ -13,6 +13,7 @@ from pyrovi.infer.svi import SVI
 
 __all__ = ["Choice", "choose"]
 
+MIXTURE_STARTS = 16
 FULL_RANK_DIM = 500  # the curvature of more dimensions costs more than it mends
 
 
@@ -37,6 +38,12 @@ def choose(density: LogDensity) -> Choice:
     if model.parameters:
         return Choice(
             SVI(guide="mean_field"), "SVI, since the model learns parameters of its own."
+        )
+    if dim <= FULL_RANK_DIM and model.discrete:
+        return Choice(
+            DADVI(whiten=True, starts=MIXTURE_STARTS),
+            f"DADVI in a space whitened by the curvature, from the best of {MIXTURE_STARTS} "
+            "starts, since a model whose discrete sites are summed out tends to have several modes.",
         )
     if dim <= FULL_RANK_DIM:
         return Choice(

@@ -30,6 +30,7 @@ from pyrovi.infer._density import LogDensity
 from pyrovi.infer._quasi_newton import QuasiNewton
 from pyrovi.infer.laplace import curvature_cholesky, find_mode
 from pyrovi.infer.objectives import fixed_draws_loss
+from pyrovi.seeds import stream
 
 __all__ = ["DADVI", "fixed_noise"]
 
@@ -37,6 +38,10 @@ MAX_SOBOL_DIM = torch.quasirandom.SobolEngine.MAXDIM
 START_LOG_SCALE = -2.0
 STUCK_TOLERANCES = 100  # how far off a fit may be, in tolerances, that cannot go further down
 CURVATURE_ROWS = 20_000  # rows of Hessians in an average curvature, a bound on its cost
+SCOUT_STEPS = 150
+SCOUT_STEP_SIZE = 0.1
+SAME_HEIGHT = 0.5  # nats
+FINALISTS = 4  # scouts from whose places a mode is sought in earnest
 MOST_TURNS = 5
 SMALLEST_GAIN = 0.01  # nats, for which the space is turned once more
 
@@ -48,6 +53,8 @@ class DADVI:
     Attributes:
         particles: How many fixed draws stand in for the expectation; an even number.
         whiten: Whether to turn the space by the curvature, and so carry correlations.
+        starts: With ``whiten``, from how many places a mode is sought; the one with the most
+            evidence about it goes on.
         tolerance: The largest gradient entry, in units of the approximation's own scales, at
             which the fit has converged: about the error of the optimum in standard deviations.
         max_steps: How many quasi-Newton iterations to take at the most.
@@ -55,6 +62,7 @@ class DADVI:
 
     particles: int = 64
     whiten: bool = False
+    starts: int = 1
     tolerance: float = 1e-4
     max_steps: int = 2000
 
@@ -65,14 +73,24 @@ class DADVI:
                 f"DADVI takes an even number of particles, at least 2, and {self.particles} came. "
                 "Try 64."
             )
+        if self.starts < 1:
+            raise EngineError(f"DADVI takes starts from 1 up, and {self.starts} came.")
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "DADVIState":
         """Fix the draws; start narrow at ``start``, or whitened at the mode."""
         noise = fixed_noise(self.particles, density.dim, seed)
-        mode = find_mode(density, start) if self.whiten else None
+        mode = self._best_mode(density, start, seed) if self.whiten else None
         if mode is not None:
             return DADVIState(density, mode.loc, noise, turn=mode.scale_tril)
         return DADVIState(density, start, noise)
+
+    def _best_mode(self, density: LogDensity, start: Tensor, seed: int) -> Gaussian | None:
+        seeds = [stream(seed, "mode", i) for i in range(1, self.starts)]
+        rows = [start, *(density.start(each, avoid_prior=True) for each in seeds)]
+        best = scout(density, torch.stack(rows))[:FINALISTS] if seeds else rows
+        found = [find_mode(density, each) for each in best]
+        usable = [(_laplace_evidence(density, mode), mode) for mode in found if mode is not None]
+        return max(usable, key=lambda pair: pair[0])[1] if usable else None
 
     def step(self, state: "DADVIState") -> float:
         """Take one quasi-Newton iteration, and give minus the ELBO it reached."""
@@ -176,6 +194,38 @@ class DADVIState:
     def log_scale(self) -> Tensor:
         """The logarithms of the scales."""
         return self.search.point.chunk(2)[1]
+
+
+def scout(density: LogDensity, rows: Float[Tensor, "start dim"]) -> Float[Tensor, "start dim"]:
+    """Climb from many starts at once, a little way; the distinct places reached, the highest first.
+
+    One vectorised evaluation moves all of them, so that many cost hardly more than one.
+    """
+    flat = rows.clone()
+    optimizer = torch.optim.Adam([flat], lr=SCOUT_STEP_SIZE)
+    best, best_value = flat.clone(), torch.full((len(flat),), -torch.inf, dtype=torch.float64)
+    for _ in range(SCOUT_STEPS):
+        value, gradient = density.value_and_gradient(flat)
+        higher = value > best_value
+        best[higher], best_value[higher] = flat[higher], value[higher]
+        flat.grad = -gradient.nan_to_num(0.0)
+        optimizer.step()
+    return best[_distinct(best_value)]
+
+
+def _distinct(value: Float[Tensor, "start"]) -> list[int]:
+    """The highest places, leaving out what is as high as one before: the same place, likely."""
+    chosen: list[int] = []
+    for index in value.argsort(descending=True).tolist():
+        if not chosen or value[chosen[-1]] - value[index] > SAME_HEIGHT:
+            chosen.append(index)
+    return chosen
+
+
+def _laplace_evidence(density: LogDensity, mode: Gaussian) -> float:
+    """The log evidence if the density were the Gaussian at its mode, less a shared constant."""
+    log_det = mode.scale_tril.diagonal().log().sum()
+    return float(density.log_prob(mode.loc).detach() + log_det)
 
 
 def fixed_noise(particles: int, dim: int, seed: int) -> Float[Tensor, "draw dim"]:

@@ -19,6 +19,8 @@ from pyrovi.infer._quasi_newton import QuasiNewton
 __all__ = ["Laplace", "curvature_cholesky", "find_mode"]
 
 MODE_STEPS = 300
+MODE_WINDOW = 10  # steps in which a search that is still going gains
+MODE_GAIN = 0.01  # nats
 SMALLEST_EIGENVALUE = 1e-10  # as a share of the largest
 
 
@@ -72,16 +74,19 @@ class LaplaceState:
 
 
 def find_mode(density: LogDensity, start: Tensor) -> Gaussian | None:
-    """The Gaussian at the mode next to ``start``; None where there is no mode to stand on.
+    """The Gaussian near the mode next to ``start``; None where there is none to stand on.
 
-    That is where the search does not arrive, or the curvature there is not positive definite.
+    That is where the search does not arrive, or the curvature there is not positive definite. The
+    search ends when it no longer gains, which does not depend on how the space is scaled.
     """
-    engine = Laplace(max_steps=MODE_STEPS)
+    engine = Laplace()
     state = engine.init(density, start, seed=0)
-    for _ in range(engine.max_steps):
-        if not np.isfinite(engine.step(state)):
+    losses = [torch.inf]
+    for _ in range(MODE_STEPS):
+        losses.append(engine.step(state))
+        if not np.isfinite(losses[-1]):
             return None
-        if engine.converged(state):
+        if len(losses) > MODE_WINDOW and losses[-1 - MODE_WINDOW] - losses[-1] < MODE_GAIN:
             found = engine.approximation(state)
             return None if state.notes else found
     return None
