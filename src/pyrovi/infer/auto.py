@@ -13,7 +13,7 @@ from pyrovi.infer.svi import SVI
 
 __all__ = ["Choice", "choose"]
 
-MIXTURE_STARTS = 16
+MIXTURE_STARTS = 32
 FULL_RANK_DIM = 500  # the curvature of more dimensions costs more than it mends
 
 

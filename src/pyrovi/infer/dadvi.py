@@ -41,7 +41,7 @@ CURVATURE_ROWS = 20_000  # rows of Hessians in an average curvature, a bound on 
 SCOUT_STEPS = 150
 SCOUT_STEP_SIZE = 0.1
 SAME_HEIGHT = 0.5  # nats
-FINALISTS = 4  # scouts from whose places a mode is sought in earnest
+FINALISTS = 3  # scouts from whose places a mode is sought in earnest
 MOST_TURNS = 5
 SMALLEST_GAIN = 0.01  # nats, for which the space is turned once more
 
@@ -85,9 +85,11 @@ class DADVI:
         return DADVIState(density, start, noise)
 
     def _best_mode(self, density: LogDensity, start: Tensor, seed: int) -> Gaussian | None:
-        seeds = [stream(seed, "mode", i) for i in range(1, self.starts)]
-        rows = [start, *(density.start(each, avoid_prior=True) for each in seeds)]
-        best = scout(density, torch.stack(rows))[:FINALISTS] if seeds else rows
+        best = [start]
+        if self.starts > 1:
+            generator = torch.Generator().manual_seed(stream(seed, "scouts"))
+            around = torch.rand(self.starts, density.dim, generator=generator, dtype=torch.float64)
+            best = list(scout(density, start + 2 * around - 1)[:FINALISTS])
         found = [find_mode(density, each) for each in best]
         usable = [(_laplace_evidence(density, mode), mode) for mode in found if mode is not None]
         return max(usable, key=lambda pair: pair[0])[1] if usable else None
