@@ -57,20 +57,25 @@ class Iterates:
         if not moving.any():
             return True
         rhat = array_stats.rhat(
-            window[None][..., moving], chain_axis=0, draw_axis=1, method="split"
+            halves[..., moving], chain_axis=0, draw_axis=1, method="identity"
         )
         return bool(np.nanmax(rhat) < RHAT_THRESHOLD)
 
-    def error(self) -> float:
-        """The largest Monte Carlo standard error of the mean of the last half."""
+    def error(self, units: np.ndarray | None = None) -> float:
+        """The largest Monte Carlo standard error of the mean of the last half.
+
+        Args:
+            units: What each quantity's error is measured in; None for its own spread there.
+        """
         window = self._window()
         if window is None:
             return np.inf
-        moving = window.std(0) > STILL
+        spread = window.std(0)
+        moving = spread > STILL
         if not moving.any():
             return 0.0
         error = array_stats.mcse(window[None][..., moving], chain_axis=0, draw_axis=1)
-        return float(np.nanmax(error))
+        return float(np.nanmax(error / (spread if units is None else units)[moving]))
 
     def average(self) -> Tensor | None:
         """The mean of the parameters over the last half; None before there is one."""

@@ -21,7 +21,7 @@ from pyrovi.errors import ModelError
 from pyrovi.seeds import isolated
 from pyrovi.sites import BoundModel, Widen
 
-__all__ = ["Values", "discrete_draws", "predictions", "prior_draws"]
+__all__ = ["Values", "carries_draws", "discrete_draws", "predictions", "prior_draws"]
 
 Values = dict[str, Tensor]
 ENTRIES_AT_ONCE = 20_000_000  # tensor entries in one run, a bound on memory
@@ -47,6 +47,17 @@ def discrete_draws(model: BoundModel, values: Mapping[str, Tensor], seed: int) -
     """Discrete latent sites, drawn from their posterior given the continuous ones."""
     names = [site.name for site in model.discrete]
     return _each(model, values, names, seed, count=_count(values), given_data=True)
+
+
+def carries_draws(model: BoundModel) -> bool:
+    """Whether one run of the model can hold many draws, in a plate left of all others."""
+    nodes = model.prototype.nodes
+    rows = {
+        site.name: torch.stack([nodes[site.name]["value"].reshape(site.shape)] * 2)
+        for site in model.latent
+    }
+    with model.running(), isolated(0), torch.no_grad():
+        return _together(model, rows, [], 2, given_data=bool(model.discrete)) is not None
 
 
 def _count(values: Mapping[str, Tensor]) -> int:

@@ -34,7 +34,7 @@ def fixed_draws_loss(
 
 def negative_elbo(
     density: LogDensity, flat: Distribution, particles: int, *, path_derivative: bool
-) -> Float[Tensor, ""]:
+) -> tuple[Float[Tensor, ""], Float[Tensor, "draw dim"]]:
     """Minus the ELBO of a distribution over the flat vector, by reparameterised draws.
 
     Draws at which the density is not finite are left out, as long as most are finite; with none
@@ -47,6 +47,9 @@ def negative_elbo(
         path_derivative: Whether to leave the score out of the gradient ("sticking the landing"),
             whose mean is zero, so that the gradient has no noise once the fit is exact.
 
+    Returns:
+        The loss, and the draws it was computed from, without their gradient.
+
     Reference: Roeder, Wu and Duvenaud (2017), https://arxiv.org/abs/1703.09194
     """
     draws = flat.rsample(torch.Size((particles,)))
@@ -54,5 +57,5 @@ def negative_elbo(
     terms = log_guide - density.log_prob(draws)
     finite = terms.isfinite()
     if int(finite.sum()) <= particles // 2:
-        return terms.sum() * 0 + torch.inf
-    return terms[finite].mean()
+        return terms.sum() * 0 + torch.inf, draws.detach()
+    return terms[finite].mean(), draws.detach()

@@ -28,11 +28,13 @@ from pyrovi.guides import FAMILIES, Family
 from pyrovi.infer._approximation import GuideDraws
 from pyrovi.infer._density import LogDensity
 from pyrovi.infer._iterates import Iterates
+from pyrovi.infer._runs import carries_draws
 from pyrovi.infer.objectives import negative_elbo
 from pyrovi.sites import own_module
 
 __all__ = ["SVI"]
 
+VECTORISED_PARTICLES = 8  # in Pyro's own ELBO, where the model can be run for all at once
 LOOK_EVERY = 50  # steps between two looks at the iterates
 WATCHED = 200  # at most so many quantities are judged; they are picked at random
 GAUSSIAN_STEP_SIZE = 0.05
@@ -50,10 +52,12 @@ class SVI:
         guide: A family of `pyrovi.guides` or its name, an ``AutoGuide`` class or instance, or any
             Pyro guide.
         elbo: A Pyro ELBO; None for the one that suits the model.
-        particles: Monte Carlo terms in each gradient; None for 16, or 1 with Pyro's own ELBO.
+        particles: Monte Carlo terms in each gradient; None for 16, or with Pyro's own ELBO for 8
+            where the model can be run for all of them at once, and 1 where not.
         step_size: Adam's first step size; None for 0.05, or 0.005 for a flow's networks.
-        tolerance: The Monte Carlo error of the averaged parameters at which the fit has
-            converged; means in units of the approximation's own standard deviations.
+        tolerance: The Monte Carlo error of the averaged iterates at which the fit has converged:
+            of means, in the approximation's standard deviations, and of log standard deviations;
+            for a guide that has neither, of its parameters, in units of their own spread.
         max_steps: How many steps to take at the most.
         optimizer: From parameters and ``lr`` to a torch optimiser.
     """
@@ -180,8 +184,16 @@ class SVIState:
         raise NotImplementedError
 
     def watch(self) -> Tensor:
-        """The quantities by which convergence is judged, on a scale where one is large."""
+        """The quantities by which convergence is judged."""
         return parameters_to_vector(self.parameters).double()
+
+    def error(self) -> float:
+        """How far the average of the iterates may be off, in what the tolerance is in.
+
+        Parameters have no unit that is known here, so they are taken in units of their own
+        spread around the optimum.
+        """
+        return self.iterates.error()
 
     def step(self) -> float:
         """Take one gradient step."""
@@ -203,7 +215,7 @@ class SVIState:
         if self.steps % LOOK_EVERY or not self.iterates.stationary():
             return False
         if self.phase == len(DECAYS) - 1:
-            return self.iterates.error() < self.engine.tolerance
+            return self.error() < self.engine.tolerance
         self._adopt_average()
         self.phase += 1
         for group in self.optimizer.param_groups:
@@ -245,18 +257,34 @@ class _FlatState(SVIState):
 
     def loss(self) -> Tensor:
         particles = self.engine.particles or 16
-        flat = self.distribution()
-        self._last = flat
-        gaussian = self.engine.family is not None and self.engine.family.name in GAUSSIAN
-        return negative_elbo(self.density, flat, particles, path_derivative=gaussian)
+        self._last = self.distribution()
+        loss, self._draws = negative_elbo(
+            self.density, self._last, particles, path_derivative=self.gaussian
+        )
+        return loss
+
+    @property
+    def gaussian(self) -> bool:
+        return self.engine.family is not None and self.engine.family.name in GAUSSIAN
 
     def learnable(self) -> list[Tensor]:
         return [p for p in self.guide.parameters() if p.requires_grad]  # pyright: ignore
 
     def watch(self) -> Tensor:
-        if self.engine.family is None or self.engine.family.name not in GAUSSIAN:
-            return super().watch()
-        return _location_and_scale(self._last)
+        """The means, and the log standard deviations."""
+        loc, scale = self._moments()
+        return torch.cat([loc, scale.log()]).double()
+
+    def error(self) -> float:
+        """Means in standard deviations, log standard deviations as they are."""
+        _, scale = self._moments()
+        units = torch.cat([scale, torch.ones_like(scale)]).double()
+        return self.iterates.error(units[self.picked].numpy())
+
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        if self.gaussian:
+            return self._last.mean.detach(), self._last.stddev.detach()
+        return self._draws.mean(0), self._draws.std(0)
 
 
 class _PyroState(SVIState):
@@ -293,12 +321,6 @@ class _PyroState(SVIState):
             self.notes.append("The model's own parameters were learnt with the guide.")
 
 
-def _location_and_scale(flat: Distribution) -> Tensor:
-    """Means in standard deviations, and log standard deviations: one is a large change in each."""
-    scale = flat.stddev.detach()
-    return torch.cat([flat.mean.detach() / scale, scale.log()]).double()
-
-
 def _start_options(family: Family, density: LogDensity, start: Tensor) -> dict[str, Any]:
     """How each family is told where to begin."""
     values = {name: value[0] for name, value in density.constrain(start[None]).items()}
@@ -308,11 +330,15 @@ def _start_options(family: Family, density: LogDensity, start: Tensor) -> dict[s
 
 
 def _default_elbo(density: LogDensity, particles: int | None) -> ELBO:
-    count = particles or 1
-    nesting = density.model.max_plate_nesting
-    if density.model.discrete:
-        return TraceEnum_ELBO(num_particles=count, max_plate_nesting=nesting)
-    return Trace_ELBO(num_particles=count, max_plate_nesting=nesting)
+    model = density.model
+    together = not model.subsampled and carries_draws(model)
+    count = particles or (VECTORISED_PARTICLES if together else 1)
+    kind = TraceEnum_ELBO if model.discrete else Trace_ELBO
+    return kind(
+        num_particles=count,
+        max_plate_nesting=model.max_plate_nesting,
+        vectorize_particles=together and count > 1,
+    )
 
 
 def _check_local_sites(model: Any, family: Family | None) -> None:
