@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from trees import linear_gaussian_tree
 
 from pyrovi.tree import data_tree, grow, safe_name
+from trees import linear_gaussian_tree
 
 PAYLOADS = (
     "<script>alert(1)</script>",

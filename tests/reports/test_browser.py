@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reports.samples import TREES
 
 import pyrovi as vi
+from reports.samples import TREES
 
 pytestmark = pytest.mark.browser
 
@@ -172,7 +172,8 @@ def shown(
 def test_the_console_is_silent_and_nothing_is_fetched(shown: Browser) -> None:
     assert shown.complaints() == []
     fetched = [url for url in shown.requested() if not url.startswith("data:")]
-    assert len(fetched) == 1 and fetched[0].startswith("file:///")
+    assert len(fetched) == 1
+    assert fetched[0].startswith("file:///")
 
 
 def test_nothing_overflows_sideways_not_even_what_is_folded(shown: Browser) -> None:
@@ -187,7 +188,8 @@ def test_every_image_is_decoded_and_keeps_its_shape(shown: Browser) -> None:
     images = shown.run(IMAGES)
     assert images
     for natural_width, natural_height, width, height in images:
-        assert natural_width > 0 and width > 100
+        assert natural_width > 0
+        assert width > 100
         assert width / height == pytest.approx(natural_width / natural_height, rel=0.02)
 
 

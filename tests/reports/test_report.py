@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib import pyplot as plt
-from reports.samples import PAYLOADS, TREES, hostile_tree, many_tree, nuts_tree, predicted_tree
-from trees import linear_gaussian_tree
 
 import pyrovi as vi
 from pyrovi.errors import OutputError
 from pyrovi.reports.numbers import decimals, fixed, seconds, short
 from pyrovi.reports.parts import ROWS_CAP, Section
+from reports.samples import PAYLOADS, TREES, hostile_tree, many_tree, nuts_tree, predicted_tree
+from trees import linear_gaussian_tree
 
 ORDER = ["verdict", "model", "fit", "posterior", "predictive", "provenance"]
 VOID = {"meta", "link", "img", "source", "br"}
@@ -80,13 +80,16 @@ def test_the_page_is_well_formed_needs_no_network_and_can_run_nothing(
     tags = {tag for tag, _ in page.elements}
     assert not tags & {"script", "iframe", "object", "embed", "form", "base", "video", "svg"}
     policy = [m["content"] for m in page.all("meta") if "http-equiv" in m]
-    assert policy[0] is not None and policy[0].startswith("default-src 'none'")
+    assert policy[0] is not None
+    assert policy[0].startswith("default-src 'none'")
     for tag, attrs in page.elements:
         assert not [key for key in attrs if key.startswith("on")], (tag, attrs)
         for key in ("src", "srcset", "href"):
             assert re.match(r"data:|#", attrs.get(key) or "#"), (tag, attrs)
     style = re.search(r"<style>(.*?)</style>", case[1].html, re.DOTALL)
-    assert style is not None and "url(" not in style[1] and "@import" not in style[1]
+    assert style is not None
+    assert "url(" not in style[1]
+    assert "@import" not in style[1]
 
 
 def test_every_image_has_words_and_every_table_headers(case: tuple[str, vi.Report]) -> None:
@@ -184,7 +187,8 @@ def test_missing_observations_are_counted_and_left_out_of_the_figures() -> None:
     row = table(report, "model", "Data")[0]
     assert row[3] == "1"
     plots = section(report, "predictive").plots
-    assert plots and all(np.isfinite(array).all() for plot in plots for array in plot.arrays)
+    assert plots
+    assert all(np.isfinite(array).all() for plot in plots for array in plot.arrays)
 
 
 def test_a_prediction_of_another_shape_than_the_data_costs_its_figure_alone() -> None:
@@ -196,8 +200,10 @@ def test_a_prediction_of_another_shape_than_the_data_costs_its_figure_alone() ->
 
 
 def test_every_payload_arrives_as_text_and_none_as_markup() -> None:
-    clean, hostile = Page(vi.report(linear_gaussian_tree()).html), Page(vi.report(hostile_tree()).html)
-    assert {tag for tag, _ in hostile.elements} <= {tag for tag, _ in clean.elements} | {"ul", "li"}
+    trees = (linear_gaussian_tree(), hostile_tree())
+    clean, hostile = (Page(vi.report(tree).html) for tree in trees)
+    known = {tag for tag, _ in clean.elements} | {"ul", "li"}
+    assert {tag for tag, _ in hostile.elements} <= known
     text = "".join(hostile.text)
     assert all(payload in text for payload in PAYLOADS)
     titles = [tag for tag, _ in hostile.elements if tag in {"title", "h1", "style"}]

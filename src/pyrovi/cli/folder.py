@@ -34,7 +34,7 @@ def new_folder(out: Path, *, force: bool) -> Iterator[Path]:
         _check_free(out, target, force=force)
     except (OSError, RuntimeError) as error:
         raise error if isinstance(error, OutputError) else _unwritable(out, error) from error
-    made = _make(target.parent)
+    made = _make(target.parent, asked=out)
     stage = _make_stage(target)
     try:
         yield stage
@@ -61,14 +61,14 @@ def _check_free(out: Path, target: Path, *, force: bool) -> None:
         )
 
 
-def _make(folder: Path) -> list[Path]:
+def _make(folder: Path, *, asked: Path) -> list[Path]:
     """Make ``folder``; those that had to be made, the deepest first."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         _unmake(missing)
-        raise _unwritable(folder, error) from error
+        raise _unwritable(asked, error) from error
     return missing
 
 

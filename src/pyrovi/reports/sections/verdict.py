@@ -19,6 +19,8 @@ SEVERITY = {"fail": 0, "warn": 1, "ok": 2}
 
 CARDS_CAP = 12
 """Findings written out in full; all of them stand in the table that follows."""
+APART = 3
+"""Findings of one kind that are each said in full; more are said together."""
 NAMED_CAP = 6
 """Quantities that a finding names before it counts the rest."""
 
@@ -50,7 +52,7 @@ def verdict_section(tree: xr.DataTree, verdict: Verdict) -> Section:
         "Findings at fault": f"{len(wrong)} of {len(rows)}",
         "The fit": WORDS.get(verdict.fit_status, verdict.fit_status),
         "The model": WORDS.get(verdict.model_status, verdict.model_status),
-        "Findings left out here": max(0, len(cards) - CARDS_CAP) or None,
+        "Said in the table only": max(0, len(cards) - CARDS_CAP) or None,
     }
     return Section(
         id="verdict",
@@ -79,20 +81,29 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _alike(rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows that call for the same action for the same reason: one thing to read."""
-    groups: dict[tuple[Any, ...], list[Row]] = {}
+    """Rows that call for one action together; others of one kind too, where they are many."""
+    together = _bucket(rows, "check", "status", "action")
+    alone = [each[0] for each in together if len(each) == 1]
+    groups = [each for each in together if len(each) > 1]
+    for kind in _bucket(alone, "check", "status"):
+        groups += [kind] if len(kind) > APART else [[row] for row in kind]
+    place = {id(row): i for i, row in enumerate(rows)}
+    return sorted(groups, key=lambda group: place[id(group[0])])
+
+
+def _bucket(rows: Sequence[Row], *keys: str) -> list[list[Row]]:
+    buckets: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        key = tuple(row[name] for name in ("check", "status", "threshold", "action"))
-        groups.setdefault(key, []).append(row)
-    return list(groups.values())
+        buckets.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return list(buckets.values())
 
 
 def _finding(rows: Sequence[Row]) -> Finding:
-    """One finding of rows that are alike; the first, which is the worst, is quoted."""
+    """One finding of rows that are alike; the first is quoted."""
     quoted = rows[0]
     reasons = {row["why"] for row in rows}
     names = [str(row["quantity"]) for row in rows]
-    first = f"{names[0]}: " if len(reasons) > 1 else ""
+    first = f"For example {names[0]}. " if len(reasons) > 1 else ""
     words = {name: str(quoted[name] or "") for name in ("status", "check", "action")}
     return Finding(
         quantity=_named(names),
