@@ -429,8 +429,7 @@ def open_tree(path: str | os.PathLike[str]) -> xr.DataTree:
     try:
         _refuse_hazards(path)
         with xr.open_datatree(path, engine="h5netcdf") as tree:
-            loaded = tree.load()
-        return loaded.map_over_datasets(_text_as_text)
+            return tree.load()
     except TreeError:
         raise
     # A damaged file raises whatever the layer that met the damage raises.
@@ -439,22 +438,6 @@ def open_tree(path: str | os.PathLike[str]) -> xr.DataTree:
         raise TreeError(
             f"{path} is damaged or no netCDF file ({first}). Draw or save the tree again."
         ) from error
-
-
-def _text_as_text(dataset: xr.Dataset) -> xr.Dataset:
-    """Text comes back from HDF5 as Python objects; as an array of text it compares and sorts."""
-    texts = {
-        name: variable.astype(str)
-        for name, variable in dataset.variables.items()
-        if variable.dtype.kind == "O" and _is_text(variable.to_numpy())
-    }
-    return dataset.assign_coords(
-        {name: text for name, text in texts.items() if name in dataset.coords}
-    ).assign({name: text for name, text in texts.items() if name not in dataset.coords})
-
-
-def _is_text(values: np.ndarray) -> bool:
-    return all(isinstance(value, str) for value in values.flat)
 
 
 def _refuse_hazards(path: Path) -> None:

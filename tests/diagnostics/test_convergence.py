@@ -143,6 +143,14 @@ def test_sticky_chains_are_seen_by_their_effective_size():
     assert found["ess"].sel(quantity="a") < 400
 
 
+def test_chains_that_agree_but_are_short_are_seen():
+    draws = np.random.default_rng(0).normal(size=(4, 80))
+    found = convergence(nuts(draws))
+    assert found["rhat"].sel(quantity="a") <= 1.01
+    assert statuses(found)["a"] == "warn"
+    assert found["threshold"].sel(quantity="a") == ">= 400"
+
+
 def test_divergences_are_counted():
     found = convergence(nuts(np.random.default_rng(0).normal(size=(4, 1000)), diverging=3))
     assert statuses(found)["divergences"] == "warn"

@@ -90,10 +90,16 @@ class Difference:
 
 
 def blocks(dataset: xr.Dataset) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Labels and draws, shape (chain, draw, quantity), of the quantities that vary."""
+    """Labels and draws, shape (chain, draw, quantity), of the quantities that vary.
+
+    Discrete sites are left out: the mean and the sd of a label mean nothing, and a count's are
+    those of the continuous sites it hangs on.
+    """
     names: list[str] = []
     columns: list[np.ndarray] = []
     for label, values in quantities(dataset):
+        if not np.issubdtype(values.dtype, np.floating):
+            continue
         column = values.astype(float)
         if not np.isfinite(column).all() or np.ptp(column) == 0.0:
             continue

@@ -189,8 +189,11 @@ def _explain(tree: xr.DataTree, k: float, limit: float) -> str:
         return (
             f"k-hat is {k:.2f}: the guide covers the posterior, and its draws can be reweighted."
         )
-    size = sum(variable[0, 0].size for variable in tree["posterior"].data_vars.values())
-    crowd = f" With {size} quantities this is common: judge the few you need." * (size > CROWDED)
+    variables = tree["posterior"].data_vars.values()
+    size = sum(variable[0, 0].size for variable in variables if variable.dtype.kind == "f")
+    crowd = f" With {size} continuous quantities this is common: judge the few you need." * (
+        size > CROWDED
+    )
     if k > K_FAIL:
         return f"k-hat is {k:.2f}: the guide misses much of the posterior.{crowd}"
     return f"k-hat is {k:.2f}: the guide misses part of the posterior.{crowd}"
@@ -213,7 +216,7 @@ def _cannot_tell(tree: xr.DataTree, k: float) -> list[Row]:
             f"Cannot tell: the draws cannot be reweighted, so nothing here shows whether its mean "
             f"and sd are right (joint k-hat {k:.2f}).",
             "warn",
-            _RICHER,
+            "Mend the joint fit first; or take these from NUTS.",
         )
         for name in tree["posterior"].data_vars
     ]

@@ -1,0 +1,39 @@
+import pytest
+
+from pyrovi.diagnostics._moments import Difference
+
+
+def difference(shift=0.0, shift_error=0.0, ratio=1.0, ratio_error=0.0):
+    return Difference(shift, shift_error, ratio, ratio_error, mean=0.0, sd=1.0)
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "clear"),
+    [
+        (difference(shift=0.05, shift_error=0.01), "ok", True),
+        (difference(shift=0.05, shift_error=0.04), "ok", False),
+        (difference(shift=0.2, shift_error=0.1), "ok", False),
+        (difference(shift=0.2, shift_error=0.05), "warn", False),
+        (difference(shift=0.55, shift_error=0.05), "warn", False),
+        (difference(shift=-0.7, shift_error=0.05), "fail", False),
+        (difference(ratio=1.1, ratio_error=0.02), "ok", True),
+        (difference(ratio=1.2, ratio_error=0.05), "ok", False),
+        (difference(ratio=0.7, ratio_error=0.05), "warn", False),
+        (difference(ratio=0.3, ratio_error=0.05), "fail", False),
+        (difference(ratio=0.0), "fail", False),
+    ],
+)
+def test_a_difference_is_judged_beyond_its_error(found, status, clear):
+    assert found.status == status
+    assert found.clear == clear
+
+
+def test_too_wide_and_too_narrow_are_judged_alike():
+    for ratio in (1.2, 1.3, 1.9, 2.1):
+        assert difference(ratio=ratio).status == difference(ratio=1 / ratio).status
+
+
+def test_the_larger_of_the_two_effects_is_reported():
+    assert difference(shift=0.3, ratio=1.1).value == 0.3
+    assert difference(shift=0.01, ratio=0.5).value == 0.5
+    assert difference(shift=0.01, ratio=0.5).threshold == "in [0.8, 1.25]"
