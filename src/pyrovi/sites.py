@@ -297,7 +297,9 @@ class BoundModel:
 
     @property
     def name(self) -> str:
-        """What to call the model: the function's or the class's name."""
+        """What to call the model: what it declares, or the function's or the class's name."""
+        if self.structure.name:
+            return self.structure.name
         inner = self.model
         while hasattr(inner, "func"):
             inner = inner.func  # pyright: ignore
@@ -523,11 +525,25 @@ def own_module(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
 def _validated_trace(candidate: BoundModel) -> Trace:
     """The first run, with Pyro's own checks on: they see most shape mistakes."""
     model = _InitialValues()(candidate.model)
-    with candidate.running(whole=False), pyro.validation_enabled(True), warnings.catch_warnings():
+    try:
+        return _traced(model, candidate, validated=True)
+    except ValueError as error:
+        # A parameter outside its domain at one draw from the prior makes that draw impossible,
+        # and not the model.
+        if "Expected parameter" not in str(error.__cause__ or error):
+            raise
+    return _traced(model, candidate, validated=False)
+
+
+def _traced(model: Callable[..., Any], candidate: BoundModel, *, validated: bool) -> Trace:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(candidate.running(whole=False))
+        stack.enter_context(pyro.validation_enabled(validated))
+        stack.enter_context(isolated(stream(0, "sites")))
+        stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", UserWarning)
-        with isolated(stream(0, "sites")):
-            trace = poutine.trace(model).get_trace(*candidate.args, **candidate.kwargs)
-            trace.compute_log_prob(site_filter=lambda name, site: site["is_observed"])
+        trace = poutine.trace(model).get_trace(*candidate.args, **candidate.kwargs)
+        trace.compute_log_prob(site_filter=lambda _, site: site["is_observed"])
     return trace
 
 

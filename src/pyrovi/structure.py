@@ -8,7 +8,7 @@ model, and a wrong statement in it gives wrong summaries: it is a promise, held 
 >>> structure_of(model).exchangeable[0].plate
 'component'
 >>> structure_of(print)
-Structure(exchangeable=(), dims={})
+Structure(name='', exchangeable=(), dims={})
 """
 
 import functools
@@ -42,11 +42,13 @@ class Structure:
     """Everything a model declares about itself.
 
     Attributes:
+        name: What to call the model where its function's name says too little.
         exchangeable: Plates whose indices have no meaning of their own.
         dims: Names of the event axes of a site, rightmost last, as ArviZ's ``dims``. Plates name
             the batch axes already.
     """
 
+    name: str = ""
     exchangeable: tuple[Exchangeable, ...] = ()
     dims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

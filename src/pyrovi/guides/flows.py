@@ -8,7 +8,8 @@ Importing zuko turns validation of distributions off for the whole process. It i
 only, and validation is put back.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import pyro.distributions as dist
@@ -34,7 +35,11 @@ def _zuko() -> Any:
 
 
 def _make_maf(dim: int, transforms: int, hidden: tuple[int, ...]) -> tuple[Any, bool]:
-    return _zuko().flows.MAF(dim, transforms=transforms, hidden_features=hidden), True
+    zuko = _zuko()
+    flow = zuko.flows.MAF(
+        dim, transforms=transforms, hidden_features=hidden, univariate=_bounded_affine(zuko)
+    )
+    return flow, True
 
 
 def _make_nsf(dim: int, transforms: int, hidden: tuple[int, ...]) -> tuple[Any, bool]:
@@ -42,8 +47,19 @@ def _make_nsf(dim: int, transforms: int, hidden: tuple[int, ...]) -> tuple[Any, 
 
 
 def _make_realnvp(dim: int, transforms: int, hidden: tuple[int, ...]) -> tuple[Any, bool]:
-    flow = _zuko().flows.RealNVP(dim, transforms=2 * transforms, hidden_features=hidden)
+    zuko = _zuko()
+    flow = zuko.flows.RealNVP(
+        dim, transforms=2 * transforms, hidden_features=hidden, univariate=_bounded_affine(zuko)
+    )
     return flow, False
+
+
+def _bounded_affine(zuko: Any) -> Callable[..., Any]:
+    """An affine map that scales by a tenth to ten, and no further.
+
+    zuko's own bound is a thousand each way; a few of these in a row overflow in the first steps.
+    """
+    return partial(zuko.transforms.MonotonicAffineTransform, slope=0.1)
 
 
 NETWORKS: dict[str, Callable[[int, int, tuple[int, ...]], tuple[Any, bool]]] = {
@@ -88,10 +104,9 @@ class FlowPosterior(TorchDistribution):
         noise, log_abs_det = self._transform.inv.call_and_ladj(bent)
         return self._base.log_prob(noise) + log_abs_det - self.scale.log().sum()
 
-    def expand(self, batch_shape: Size, _instance: Any = None) -> TorchDistribution:
-        if not batch_shape:
-            return self
-        return _Particles(self, Size(batch_shape))
+    def expand(self, batch_shape: Iterable[int], _instance: Any = None) -> TorchDistribution:
+        size = Size(batch_shape)
+        return _Particles(self, size) if size else self
 
 
 class _Particles(TorchDistribution):
@@ -111,7 +126,7 @@ class _Particles(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         return self._flow.log_prob(value)
 
-    def expand(self, batch_shape: Size, _instance: Any = None) -> TorchDistribution:
+    def expand(self, batch_shape: Iterable[int], _instance: Any = None) -> TorchDistribution:
         return _Particles(self._flow, Size(batch_shape))
 
 

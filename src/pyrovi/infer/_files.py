@@ -7,7 +7,7 @@ opens a fit brings them, and a fingerprint says whether the data are those of th
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pyrovi.files import write_whole
 from pyrovi.infer._approximation import APPROXIMATIONS, Approximation
 from pyrovi.infer._density import LogDensity
 from pyrovi.infer._fit import Bound, Fit, bind_model
-from pyrovi.infer._loop import Run, Status
+from pyrovi.infer._loop import Recorded, Run, Status
 from pyrovi.sites import BoundModel
 from pyrovi.tensors import Arguments, bind
 
@@ -30,17 +30,6 @@ __all__ = ["SETTINGS", "TENSORS", "open_fit", "save_fit"]
 
 TENSORS, SETTINGS = "fit.safetensors", "fit.json"
 FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """The engine of a fit that was read from a file: what it was, not something to run."""
-
-    text: str
-
-    def __repr__(self) -> str:
-        """As the engine itself was shown."""
-        return self.text
 
 
 def save_fit(fit: Fit, folder: Path) -> Path:
@@ -189,7 +178,7 @@ def _rebuilt(
         bounds.append(None if saved["bound"] is None else Bound(*saved["bound"]))
     return Fit(
         model=model,
-        engine=Recorded(record["engine"]),  # pyright: ignore[reportArgumentType]
+        engine=Recorded(record["engine"]),
         engine_reason=record["engine_reason"],
         restarts=tuple(runs),
         bounds=tuple(bounds),

@@ -15,7 +15,7 @@ import numpy as np
 from pyrovi.errors import EngineError, FitError
 from pyrovi.infer._approximation import Approximation, Draws
 from pyrovi.infer._density import LogDensity
-from pyrovi.infer._loop import Engine, Run, Status, measured_threads, run
+from pyrovi.infer._loop import Engine, Recorded, Run, Status, measured_threads, run
 from pyrovi.infer.auto import Choice, choose
 from pyrovi.infer.registry import ENGINES
 from pyrovi.seeds import check_seed, isolated, stream
@@ -58,7 +58,7 @@ class Fit:
     """
 
     model: BoundModel
-    engine: Engine
+    engine: Engine | Recorded
     engine_reason: str
     restarts: tuple[Run, ...]
     bounds: tuple[Bound | None, ...]

@@ -4,7 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,7 +16,15 @@ from tqdm.auto import tqdm
 from pyrovi.infer._approximation import Approximation
 from pyrovi.infer._density import LogDensity, OutOfTime
 
-__all__ = ["Engine", "Run", "Status", "run"]
+__all__ = [
+    "Engine",
+    "Recorded",
+    "Run",
+    "Status",
+    "measured_threads",
+    "run",
+    "settings_that_differ",
+]
 
 PROGRESS_INTERVAL = 0.2  # seconds between two looks at the progress bar
 
@@ -61,6 +69,21 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """The engine of a fit that was read from a file: what it was, not something to run.
+
+    Attributes:
+        text: As the engine itself was shown.
+    """
+
+    text: str
+
+    def __repr__(self) -> str:
+        """As the engine itself was shown."""
+        return self.text
+
+
+@dataclass(frozen=True)
 class Run:
     """One run of an engine, from one start.
 
@@ -71,7 +94,6 @@ class Run:
         loss: Minus the ELBO at each step, in nats.
         seconds: Wall time.
         notes: What the engine has to say about the result.
-        density: The density the approximation belongs to: the model may have learnt parameters.
     """
 
     approximation: Approximation | None
@@ -137,6 +159,21 @@ def _steps(engine: Engine, state: Any, losses: list[float], bar: Any) -> tuple[S
         if engine.converged(state):
             return Status.CONVERGED, f"it converged after {taken} steps"
     return Status.STOPPED, f"it took its {engine.max_steps} steps without converging"
+
+
+def settings_that_differ(engine: Any, **shown: str) -> str:
+    """An engine's repr: its settings that are not the defaults, and those in ``shown`` as given.
+
+    >>> from pyrovi.infer import DADVI
+    >>> DADVI(whiten=True)
+    DADVI(whiten=True)
+    """
+    parts = dict(shown)
+    for each in fields(engine):
+        value = getattr(engine, each.name)
+        if each.name not in shown and value != each.default:
+            parts[each.name] = repr(value)
+    return f"{type(engine).__name__}({', '.join(f'{k}={v}' for k, v in parts.items())})"
 
 
 @contextlib.contextmanager

@@ -48,10 +48,15 @@ class QuasiNewton:
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def step(self) -> float:
-        """Take one iteration, and give the loss it reached."""
-        self._optimizer.step(self._closure)
+        """Take one iteration, and give the loss it reached; NaN where the loss is not a number."""
+        try:
+            self._optimizer.step(self._closure)
+        except IndexError:  # torch's line search has no bracket where the loss is not a number
+            return torch.nan
         found = self._evaluate(self._parameters.detach())
         value = found[1].item()
+        if value != value:
+            return value
         if not value < self.value and self.value < torch.inf:
             return self._restart()
         self.stuck = False

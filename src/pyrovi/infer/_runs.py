@@ -147,7 +147,7 @@ def _run(
             config_enumerate(fixed), first_available_dim=first_free, temperature=1
         )
     else:
-        handled = poutine.uncondition(fixed)
+        handled = _Predict()(fixed)
     return poutine.trace(handled).get_trace(*model.args, **model.kwargs)
 
 
@@ -161,6 +161,19 @@ class _Fix(Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         if msg["name"] in self.values and not msg["is_observed"]:
             msg["value"] = self.values[msg["name"]]
+
+
+class _Predict(Messenger):
+    """Draw observed sites anew, as Pyro's ``uncondition`` does, but leave deterministic ones.
+
+    ``uncondition`` draws those too, and a deterministic site inside a plate then gets the plate's
+    axis twice.
+    """
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["is_observed"] and not msg["infer"].get("_deterministic"):
+            msg["is_observed"] = False
+            msg["value"] = None
 
 
 def _padded(model: BoundModel, name: str, value: Tensor, depth: int) -> Tensor:
@@ -198,7 +211,7 @@ def _agrees(model: BoundModel, trace: Trace, row: int, size: int, depth: int) ->
         name: value.reshape(model.prototype.nodes[name]["value"].shape)
         for name, value in own.items()
     }
-    alone = poutine.trace(_Fix(shaped)(poutine.uncondition(model.handled(Widen())))).get_trace(
+    alone = poutine.trace(_Fix(shaped)(_Predict()(model.handled(Widen())))).get_trace(
         *model.args, **model.kwargs
     )
     alone.compute_log_prob()

@@ -27,6 +27,7 @@ from torch import Tensor
 from pyrovi.errors import EngineError
 from pyrovi.infer._approximation import Gaussian
 from pyrovi.infer._density import LogDensity
+from pyrovi.infer._loop import settings_that_differ
 from pyrovi.infer._quasi_newton import QuasiNewton
 from pyrovi.infer.laplace import curvature_cholesky, find_mode
 from pyrovi.infer.objectives import fixed_draws_loss
@@ -51,7 +52,8 @@ class DADVI:
     """Mean-field Gaussian fitted to a fixed set of draws.
 
     Attributes:
-        particles: How many fixed draws stand in for the expectation; an even number.
+        particles: How many fixed draws stand in for the expectation, an even number; None for
+            four times the dimension, so that their second moments are exact, within 64 and 512.
         whiten: Whether to turn the space by the curvature, and so carry correlations.
         starts: With ``whiten``, from how many places a mode is sought; the one with the most
             evidence about it goes on.
@@ -60,7 +62,7 @@ class DADVI:
         max_steps: How many quasi-Newton iterations to take at the most.
     """
 
-    particles: int = 64
+    particles: int | None = None
     whiten: bool = False
     starts: int = 1
     tolerance: float = 1e-4
@@ -68,7 +70,7 @@ class DADVI:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if self.particles < 2 or self.particles % 2:
+        if self.particles is not None and (self.particles < 2 or self.particles % 2):
             raise EngineError(
                 f"DADVI takes an even number of particles, at least 2, and {self.particles} came. "
                 "Try 64."
@@ -76,9 +78,14 @@ class DADVI:
         if self.starts < 1:
             raise EngineError(f"DADVI takes starts from 1 up, and {self.starts} came.")
 
+    def __repr__(self) -> str:
+        """The settings that differ from the defaults, by which the fit can be repeated."""
+        return settings_that_differ(self)
+
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "DADVIState":
         """Fix the draws; start narrow at ``start``, or whitened at the mode."""
-        noise = fixed_noise(self.particles, density.dim, seed)
+        particles = self.particles or min(512, max(64, 4 * density.dim))
+        noise = fixed_noise(particles, density.dim, seed)
         mode = self._best_mode(density, start, seed) if self.whiten else None
         if mode is not None:
             return DADVIState(density, mode.loc, noise, turn=mode.scale_tril)

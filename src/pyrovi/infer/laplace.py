@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pyrovi.infer._approximation import Gaussian
 from pyrovi.infer._density import LogDensity
+from pyrovi.infer._loop import settings_that_differ
 from pyrovi.infer._quasi_newton import QuasiNewton
 
 __all__ = ["Laplace", "curvature_cholesky", "find_mode"]
@@ -36,6 +37,10 @@ class Laplace:
 
     tolerance: float = 1e-5
     max_steps: int = 2000
+
+    def __repr__(self) -> str:
+        """The settings that differ from the defaults, by which the fit can be repeated."""
+        return settings_that_differ(self)
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "LaplaceState":
         """Start the search for the mode."""

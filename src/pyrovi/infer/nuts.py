@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pyrovi.infer._approximation import Empirical
 from pyrovi.infer._density import LogDensity
+from pyrovi.infer._loop import settings_that_differ
 
 __all__ = ["NUTS"]
 
@@ -41,6 +42,10 @@ class NUTS:
     def max_steps(self) -> int:
         """One step is one transition."""
         return self.warmup + self.draws
+
+    def __repr__(self) -> str:
+        """The settings that differ from the defaults, by which the fit can be repeated."""
+        return settings_that_differ(self)
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "NUTSState":
         """Set the kernel up at ``start``."""

@@ -28,6 +28,7 @@ from pyrovi.guides import FAMILIES, Family
 from pyrovi.infer._approximation import GuideDraws
 from pyrovi.infer._density import LogDensity
 from pyrovi.infer._iterates import Iterates
+from pyrovi.infer._loop import settings_that_differ
 from pyrovi.infer._runs import carries_draws
 from pyrovi.infer.objectives import negative_elbo
 from pyrovi.sites import own_module
@@ -84,13 +85,12 @@ class SVI:
     def __repr__(self) -> str:
         """The settings that differ from the defaults, by which the fit can be repeated."""
         guide = self.guide if isinstance(self.guide, str) else _guide_name(self.guide)
-        parts = [f"guide={guide!r}"]
-        for name in ("elbo", "particles", "step_size", "tolerance", "max_steps"):
-            value = getattr(self, name)
-            if value != getattr(type(self), name):
-                shown = type(value).__name__ if name == "elbo" else repr(value)
-                parts.append(f"{name}={shown}")
-        return f"SVI({', '.join(parts)})"
+        shown = {"guide": repr(guide)}
+        if self.elbo is not None:
+            shown["elbo"] = type(self.elbo).__name__
+        if self.optimizer is not torch.optim.Adam:
+            shown["optimizer"] = getattr(self.optimizer, "__name__", repr(self.optimizer))
+        return settings_that_differ(self, **shown)
 
     @property
     def first_step_size(self) -> float:

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from pyrovi.models._base import ZooModel, run_forward
 from pyrovi.seeds import check_seed, stream
+from pyrovi.structure import declare
 from pyrovi.tree import data_tree
 
 __all__ = ["EIGHT_SCHOOLS", "centered", "noncentered", "simulate"]
@@ -37,6 +38,7 @@ EFFECT = (28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0)  # SAT points
 STANDARD_ERROR = (15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0)  # SAT points
 
 
+@declare(name="eight_schools")
 def noncentered(y: Tensor, sigma: Tensor) -> None:
     """``theta`` as ``mu + tau * theta_trans``."""
     mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
@@ -47,6 +49,7 @@ def noncentered(y: Tensor, sigma: Tensor) -> None:
         pyro.sample("y", dist.Normal(theta, sigma), obs=y)
 
 
+@declare(name="eight_schools:centered")
 def centered(y: Tensor, sigma: Tensor) -> None:
     """``theta`` drawn around ``mu``."""
     mu = pyro.sample("mu", dist.Normal(0.0, 5.0))

@@ -83,7 +83,7 @@ def pick(value: Tensor, assignment: Tensor, event_dim: int) -> Tensor:
     return Vindex(value.unsqueeze(-2 - event_dim))[(..., assignment, *events)]
 
 
-@declare(exchangeable=BY_NAME, dims=DIMS)
+@declare(name="gaussian_mixture", exchangeable=BY_NAME, dims=DIMS)
 def full(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
     """Learned weights, locations, scales and correlations of each component."""
     dimensions = y.shape[-1]
@@ -104,7 +104,7 @@ def full(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
         pyro.sample("y", of_its_own, obs=y)
 
 
-@declare(exchangeable=BY_NAME, dims=DIMS)
+@declare(name="gaussian_mixture:diagonal", exchangeable=BY_NAME, dims=DIMS)
 def diagonal(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
     """Learned weights, locations and scales; no correlation within a component."""
     weight = _weight(y, components)
@@ -118,7 +118,7 @@ def diagonal(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
         pyro.sample("y", of_its_own.to_event(1), obs=y)
 
 
-@declare(exchangeable=BY_NAME, dims=DIMS)
+@declare(name="gaussian_mixture:unit", exchangeable=BY_NAME, dims=DIMS)
 def unit(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
     """Equal weights and unit variances: only the locations and assignments are unknown."""
     weight = y.new_full((components,), 1.0 / components)
