@@ -275,12 +275,20 @@ def test_too_few_draws_are_refused():
         psis(trees.linear_gaussian_tree(draws=10))
 
 
-def test_discrete_and_constant_variables_do_not_disturb():
-    tree = trees.linear_gaussian_tree(scale=1.2)
+@pytest.mark.parametrize("shift", [0.0, 6.0])
+def test_discrete_and_constant_variables_have_no_rows(shift):
+    tree = trees.linear_gaussian_tree(scale=1.2, shift=shift)
     extra = {
         "z": (("chain", "draw"), np.random.default_rng(0).integers(0, 2, (1, 2000))),
-        "fixed": (("chain", "draw"), np.ones((1, 2000))),
+        "fixed": (("chain", "draw"), np.ones((1, 2000), dtype=int)),
     }
-    found = psis(grow(tree, posterior=tree["posterior"].to_dataset().assign(extra)))
-    assert "z" in statuses(found)
-    assert "fixed" not in statuses(found)
+    posterior = tree["posterior"].to_dataset()
+    with_them = psis(grow(tree, posterior=posterior.assign(extra)))
+    assert statuses(with_them) == statuses(psis(tree))
+
+
+def test_discrete_sites_alone_are_not_taken_for_a_point():
+    tree = trees.linear_gaussian_tree(draws=100)
+    z = np.random.default_rng(0).integers(0, 2, (1, 100))
+    with pytest.raises(DiagnosticError, match="no continuous"):
+        psis(grow(tree, posterior=xr.Dataset({"z": (("chain", "draw"), z)})))

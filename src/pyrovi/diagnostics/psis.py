@@ -109,12 +109,15 @@ def psis(tree: xr.DataTree) -> xr.Dataset:
         no density.
 
     Raises:
-        DiagnosticError: If the draws come without the guide's density, or are too few.
+        DiagnosticError: If the draws come without the guide's density, are too few, or are of
+            discrete sites alone.
     """
     require(tree, "posterior")
     log_ratios = _log_ratios(tree)
     if np.isfinite(log_ratios).sum() < MIN_DRAWS:
         return _package([_no_density(log_ratios)], log_ratios)
+    if not _continuous(tree):
+        raise DiagnosticError("the posterior has no continuous quantity, and a guide is for those")
     if not any(True for _ in blocks(tree["posterior"].to_dataset())):
         return _package([_point()], log_ratios)
     log_weights, k = _weigh(log_ratios)
@@ -126,6 +129,12 @@ def psis(tree: xr.DataTree) -> xr.Dataset:
     rows = [joint, *chains, *(_judge(label, difference) for label, difference in found.items())]
     none = [None] * (1 + len(chains))
     return _package(rows, log_ratios, log_weights, k, [*none, *found.values()])
+
+
+def _continuous(tree: xr.DataTree) -> dict[str, xr.DataArray]:
+    """The variables that have rows: a discrete one is drawn given these, and not by the guide."""
+    variables = tree["posterior"].data_vars.items()
+    return {str(name): variable for name, variable in variables if variable.dtype.kind == "f"}
 
 
 def _weigh(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
@@ -189,8 +198,7 @@ def _explain(tree: xr.DataTree, k: float, limit: float) -> str:
         return (
             f"k-hat is {k:.2f}: the guide covers the posterior, and its draws can be reweighted."
         )
-    variables = tree["posterior"].data_vars.values()
-    size = sum(variable[0, 0].size for variable in variables if variable.dtype.kind == "f")
+    size = sum(variable[0, 0].size for variable in _continuous(tree).values())
     crowd = f" With {size} continuous quantities this is common: judge the few you need." * (
         size > CROWDED
     )
@@ -218,7 +226,7 @@ def _cannot_tell(tree: xr.DataTree, k: float) -> list[Row]:
             "warn",
             "Mend the joint fit first; or take these from NUTS.",
         )
-        for name in tree["posterior"].data_vars
+        for name in _continuous(tree)
     ]
 
 
