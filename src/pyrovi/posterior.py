@@ -93,7 +93,7 @@ def _chain(density: LogDensity, drawn: Draws, seed: int) -> dict[str, Arrays]:
         "log_likelihood": _arrays(_prefixed(found, "log_likelihood")),
         "log_prior": _arrays(_prefixed(found, "log_prior")),
         "log_guide": _arrays(_by_site(drawn, found)),
-        "sample_stats": _arrays(_log_densities(density, drawn, found)),
+        "sample_stats": _arrays(_log_densities(drawn, found)),
     }
 
 
@@ -119,9 +119,7 @@ def _by_site(drawn: Draws, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value - found[f"log_abs_det:{name}"] for name, value in drawn.by_site.items()}
 
 
-def _log_densities(
-    density: LogDensity, drawn: Draws, found: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+def _log_densities(drawn: Draws, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
     stats = {"log_joint": found["log_joint"]}
     if drawn.log_guide is not None:
         stats["log_guide"] = drawn.log_guide - found["log_abs_det"]
@@ -188,7 +186,7 @@ def _relabelled(
 
 
 def _features(posterior: Arrays, axes: Mapping[str, int]) -> np.ndarray:
-    """What tells components apart, ``(chain * draw, component, feature)``, each on its own scale."""
+    """What tells components apart, each on its own scale: ``(draw, component, feature)``."""
     columns = []
     for name, axis in axes.items():
         if not np.issubdtype(posterior[name].dtype, np.floating):
@@ -263,10 +261,8 @@ def _labels(model: BoundModel, dim: str, length: int) -> np.ndarray:
 def _prior_groups(model: BoundModel, seed: int) -> tuple[dict[str, xr.Dataset], list[str]]:
     improper = [site.name for site in model.latent if site.improper]
     if improper:
-        return {}, [
-            f"The prior of {', '.join(improper)} is improper, so nothing can be drawn from it: "
-            "there is no prior group."
-        ]
+        names = ", ".join(improper)
+        return {}, [f"The prior of {names} is improper: it cannot be drawn from, so is left out."]
     try:
         found = _arrays(prior_draws(model, PRIOR_DRAWS, stream(seed, "prior")))
     except (ValueError, RuntimeError, NotImplementedError) as error:

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
-from typing import Any
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import pyro
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions.torch_distribution import MaskedDistribution
@@ -24,7 +25,6 @@ from pyro.ops.einsum import torch_log
 from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import SubsampleMessenger, _Subsample
-from pyro.poutine.trace_struct import Trace
 from torch import Tensor
 from torch.distributions import biject_to
 
@@ -37,6 +37,7 @@ __all__ = [
     "Place",
     "Plate",
     "Site",
+    "Trace",
     "Unplace",
     "Widen",
     "bound",
@@ -44,6 +45,8 @@ __all__ = [
     "whole_plates",
 ]
 
+# Pyro types a trace's nodes as dicts none of whose keys is sure to be there; all of them are.
+Trace: TypeAlias = Any
 Handler = Callable[[Callable[..., Any]], Callable[..., Any]]
 DTYPE_COMPLAINTS = ("dtype", "scalar type", "must have the same dtype")
 
@@ -115,7 +118,7 @@ class Place(Messenger):
         self.free = free
         self.by_site: dict[str, Tensor] = {}
 
-    def __enter__(self) -> "Place":
+    def __enter__(self) -> Self:
         self.by_site = {}
         return super().__enter__()
 
@@ -228,11 +231,11 @@ def whole_plates() -> Iterator[None]:
             subsample_size = None
         return original(name, size, subsample_size, subsample, use_cuda, device)
 
-    SubsampleMessenger._subsample = staticmethod(whole)  # pyright: ignore
+    SubsampleMessenger._subsample = staticmethod(whole)  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield
     finally:
-        SubsampleMessenger._subsample = staticmethod(original)  # pyright: ignore
+        SubsampleMessenger._subsample = staticmethod(original)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class _SafeLog(torch.autograd.Function):
@@ -249,20 +252,20 @@ class _SafeLog(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        return grad / x.clamp(min=torch.finfo(x.dtype).eps)
+        return grad_outputs[0] / x.clamp(min=torch.finfo(x.dtype).eps)
 
 
 @contextlib.contextmanager
 def _carried_by_vmap() -> Iterator[None]:
     """Within this, Pyro's contraction of enumerated factors uses a logarithm that vmap carries."""
-    original = torch_log.safe_log
-    torch_log.safe_log = _SafeLog.apply
+    original = torch_log.safe_log  # pyright: ignore[reportPrivateImportUsage]
+    torch_log.safe_log = _SafeLog.apply  # pyright: ignore[reportPrivateImportUsage]
     try:
         yield
     finally:
-        torch_log.safe_log = original
+        torch_log.safe_log = original  # pyright: ignore[reportPrivateImportUsage]
 
 
 @dataclass(frozen=True)
@@ -302,7 +305,7 @@ class BoundModel:
             return self.structure.name
         inner = self.model
         while hasattr(inner, "func"):
-            inner = inner.func  # pyright: ignore
+            inner = getattr(inner, "func")  # noqa: B009  a partial, or like one
         return getattr(inner, "__name__", type(inner).__name__)
 
     @cached_property
@@ -542,7 +545,7 @@ def _traced(model: Callable[..., Any], candidate: BoundModel, *, validated: bool
         stack.enter_context(isolated(stream(0, "sites")))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", UserWarning)
-        trace = poutine.trace(model).get_trace(*candidate.args, **candidate.kwargs)
+        trace: Trace = poutine.trace(model).get_trace(*candidate.args, **candidate.kwargs)
         trace.compute_log_prob(site_filter=lambda _, site: site["is_observed"])
     return trace
 
@@ -654,11 +657,11 @@ def _kind(node: Any) -> str:
     if node["infer"].get("_deterministic"):
         return "deterministic"
     innermost = _innermost(node["fn"])
-    if isinstance(innermost, pyro.distributions.Unit):
+    if isinstance(innermost, dist.Unit):
         return "factor"
     if node["is_observed"]:
         return "observed"
-    return "deterministic" if isinstance(innermost, pyro.distributions.Delta) else "latent"
+    return "deterministic" if isinstance(innermost, dist.Delta) else "latent"
 
 
 def _innermost(fn: Any) -> Any:
@@ -687,7 +690,7 @@ def _support_name(fn: Any) -> str:
 
 
 def _is_improper(node: Any) -> bool:
-    if isinstance(_innermost(node["fn"]), pyro.distributions.ImproperUniform):
+    if isinstance(_innermost(node["fn"]), dist.ImproperUniform):
         return True
     return node["mask"] is False or _masked_away(node["fn"])
 

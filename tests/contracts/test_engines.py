@@ -37,12 +37,12 @@ def test_an_engine_gives_the_same_fit_for_the_same_seed_and_another_for_another(
 @pytest.mark.parametrize("name", ENGINES)
 def test_an_engine_leaves_the_world_as_it_was(name: str) -> None:
     torch.manual_seed(3)
-    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     threads, default = torch.get_num_threads(), torch.get_default_dtype()
     validated = torch.distributions.Distribution._validate_args
     vi.draw(vi.fit(model, EXACT.data, QUICK[name](), seed=0), draws=10)
     assert torch.equal(before[0], torch.random.get_rng_state())
-    assert np.array_equal(before[1], np.random.get_state()[1])
+    assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
     assert (torch.get_num_threads(), torch.get_default_dtype()) == (threads, default)
     assert torch.distributions.Distribution._validate_args == validated
     assert len(pyro.get_param_store()) == 0
@@ -60,7 +60,7 @@ def test_an_engines_repr_is_what_makes_it(name: str) -> None:
     engine = ENGINES[name]()
     assert repr(engine).startswith(type(engine).__name__ + "(")
     namespace = {type(engine).__name__: type(engine)}
-    assert eval(repr(engine), namespace) == engine  # noqa: S307  our own repr
+    assert eval(repr(engine), namespace) == engine
 
 
 @pytest.mark.parametrize("name", ["svi", "dadvi"])

@@ -38,7 +38,7 @@ def _fresh() -> None:
 def test_a_family_learns_under_plain_pyro_svi(family: guides.Family) -> None:
     guide = family(schools)
     elbo = Trace_ELBO(num_particles=4, vectorize_particles=True, max_plate_nesting=1)
-    svi = SVI(schools, guide, pyro.optim.Adam({"lr": 0.02}), elbo)  # pyright: ignore
+    svi = SVI(schools, guide, pyro.optim.Adam({"lr": 0.02}), elbo)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue, reportCallIssue]
     losses = [svi.step(Y) for _ in range(150)]
     assert all(map(torch.isfinite, map(torch.tensor, losses)))
     assert sum(losses[-30:]) < sum(losses[:30])
@@ -51,7 +51,7 @@ def test_a_family_leaves_discrete_sites_to_enumeration(family: guides.Family) ->
     guide = family(mixture)
     elbo = TraceEnum_ELBO(max_plate_nesting=1)
     model = pyro.infer.config_enumerate(mixture)
-    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.02}), elbo)  # pyright: ignore
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.02}), elbo)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue, reportCallIssue]
     losses = [svi.step(Y) for _ in range(10)]
     assert all(map(torch.isfinite, map(torch.tensor, losses)))
     assert "kind" not in pyro.poutine.trace(guide).get_trace(Y).nodes
@@ -62,7 +62,7 @@ def test_a_flows_log_density_is_that_of_its_draws(name: str) -> None:
     """Going back through the flow gives the density that was kept on the way."""
     guide = guides.FAMILIES[name](schools)
     guide(Y)
-    posterior = guide.get_posterior()  # pyright: ignore
+    posterior = guide.get_posterior()  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue, reportCallIssue]
     drawn = posterior.rsample(torch.Size((7,)))
     kept, recomputed = posterior.log_prob(drawn), posterior.log_prob(drawn.clone())
     torch.testing.assert_close(kept, recomputed, rtol=1e-3, atol=1e-3)
@@ -74,7 +74,7 @@ def test_a_flow_starts_as_a_narrow_gaussian_at_the_initial_values(name: str) -> 
     init = pyro.infer.autoguide.init_to_value(values=start)
     guide = guides.FAMILIES[name](schools, init_loc_fn=init)
     guide(Y)
-    drawn = guide.get_posterior().rsample(torch.Size((4000,)))  # pyright: ignore
+    drawn = guide.get_posterior().rsample(torch.Size((4000,)))  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue, reportCallIssue]
     expected = torch.cat([torch.tensor([3.0, 2.0]).double().float(), Y])
     expected[1] = expected[1].log()
     torch.testing.assert_close(drawn.mean(0), expected, atol=0.02, rtol=0.0)
@@ -95,4 +95,4 @@ def test_an_option_that_a_family_does_not_take_is_named() -> None:
 def test_options_make_another_family_of_the_same_name() -> None:
     guide = guides.low_rank.with_options(rank=2)(schools)
     guide(Y)
-    assert guide.cov_factor.shape == (10, 2)  # pyright: ignore
+    assert guide.cov_factor.shape == (10, 2)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue, reportCallIssue]

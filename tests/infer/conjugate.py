@@ -23,7 +23,7 @@ def model(x: Tensor, y: Tensor) -> None:
 class Conjugate:
     """Data, and the exact answer."""
 
-    x: Tensor = field(default_factory=lambda: _design())
+    x: Tensor = field(default_factory=lambda: _design())  # noqa: PLW0108  defined below
     noise_seed: int = 1
 
     @cached_property

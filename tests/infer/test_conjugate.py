@@ -55,13 +55,11 @@ def test_mean_field_has_the_exact_mean_and_the_conditional_variances(
 
 
 def test_the_bound_of_mean_field_falls_short_by_the_total_correlation() -> None:
-    """The gap is KL(q || p), which for a Gaussian is half the log of det(Sigma) prod(Lambda_ii)."""
+    """The gap is KL(q || p), half the log of det(Sigma) prod(Lambda_ii) for a Gaussian."""
     fit = vi.fit(model, EXACT.data, vi.DADVI(), seed=0)
     gap = 0.5 * (EXACT.precision.diagonal().log().sum() + torch.logdet(EXACT.cov))
     assert fit.elbo is not None
-    assert EXACT.log_evidence - fit.elbo.value == pytest.approx(
-        float(gap), abs=4 * fit.elbo.error
-    )
+    assert EXACT.log_evidence - fit.elbo.value == pytest.approx(float(gap), abs=4 * fit.elbo.error)
 
 
 def test_nuts_agrees_with_the_exact_posterior() -> None:

@@ -6,10 +6,10 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from foreign import FOREIGN, ForeignModel
 from pyro.infer.mcmc.util import initialize_model
 from torch import Tensor
 
+from foreign import FOREIGN, ForeignModel
 from pyrovi import models
 from pyrovi.errors import ModelError
 from pyrovi.infer._density import LogDensity
@@ -142,7 +142,8 @@ def test_a_model_that_vmap_cannot_carry_is_looped_and_says_so() -> None:
     value = density.log_prob(torch.tensor([[1.0], [-1.0]], dtype=torch.float64))
     expected = [
         dist.Normal(0.0, 1.0).log_prob(torch.tensor(1.0)) + dist.Normal(1.0, 2.0).log_prob(_HALF),
-        dist.Normal(0.0, 1.0).log_prob(torch.tensor(-1.0)) + dist.Normal(-1.0, 1.0).log_prob(_HALF),
+        dist.Normal(0.0, 1.0).log_prob(torch.tensor(-1.0))
+        + dist.Normal(-1.0, 1.0).log_prob(_HALF),
     ]
     torch.testing.assert_close(value, torch.stack(expected).double(), rtol=1e-6, atol=1e-6)
     assert any("draw by draw" in note for note in density.notes)
@@ -160,9 +161,7 @@ def test_a_subsampled_plate_is_taken_whole() -> None:
             pyro.sample("y", dist.Normal(x, 1.0), obs=y[index])
 
     flat = torch.tensor([[0.3]], dtype=torch.float64)
-    whole, part = (
-        LogDensity(bound(model, (), {"y": y, "batch": batch})) for batch in (None, 3)
-    )
+    whole, part = (LogDensity(bound(model, (), {"y": y, "batch": batch})) for batch in (None, 3))
     assert part.model.subsampled
     assert not whole.model.subsampled
     torch.testing.assert_close(part.log_prob(flat), whole.log_prob(flat))
@@ -188,7 +187,7 @@ def test_a_model_that_is_impossible_everywhere_names_the_site_at_fault() -> None
         x = pyro.sample("x", dist.Normal(0.0, 1.0))
         pyro.factor("impossible", torch.where(x.abs() < 1e9, -torch.inf, 0.0))
 
-    with pytest.raises(ModelError, match="not finite at any of 100 .* 'impossible'"):
+    with pytest.raises(ModelError, match=r"not finite at any of 100 .* 'impossible'"):
         LogDensity(bound(model)).start(seed=0)
 
 

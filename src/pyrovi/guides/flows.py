@@ -10,7 +10,7 @@ only, and validation is put back.
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import pyro.distributions as dist
 import torch
@@ -27,7 +27,7 @@ __all__ = ["AutoFlow", "iaf", "maf", "nsf", "realnvp"]
 
 
 def _zuko() -> Any:
-    validated = Distribution._validate_args  # pyright: ignore
+    validated = Distribution._validate_args
     import zuko  # here, because importing it has a side effect
 
     Distribution.set_default_validate_args(validated)
@@ -76,8 +76,8 @@ class FlowPosterior(TorchDistribution):
     autoregressive network takes as many passes as there are dimensions.
     """
 
-    arg_constraints = {}
-    support = constraints.real_vector
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # pyright: ignore[reportIncompatibleMethodOverride]
+    support = constraints.real_vector  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
     has_rsample = True
 
     def __init__(self, transform: Any, loc: Tensor, scale: Tensor) -> None:
@@ -89,7 +89,7 @@ class FlowPosterior(TorchDistribution):
     def _base(self) -> Any:
         return dist.Normal(torch.zeros_like(self.loc), 1.0).to_event(1)
 
-    def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
         noise = self._base.sample(sample_shape)
         bent, log_abs_det = self._transform.call_and_ladj(noise)
         log_prob = self._base.log_prob(noise) - log_abs_det - self.scale.log().sum()
@@ -112,15 +112,15 @@ class FlowPosterior(TorchDistribution):
 class _Particles(TorchDistribution):
     """A flow in plates: as many independent draws as the plates have places."""
 
-    arg_constraints = {}
-    support = constraints.real_vector
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # pyright: ignore[reportIncompatibleMethodOverride]
+    support = constraints.real_vector  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
     has_rsample = True
 
     def __init__(self, flow: FlowPosterior, batch_shape: Size) -> None:
         self._flow = flow
         super().__init__(batch_shape, flow.event_shape, validate_args=False)
 
-    def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
         return self._flow.rsample(Size(sample_shape) + self.batch_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -170,12 +170,13 @@ class AutoFlow(AutoContinuous):
     def get_posterior(self, *args: Any, **kwargs: Any) -> FlowPosterior:
         """The distribution over the flat unconstrained vector."""
         transform = self.flow().transform
-        return FlowPosterior(transform if self._inverse else transform.inv, self.loc, self.scale)
+        scale = cast("Tensor", self.scale)  # a PyroParam reads as the tensor it holds
+        return FlowPosterior(transform if self._inverse else transform.inv, self.loc, scale)
 
 
-def _start_as_the_identity(flow: torch.nn.Module) -> None:
+def _start_as_the_identity(flow: Any) -> None:
     """Shrink each network's last layer, so that the flow starts as almost no change at all."""
-    for transform in flow.transform.transforms:  # pyright: ignore
+    for transform in flow.transform.transforms:
         # By their weight, since zuko has a linear layer of its own beside torch's.
         linear = [m for m in transform.modules() if isinstance(getattr(m, "weight", None), Tensor)]
         if linear:

@@ -28,7 +28,7 @@ from pyrovi.guides._family import Family
 __all__ = ["full_rank", "low_rank", "map_estimate", "mean_field", "structured"]
 
 
-def flat_mean_field(guide: AutoNormal) -> Distribution:
+def flat_mean_field(guide: Any) -> Distribution:
     """The joint distribution of an ``AutoNormal`` over the flat unconstrained vector."""
     names = [name for name, _ in guide.prototype_trace.iter_stochastic_nodes()]
     parts = [guide._get_loc_and_scale(name) for name in names]
@@ -37,13 +37,13 @@ def flat_mean_field(guide: AutoNormal) -> Distribution:
     return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
 
 
-def flat_full_rank(guide: AutoMultivariateNormal) -> Distribution:
+def flat_full_rank(guide: Any) -> Distribution:
     """The joint distribution of an ``AutoMultivariateNormal`` over the flat vector."""
     scale_tril = guide.scale[..., None] * guide.scale_tril
     return MultivariateNormal(guide.loc, scale_tril=scale_tril, validate_args=False)
 
 
-def flat_low_rank(guide: AutoLowRankMultivariateNormal) -> Distribution:
+def flat_low_rank(guide: Any) -> Distribution:
     """The joint distribution of an ``AutoLowRankMultivariateNormal`` over the flat vector."""
     scale = guide.scale
     factor = guide.cov_factor * scale.unsqueeze(-1)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import pyro
 import torch
 from jaxtyping import Float
 from pyro import poutine
@@ -17,6 +18,7 @@ from pyrovi.errors import FitError, GuideError
 from pyrovi.guides import FAMILIES, Family
 from pyrovi.infer._density import LogDensity
 from pyrovi.seeds import isolated
+from pyrovi.sites import Trace
 
 __all__ = ["APPROXIMATIONS", "Approximation", "Draws", "Empirical", "Gaussian", "GuideDraws"]
 
@@ -105,7 +107,7 @@ class Gaussian:
 
     @staticmethod
     def restore(
-        density: LogDensity, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]
+        density: LogDensity, tensors: Mapping[str, Tensor], _settings: Mapping[str, Any]
     ) -> "Gaussian":
         """As it was when it was written."""
         return Gaussian(density, tensors["loc"], tensors["scale_tril"])
@@ -138,7 +140,7 @@ class Empirical:
 
     @staticmethod
     def restore(
-        density: LogDensity, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]
+        _density: LogDensity, tensors: Mapping[str, Tensor], _settings: Mapping[str, Any]
     ) -> "Empirical":
         """As it was when it was written."""
         return Empirical(tensors["flat"], tensors["diverging"])
@@ -165,19 +167,17 @@ class GuideDraws:
         """``draws`` independent draws, the same for the same ``seed``."""
         with torch.no_grad(), isolated(seed):
             if self.family is not None and self.family.flat is not None:
-                return self._from_flat(draws)
+                return self._from_flat(draws, self.family.flat)
             return self._from_traces(draws)
 
-    def _from_flat(self, draws: int) -> Draws:
-        assert self.family is not None
-        assert self.family.flat is not None
+    def _from_flat(self, draws: int, distribution: Callable[[Any], Any]) -> Draws:
         with self.density.model.running():
-            flat = self.family.flat(self.guide)
+            flat = distribution(self.guide)
             drawn = flat.rsample(torch.Size((draws,)))
             log_prob = flat.log_prob(drawn)
         by_site = None
-        if self.family.name == "mean_field":
-            terms = flat.base_dist.log_prob(drawn)  # pyright: ignore
+        if self.family is not None and self.family.name == "mean_field":
+            terms = flat.base_dist.log_prob(drawn)
             by_site = {p.site: terms[:, p.start : p.stop].sum(-1) for p in self.density.pieces}
         return Draws(drawn.double(), log_prob.double(), by_site)
 
@@ -193,15 +193,16 @@ class GuideDraws:
         return [piece.site for piece in self.density.pieces]
 
     def _traced_together(self, draws: int) -> tuple[dict[str, Tensor], Tensor] | None:
-        """All draws in one run, in a plate left of all others; None where the guide is not made so."""
-        import pyro
-
+        """All draws in one run, in a plate left of all others; None if the guide cannot."""
         model = self.density.model
         depth = model.max_plate_nesting
         try:
-            with model.running(), pyro.plate("_draws", draws, dim=-1 - depth):
-                with pyro.get_param_store().scope(self.store):
-                    trace = poutine.trace(self.guide).get_trace(*model.args, **model.kwargs)
+            with (
+                model.running(),
+                pyro.get_param_store().scope(self.store),
+                pyro.plate("_draws", draws, dim=-1 - depth),
+            ):
+                trace: Trace = poutine.trace(self.guide).get_trace(*model.args, **model.kwargs)
         except (ValueError, RuntimeError, IndexError):
             return None
         trace.compute_log_prob()
@@ -221,19 +222,17 @@ class GuideDraws:
         return tuple(self.density.model.prototype.nodes[name]["value"].shape)
 
     def _traced_one_by_one(self, draws: int) -> tuple[dict[str, Tensor], Tensor]:
-        import pyro
-
         model = self.density.model
         rows: dict[str, list[Tensor]] = {name: [] for name in self._sites()}
         log_guide = []
         with model.running(), pyro.get_param_store().scope(self.store):
             for _ in range(draws):
-                trace = poutine.trace(self.guide).get_trace(*model.args, **model.kwargs)
+                trace: Trace = poutine.trace(self.guide).get_trace(*model.args, **model.kwargs)
                 log_guide.append(torch.as_tensor(trace.log_prob_sum()).double())
-                for name in rows:
+                for name, row in rows.items():
                     if name not in trace.nodes:
                         raise GuideError(_lacks(name, self._sites()))
-                    rows[name].append(trace.nodes[name]["value"])
+                    row.append(trace.nodes[name]["value"])
         return {name: torch.stack(row) for name, row in rows.items()}, torch.stack(log_guide)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -241,7 +240,7 @@ class GuideDraws:
         if not isinstance(self.guide, torch.nn.Module):
             raise FitError(
                 "This fit's guide is a plain function, which cannot be written to a file. "
-                "Use a family of pyrovi.guides, or a guide that is a PyroModule, or keep the draws."
+                "Use a family of pyrovi.guides, or keep the draws: pyrovi.save(tree, path)."
             )
         return {name: value.contiguous() for name, value in self.guide.state_dict().items()}
 

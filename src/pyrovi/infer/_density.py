@@ -22,13 +22,12 @@ from pyro import poutine
 from pyro.infer.mcmc.util import TraceEinsumEvaluator
 from pyro.ops import packed
 from pyro.ops.contract import contract_to_tensor
-from pyro.poutine.trace_struct import Trace
 from torch import Tensor
 from torch.distributions import biject_to
 
 from pyrovi.errors import ModelError
 from pyrovi.seeds import isolated, stream
-from pyrovi.sites import BoundModel, Place, Unplace, initial_value
+from pyrovi.sites import BoundModel, Place, Trace, Unplace, initial_value
 
 __all__ = ["LogDensity", "OutOfTime", "Piece"]
 

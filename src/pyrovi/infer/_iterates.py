@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from arviz_stats.base import array_stats
+from arviz_stats.base import array_stats  # pyright: ignore[reportAttributeAccessIssue, reportPrivateImportUsage]
 from torch import Tensor
 
 __all__ = ["Iterates"]
@@ -56,9 +56,7 @@ class Iterates:
         moving = halves.std(1).min(0) > STILL
         if not moving.any():
             return True
-        rhat = array_stats.rhat(
-            halves[..., moving], chain_axis=0, draw_axis=1, method="identity"
-        )
+        rhat = array_stats.rhat(halves[..., moving], chain_axis=0, draw_axis=1, method="identity")
         return bool(np.nanmax(rhat) < RHAT_THRESHOLD)
 
     def error(self, units: np.ndarray | None = None) -> float:

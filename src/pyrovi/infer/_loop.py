@@ -140,7 +140,7 @@ def run(
     if state is not None:
         try:
             approximation = engine.approximation(state)
-        except torch.linalg.LinAlgError:
+        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
             status, why = Status.DIVERGED, "its covariance is not positive definite"
     seconds = time.perf_counter() - began
     notes = tuple(getattr(state, "notes", ()))

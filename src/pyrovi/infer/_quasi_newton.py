@@ -1,5 +1,6 @@
 """Torch's L-BFGS, one iteration at a time, as the loop wants it."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -55,7 +56,7 @@ class QuasiNewton:
             return torch.nan
         found = self._evaluate(self._parameters.detach())
         value = found[1].item()
-        if value != value:
+        if math.isnan(value):
             return value
         if not value < self.value and self.value < torch.inf:
             return self._restart()

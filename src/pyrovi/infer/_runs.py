@@ -14,12 +14,11 @@ import torch
 from pyro import poutine
 from pyro.infer import config_enumerate, infer_discrete
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.trace_struct import Trace
 from torch import Tensor
 
 from pyrovi.errors import ModelError
 from pyrovi.seeds import isolated
-from pyrovi.sites import BoundModel, Widen
+from pyrovi.sites import BoundModel, Trace, Widen
 
 __all__ = ["Values", "carries_draws", "discrete_draws", "predictions", "prior_draws"]
 
@@ -177,7 +176,7 @@ class _Predict(Messenger):
 
 
 def _padded(model: BoundModel, name: str, value: Tensor, depth: int) -> Tensor:
-    """``(draw, *shape)`` to ``(draw, 1, ..., *shape)``, so that the draws lie left of all plates."""
+    """``(draw, *shape)`` to ``(draw, 1, ..., *shape)``: the draws lie left of all plates."""
     node = model.prototype.nodes[name]
     own = tuple(node["value"].shape)
     batch = len(own) - node["fn"].event_dim
@@ -211,7 +210,7 @@ def _agrees(model: BoundModel, trace: Trace, row: int, size: int, depth: int) ->
         name: value.reshape(model.prototype.nodes[name]["value"].shape)
         for name, value in own.items()
     }
-    alone = poutine.trace(_Fix(shaped)(_Predict()(model.handled(Widen())))).get_trace(
+    alone: Trace = poutine.trace(_Fix(shaped)(_Predict()(model.handled(Widen())))).get_trace(
         *model.args, **model.kwargs
     )
     alone.compute_log_prob()

@@ -43,7 +43,7 @@ def choose(density: LogDensity) -> Choice:
         return Choice(
             DADVI(whiten=True, starts=MIXTURE_STARTS),
             f"DADVI in a space whitened by the curvature, from the best of {MIXTURE_STARTS} "
-            "starts, since a model whose discrete sites are summed out tends to have several modes.",
+            "starts, since summing discrete sites out tends to leave several modes.",
         )
     if dim <= FULL_RANK_DIM:
         return Choice(

@@ -177,15 +177,13 @@ class DADVIState:
                 f"The average curvature was not positive in {len(raised)} direction(s), where "
                 "it was held above zero."
             )
-        assert self.best is not None
-        self.centre, self.turn = self.best[1].loc, turn
+        self.centre, self.turn = self.found().loc, turn
         self.turns += 1
         self._begin(torch.zeros_like(self.centre), torch.zeros_like(self.centre))
         return True
 
     def _average_curvature(self) -> Tensor:
-        assert self.best is not None
-        gaussian, dim = self.best[1], self.density.dim
+        gaussian, dim = self.found(), self.density.dim
         count = max(2, min(len(self.noise), CURVATURE_ROWS // dim))
         noise = fixed_noise(count - count % 2, dim, seed=0)
         if gaussian.diagonal:
@@ -206,7 +204,7 @@ class DADVIState:
 
 
 def scout(density: LogDensity, rows: Float[Tensor, "start dim"]) -> Float[Tensor, "start dim"]:
-    """Climb from many starts at once, a little way; the distinct places reached, the highest first.
+    """Climb from many starts at once, a little way, to distinct places, the highest first.
 
     One vectorised evaluation moves all of them, so that many cost hardly more than one.
     """

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyro.infer.mcmc import NUTS as PyroNUTS
+from pyro.infer.mcmc import NUTS as PyroNUTS  # noqa: N811
 from torch import Tensor
 
 from pyrovi.infer._approximation import Empirical
@@ -74,7 +74,7 @@ class NUTS:
             torch.set_default_dtype(default)
 
     def converged(self, state: "NUTSState") -> bool:
-        """Whether all transitions have been made; whether they mixed is a diagnostic's business."""
+        """Whether all transitions were made; whether they mixed is for a diagnostic to say."""
         return state.taken == self.max_steps
 
     def approximation(self, state: "NUTSState") -> Empirical:

@@ -13,7 +13,7 @@ Dhaka et al. (2020), https://arxiv.org/abs/2009.00666
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import pyro
 import torch
@@ -211,7 +211,7 @@ class SVIState:
         return loss.item()
 
     def look(self) -> bool:
-        """Lower the step size once stationary; at the last one, say whether the mean is accurate."""
+        """Lower the step size once stationary; at the last, say if the average is accurate."""
         if self.steps % LOOK_EVERY or not self.iterates.stationary():
             return False
         if self.phase == len(DECAYS) - 1:
@@ -232,7 +232,7 @@ class SVIState:
         average = self.iterates.average()
         if average is not None:
             with torch.no_grad():
-                vector_to_parameters(average, self.parameters)  # pyright: ignore
+                vector_to_parameters(average, self.parameters)
 
 
 class _FlatState(SVIState):
@@ -268,7 +268,7 @@ class _FlatState(SVIState):
         return self.engine.family is not None and self.engine.family.name in GAUSSIAN
 
     def learnable(self) -> list[Tensor]:
-        return [p for p in self.guide.parameters() if p.requires_grad]  # pyright: ignore
+        return [p for p in cast("torch.nn.Module", self.guide).parameters() if p.requires_grad]
 
     def watch(self) -> Tensor:
         """The means, and the log standard deviations."""
@@ -292,7 +292,7 @@ class _PyroState(SVIState):
 
     def __init__(self, engine: SVI, density: LogDensity, guide: Callable[..., Any]) -> None:
         model = density.model
-        self.elbo = engine.elbo or _default_elbo(density, engine.particles)
+        self.elbo: Any = engine.elbo or _default_elbo(density, engine.particles)
         self.model = config_enumerate(model.handled()) if model.discrete else model.handled()
         super().__init__(engine, density, guide)
 
@@ -309,8 +309,11 @@ class _PyroState(SVIState):
         return loss if isinstance(loss, Tensor) else torch.tensor(float(loss))
 
     def learnable(self) -> list[Tensor]:
-        modules = [m for m in (self.guide, self.density.model.model) if _is_module(m)]
-        found = [p for module in modules for p in module.parameters() if p.requires_grad]
+        both = (self.guide, self.density.model.model)
+        modules = [m for m in both if isinstance(m, torch.nn.Module)]
+        found: list[Tensor] = []
+        for module in modules:
+            found += [each for each in module.parameters() if each.requires_grad]
         return found + list(self.store["params"].values())
 
     def settle(self) -> None:
@@ -349,10 +352,6 @@ def _check_local_sites(model: Any, family: Family | None) -> None:
             "holds one vector for all sites, which would have the batch's length. Use mean_field, "
             "or an amortised guide of your own."
         )
-
-
-def _is_module(candidate: Any) -> bool:
-    return isinstance(candidate, torch.nn.Module)
 
 
 def _guide_name(guide: Any) -> str:
