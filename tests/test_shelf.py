@@ -1,5 +1,6 @@
 """The zoo's shelf and its registry are one list, none named twice."""
 
+import hashlib
 from pathlib import Path
 
 from pyrovi.models import ZOO
@@ -24,3 +25,11 @@ def test_the_registry_knows_each_entry_by_its_own_name() -> None:
 def test_the_shelf_holds_no_python() -> None:
     shelf = [*ROOT.glob("models/**/*.py"), *ROOT.glob("diagnostics/**/*.py")]
     assert shelf == []
+
+
+def test_each_report_was_rendered_with_the_card_that_is_on_the_shelf() -> None:
+    page = (ROOT / "diagnostics" / "index.html").read_text(encoding="utf-8")
+    for name in ZOO:
+        card = (ROOT / "models" / name / "README.md").read_bytes()
+        expected = f'<li data-card="{hashlib.sha256(card).hexdigest()}"><a href="{name}.html">'
+        assert expected in page, f"the card of {name} has changed: make reports"

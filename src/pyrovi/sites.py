@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyro
@@ -118,7 +118,7 @@ class Place(Messenger):
         self.free = free
         self.by_site: dict[str, Tensor] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Place":  # noqa: PYI034  beartype has no class here for Self
         self.by_site = {}
         return super().__enter__()
 

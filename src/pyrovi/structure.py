@@ -8,7 +8,7 @@ model, and a wrong statement in it gives wrong summaries: it is a promise, held 
 >>> structure_of(model).exchangeable[0].plate
 'component'
 >>> structure_of(print)
-Structure(name='', exchangeable=(), dims={})
+Structure(exchangeable=(), dims={}, name='')
 """
 
 import functools
@@ -42,15 +42,15 @@ class Structure:
     """Everything a model declares about itself.
 
     Attributes:
-        name: What to call the model where its function's name says too little.
         exchangeable: Plates whose indices have no meaning of their own.
         dims: Names of the event axes of a site, rightmost last, as ArviZ's ``dims``. Plates name
             the batch axes already.
+        name: What to call the model where its function's name says too little.
     """
 
-    name: str = ""
     exchangeable: tuple[Exchangeable, ...] = ()
     dims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    name: str = ""
 
 
 def declare(**statements: Any) -> Callable[[Model], Model]:

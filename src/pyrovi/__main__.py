@@ -1,0 +1,5 @@
+"""`python -m pyrovi` is the command line."""
+
+from pyrovi.cli import main
+
+main()
