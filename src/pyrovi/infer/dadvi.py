@@ -203,7 +203,7 @@ class DADVIState:
         return self.search.point.chunk(2)[1]
 
 
-def scout(density: LogDensity, rows: Float[Tensor, "start dim"]) -> Float[Tensor, "start dim"]:
+def scout(density: LogDensity, rows: Float[Tensor, "start dim"]) -> Float[Tensor, "place dim"]:
     """Climb from many starts at once, a little way, to distinct places, the highest first.
 
     One vectorised evaluation moves all of them, so that many cost hardly more than one.

@@ -1,0 +1,206 @@
+"""From a fit to the tree: what is drawn, from what, and under which names."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+import xarray as xr
+from scipy import stats
+from sklearn.metrics import adjusted_rand_score
+from torch import Tensor
+
+import pyrovi as vi
+from infer.conjugate import Conjugate
+from infer.conjugate import model as regression
+from pyrovi import az
+from pyrovi.tree import json_attr, validate
+
+EXACT = Conjugate()
+
+
+def two_kinds(y: Tensor) -> None:
+    """A mixture with known parts: the kind of each row has a posterior in closed form."""
+    share = pyro.sample("share", dist.Beta(50.0, 50.0))
+    with pyro.plate("row", len(y)):
+        kind = pyro.sample("kind", dist.Bernoulli(share))
+        pyro.sample("y", dist.Normal(4.0 * kind - 2.0, 1.0), obs=y)
+
+
+def plated(y: Tensor, sigma: Tensor) -> None:
+    """As users write it: a deterministic site inside a plate, with nothing said of its axes."""
+    mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+    tau = pyro.sample("tau", dist.HalfNormal(5.0))
+    with pyro.plate("school", len(y)):
+        raw = pyro.sample("raw", dist.Normal(0.0, 1.0))
+        theta = pyro.deterministic("theta", mu + tau * raw)
+        pyro.sample("y", dist.Normal(theta, sigma), obs=y)
+
+
+@pytest.fixture(scope="module")
+def schools() -> xr.DataTree:
+    entry = vi.models.get("eight_schools")
+    return vi.draw(vi.fit(entry.model, entry.load(), seed=0), draws=1000)
+
+
+@pytest.fixture(scope="module")
+def irises() -> xr.DataTree:
+    entry = vi.models.get("gaussian_mixture")
+    return vi.draw(vi.fit(entry.model, entry.load("iris"), seed=0), draws=1000)
+
+
+def test_the_tree_keeps_the_contract_of_every_later_stage(
+    schools: xr.DataTree, irises: xr.DataTree
+) -> None:
+    for tree in (schools, irises):
+        validate(tree)
+        expected = {"posterior", "posterior_predictive", "log_likelihood", "log_prior", "prior"}
+        assert expected < set(tree.children)
+
+
+def test_a_plate_is_a_dim_with_the_labels_of_the_data(schools: xr.DataTree) -> None:
+    theta = schools["posterior"]["theta"]
+    assert theta.dims == ("chain", "draw", "school")
+    assert list(theta["school"].values) == list("ABCDEFGH")
+    mu, tau, raw = (schools["posterior"][name] for name in ("mu", "tau", "theta_trans"))
+    xr.testing.assert_allclose(theta, (mu + tau * raw).transpose(*theta.dims))
+
+
+def test_the_mixture_finds_the_species_with_assignments_drawn_from_their_posterior(
+    irises: xr.DataTree,
+) -> None:
+    assignment = irises["posterior"]["assignment"]
+    mode = stats.mode(assignment.values.reshape(-1, 150)).mode
+    assert adjusted_rand_score(irises["truth"]["species"].values, mode) >= 0.85
+
+
+def test_discrete_sites_are_drawn_from_their_posterior_and_not_from_the_prior() -> None:
+    y = torch.tensor([-2.0, -0.4, 0.0, 0.7, 2.5])
+    tree = vi.draw(vi.fit(two_kinds, {"y": y}, seed=0), draws=4000)
+    share = tree["posterior"]["share"].values.ravel()[:, None]
+    high = share * stats.norm(2, 1).pdf(y.numpy())
+    low = (1 - share) * stats.norm(-2, 1).pdf(y.numpy())
+    expected = (high / (high + low)).mean(0)
+    drawn = tree["posterior"]["kind"].values.reshape(-1, 5).mean(0)
+    error = np.sqrt(expected * (1 - expected) / 4000)
+    assert (np.abs(drawn - expected) < 4.5 * error + 1e-3).all()
+
+
+def test_the_pointwise_log_likelihood_of_a_mixture_sums_its_discrete_sites_out() -> None:
+    y = torch.tensor([-2.0, -0.4, 0.0, 0.7, 2.5])
+    tree = vi.draw(vi.fit(two_kinds, {"y": y}, seed=0), draws=50)
+    share = tree["posterior"]["share"].values[..., None]
+    mixed = share * stats.norm(2, 1).pdf(y.numpy()) + (1 - share) * stats.norm(-2, 1).pdf(
+        y.numpy()
+    )
+    found = tree["log_likelihood"]["y"]
+    assert found.dims == ("chain", "draw", "row")
+    np.testing.assert_allclose(found.values, np.log(mixed), rtol=1e-9)
+
+
+def test_predictions_have_the_moments_of_the_exact_predictive_distribution() -> None:
+    tree = vi.draw(vi.fit(regression, EXACT.data, seed=0), draws=8000)
+    predicted = tree["posterior_predictive"]["y"].values[0]
+    mean = (EXACT.x @ EXACT.mean).numpy()
+    sd = (EXACT.x @ EXACT.cov @ EXACT.x.T).diagonal().add(1).sqrt().numpy()
+    error = sd / np.sqrt(8000)
+    assert (np.abs(predicted.mean(0) - mean) < 4.5 * error).all()
+    np.testing.assert_allclose(predicted.std(0), sd, rtol=0.06)
+
+
+def test_the_densities_of_the_draws_add_up_and_their_mean_difference_is_the_bound() -> None:
+    fit = vi.fit(regression, EXACT.data, seed=0)
+    tree = vi.draw(fit, draws=500)
+    stats_group = tree["sample_stats"]
+    parts = tree["log_likelihood"]["y"].sum("row") + tree["log_prior"]["coefficient"]
+    np.testing.assert_allclose(stats_group["log_joint"].values, parts.values)
+    bound = (stats_group["log_joint"] - stats_group["log_guide"]).mean()
+    assert float(bound) == pytest.approx(EXACT.log_evidence, abs=1e-3)
+
+
+def test_a_deterministic_site_inside_a_plate_has_the_plates_axis_once() -> None:
+    y, sigma = torch.tensor([28.0, 8.0, -3.0]), torch.tensor([15.0, 10.0, 16.0])
+    tree = vi.draw(vi.fit(plated, {"y": y, "sigma": sigma}, seed=0), draws=100)
+    for group in ("posterior", "prior"):
+        assert tree[group]["theta"].dims == ("chain", "draw", "school")
+
+
+def test_masked_values_are_left_out_of_the_fit_and_predicted() -> None:
+    y = np.ma.masked_array(EXACT.y.numpy().copy(), mask=np.arange(40) % 4 == 0)
+    kept = np.arange(40) % 4 != 0
+    y.data[~kept] = 1e6  # whatever stands there has no effect
+    masked = vi.fit(regression, {"x": EXACT.x, "y": y}, vi.Laplace(), seed=0)
+    without = vi.fit(regression, {"x": EXACT.x[kept], "y": EXACT.y[kept]}, vi.Laplace(), seed=0)
+    one, other = masked.approximations()[0], without.approximations()[0]
+    torch.testing.assert_close(one.loc, other.loc, rtol=1e-5, atol=1e-5)  # pyright: ignore[reportAttributeAccessIssue]
+    tree = vi.draw(masked, draws=200)
+    assert np.isnan(tree["observed_data"]["y"].values[~kept]).all()
+    assert np.abs(tree["posterior_predictive"]["y"].values).max() < 1e3
+
+
+def test_an_improper_prior_is_told_and_not_drawn_from() -> None:
+    def flat(y: Tensor) -> None:
+        loc = pyro.sample("loc", dist.Normal(0.0, 1.0).mask(False))
+        with pyro.plate("row", len(y)):
+            pyro.sample("y", dist.Normal(loc, 1.0), obs=y)
+
+    y = torch.tensor([4.0, 5.0, 6.0])
+    tree = vi.draw(vi.fit(flat, {"y": y}, seed=0), draws=2000)
+    assert "prior" not in tree.children
+    assert any("improper" in note for note in json_attr(tree, "notes"))
+    assert float(tree["posterior"]["loc"].mean()) == pytest.approx(5.0, abs=0.06)
+
+
+def test_label_switched_chains_are_aligned_to_one_another() -> None:
+    entry = vi.models.get("gaussian_mixture:unit")
+    fit = vi.fit(entry.model, entry.simulate(seed=3), seed=1, restarts=3)
+    tree = vi.draw(fit, draws=300)
+    loc = tree["posterior"]["loc"]
+    assert tree["posterior"].sizes["chain"] >= 2
+    spread_between = loc.mean("draw").std("chain")
+    assert float(spread_between.max()) < 3 * float(loc.std(("chain", "draw")).max())
+    # A component's rows are those assigned to it, chain by chain.
+    y = tree["observed_data"]["y"]
+    for component in range(tree["posterior"].sizes["component"]):
+        own = tree["posterior"]["assignment"] == component
+        centre = y.where(own).mean(("observation", "draw"))
+        found = loc.sel(component=component).mean("draw")
+        assert float(np.abs(centre - found).max()) < 0.3
+
+
+def test_what_was_done_can_be_read_off_the_tree(schools: xr.DataTree) -> None:
+    attrs = schools["sample_stats"].attrs
+    assert attrs["model"] == "eight_schools"
+    assert attrs["engine"] == "DADVI(whiten=True)"
+    assert attrs["seed"] == 0
+    assert attrs["status"] == "converged"
+    assert set(json.loads(attrs["versions"])) >= {"pyrovi", "torch", "pyro-ppl", "python"}
+    sites = {site["name"]: site for site in json.loads(attrs["sites"])}
+    assert sites["tau"]["kind"] == "latent"
+    assert sites["y"]["dims"] == ["school"]
+
+
+@pytest.mark.parametrize("name", ["schools", "irises"])
+def test_arviz_takes_the_tree_as_it_is(name: str, request: Any) -> None:
+    tree = request.getfixturevalue(name)
+    summary = az.summary(tree, kind="stats")
+    assert np.isfinite(summary.select_dtypes("number").to_numpy()).all()
+    assert az.extract(tree).sizes["sample"] == 1000
+    with np.errstate(all="ignore"):
+        elpd = _quietly(lambda: az.loo(tree, reff=1.0))
+    assert np.isfinite(elpd.elpd)
+    _quietly(lambda: az.plot_ppc_dist(tree, num_samples=20, backend="none"))
+    if name == "schools":
+        _quietly(lambda: az.plot_loo_pit(tree, backend="none"))
+
+
+def _quietly(call: Any) -> Any:
+    """ArviZ warns of high Pareto k and of few observations; here only whether it runs counts."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return call()
