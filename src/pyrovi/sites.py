@@ -7,6 +7,7 @@ validation, to parameters (no global store is touched) and to plates that subsam
 
 import contextlib
 import copy
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -48,6 +49,18 @@ __all__ = [
 # Pyro types a trace's nodes as dicts none of whose keys is sure to be there; all of them are.
 Trace: TypeAlias = Any
 Handler = Callable[[Callable[..., Any]], Callable[..., Any]]
+SUPPORTS = {
+    "Real": "real",
+    "GreaterThan": "above {lower_bound}",
+    "GreaterThanEq": "from {lower_bound} up",
+    "LessThan": "below {upper_bound}",
+    "Interval": "{lower_bound} to {upper_bound}",
+    "HalfOpenInterval": "{lower_bound} to {upper_bound}",
+    "IntegerInterval": "{lower_bound}, ..., {upper_bound}",
+    "IntegerGreaterThan": "{lower_bound}, ...",
+    "Boolean": "0, 1",
+    "Simplex": "simplex",
+}
 DTYPE_COMPLAINTS = ("dtype", "scalar type", "must have the same dtype")
 
 
@@ -637,7 +650,7 @@ def _site(
     return Site(
         name=node["name"],
         kind=kind,
-        distribution="" if kind in ("deterministic", "factor") else type(_innermost(fn)).__name__,
+        distribution="" if kind in ("deterministic", "factor") else _distribution_name(fn),
         shape=shape,
         dims=dims,
         support="" if kind in ("deterministic", "factor") else _support_name(fn),
@@ -686,7 +699,25 @@ def _support_name(fn: Any) -> str:
         return ""
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
-    return str(support).removesuffix("()")
+    kind = type(support).__name__.strip("_")
+    if kind in SUPPORTS:
+        bounds = {name: _short(value) for name, value in vars(support).items()}
+        return SUPPORTS[kind].format(**bounds)
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind).replace("Corr ", "Correlation ")
+    return words[:1].upper() + words[1:].lower()
+
+
+def _short(value: Any) -> str:
+    """A bound as a number, where it is one number."""
+    tensor = torch.as_tensor(value)
+    return f"{tensor.item():g}" if tensor.numel() == 1 else "its bound"
+
+
+def _distribution_name(fn: Any) -> str:
+    innermost = _innermost(fn)
+    if type(innermost) is dist.TransformedDistribution:
+        return f"transformed {_distribution_name(innermost.base_dist)}"
+    return type(innermost).__name__
 
 
 def _is_improper(node: Any) -> bool:
