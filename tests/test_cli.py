@@ -368,7 +368,13 @@ def test_an_interruption_leaves_nothing_behind(
     )
     arguments = ("run", "slow.py:model", "--engine", "nuts", "--out", "runs/slow")
     process = subprocess.Popen(
-        command(*arguments), cwd=home, text=True, stderr=subprocess.PIPE, env=os.environ
+        command(*arguments),
+        cwd=home,
+        text=True,
+        stderr=subprocess.PIPE,
+        env=os.environ,
+        # A shell's background jobs ignore interrupts, and hand that down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not (home / "started").exists() and time.monotonic() < deadline:

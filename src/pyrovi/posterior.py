@@ -342,24 +342,33 @@ def _site_record(site: Site) -> dict[str, Any]:
 def _data(fit: Fit, model: BoundModel) -> xr.DataTree:
     """The data as they were fitted: what was observed, by site, and the other arguments."""
     trace = model.prototype
-    observed, seen = {}, set()
+    observed: dict[str, Any] = {}
     for site in model.observed:
         value = trace.nodes[site.name]["value"]
         array = to_numpy(value).reshape(site.shape)
         if site.name in model.missing:
             array = np.where(to_numpy(model.missing[site.name]).reshape(site.shape), np.nan, array)
         observed[safe_name(site.name)] = ([safe_name(dim) for dim in site.dims], array)
-        seen.add(value.data_ptr() if isinstance(value, Tensor) else id(value))
     constant = {
         name: _constant(fit, model, name, value)
         for name, value in fit.arguments.kwargs.items()
-        if _is_data(value) and not (isinstance(value, Tensor) and value.data_ptr() in seen)
+        if _is_data(value) and not _was_observed(name, value, observed)
     }
     dims = {dim for dims, _ in (*observed.values(), *constant.values()) for dim in dims}
     coords = {dim: label for dim, label in model.coords.items() if dim in dims}
     tree = data_tree(observed, constant or None, coords)
     truth = fit.arguments.truth
     return tree if truth is None else grow(tree, truth=truth)
+
+
+def _was_observed(name: str, value: Any, observed: Mapping[str, Any]) -> bool:
+    """Whether an argument is what a site observed: it may have been cast, or indexed whole."""
+    if safe_name(name) in observed:
+        return True
+    return isinstance(value, Tensor) and any(
+        value.shape == array.shape and np.allclose(to_numpy(value), array, rtol=1e-6)
+        for _, array in observed.values()
+    )
 
 
 def _is_data(value: Any) -> bool:

@@ -210,6 +210,19 @@ class Widen(Messenger):
             msg["fn"] = fn.expand(torch.broadcast_shapes(batch, fn.batch_shape))
 
 
+class _Cast(Messenger):
+    """Give latent values the dtype that the model computes in, whatever its priors are made of."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        value = msg["value"]
+        if not msg["is_observed"] and isinstance(value, Tensor) and value.is_floating_point():
+            msg["value"] = value.to(self.dtype)
+
+
 class _Missing(Messenger):
     """Leave masked entries of an observed site out of the likelihood."""
 
@@ -372,11 +385,16 @@ class BoundModel:
         """One run of the model on whole plates, its latent sites drawn from the prior."""
         return self.trace(seed=stream(0, "prototype"))
 
-    def prototype_constraints(self) -> dict[str, Any]:
-        """The constraint of each parameter that the model itself declares by ``pyro.param``."""
-        with self.running():
-            poutine.trace(self.model).get_trace(*self.args, **self.kwargs)
-            return dict(pyro.get_param_store().get_state()["constraints"])
+    def with_parameters(self, values: Mapping[str, Tensor] | None = None) -> "BoundModel":
+        """The same model with learnable parameters of its own: copies, or those of ``values``."""
+        if self.params is None:
+            return self
+        given = self.params["params"] if values is None else values
+        leaves = {name: value.detach().clone().requires_grad_() for name, value in given.items()}
+        model = (
+            copy.deepcopy(self.model) if isinstance(self.model, torch.nn.Module) else self.model
+        )
+        return replace(self, model=model, params={**self.params, "params": leaves})
 
     def site(self, name: str) -> Site:
         """The site called ``name``."""
@@ -408,7 +426,7 @@ class BoundModel:
 
     def handled(self, *handlers: Handler) -> Callable[..., Any]:
         """The model under ``handlers``, the first innermost, and with missing values left out."""
-        model = self.model
+        model = _Cast(self.dtype)(self.model)
         if self.missing:
             model = _Missing(self.missing)(model)
         for handler in handlers:
@@ -484,7 +502,7 @@ def bound(
         parameters=any(node["type"] == "param" for node in trace.nodes.values()),
     )
     _check_latent(whole)
-    return whole
+    return replace(whole, params=_initial_parameters(whole)) if whole.parameters else whole
 
 
 def _first_run(candidate: BoundModel) -> tuple[BoundModel, Trace]:
@@ -527,6 +545,13 @@ def _in_single_precision(candidate: BoundModel) -> BoundModel:
     )
 
 
+def _initial_parameters(whole: BoundModel) -> Any:
+    """Pyro's store after one run, so that no later run makes a parameter (vmap forbids that)."""
+    with whole.running(), isolated(stream(0, "parameters")):
+        poutine.trace(whole.model).get_trace(*whole.args, **whole.kwargs)
+        return pyro.get_param_store().get_state()
+
+
 def own_module(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
     """A copy of a user's module in ``dtype``, whose parameters stay out of the global store."""
     own = copy.deepcopy(module).to(dtype)
@@ -540,7 +565,7 @@ def own_module(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
 
 def _validated_trace(candidate: BoundModel) -> Trace:
     """The first run, with Pyro's own checks on: they see most shape mistakes."""
-    model = _InitialValues()(candidate.model)
+    model = _InitialValues()(candidate.handled())
     try:
         return _traced(model, candidate, validated=True)
     except ValueError as error:

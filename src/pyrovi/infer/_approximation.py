@@ -91,7 +91,8 @@ class Gaussian:
         noise = torch.randn(draws, len(self.loc), generator=generator, dtype=torch.float64)
         each = -0.5 * noise.square() - 0.5 * torch.log(torch.tensor(2 * torch.pi))
         if not self.diagonal:
-            flat = self.loc + noise @ self.scale_tril.T
+            # Laid out as a file will give it back: the product rounds by the layout.
+            flat = self.loc + noise @ self.scale_tril.contiguous().T
             return Draws(flat, each.sum(-1) - self.scale_tril.diagonal().log().sum())
         terms = each - self.scale_tril.log()
         by_site = {p.site: terms[:, p.start : p.stop].sum(-1) for p in self.density.pieces}

@@ -7,7 +7,6 @@ opens a fit brings them, and a fingerprint says whether the data are those of th
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +48,11 @@ def save_fit(fit: Fit, folder: Path) -> Path:
                 tensors[f"{index}/approximation/{name}"] = value
         for name, value in _learnt(fit.densities[index].model).items():
             tensors[f"{index}/learnt/{name}"] = value
+    content = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    packed = save(content)
     record = {
         "format": FORMAT,
+        "tensors": hashlib.sha256(packed).hexdigest(),
         "model": fit.model.name,
         "engine": repr(fit.engine),
         "engine_reason": fit.engine_reason,
@@ -60,8 +62,7 @@ def save_fit(fit: Fit, folder: Path) -> Path:
         "data": fingerprint(fit.arguments),
         "runs": runs,
     }
-    content = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    write_whole(folder / TENSORS, save(content))
+    write_whole(folder / TENSORS, packed)
     write_whole(folder / SETTINGS, json.dumps(record, indent=2) + "\n")
     return folder
 
@@ -140,7 +141,8 @@ def _learnt(model: BoundModel) -> dict[str, Tensor]:
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         record = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        tensors = load((folder / TENSORS).read_bytes())
+        packed = (folder / TENSORS).read_bytes()
+        tensors = load(packed)
     except FileNotFoundError as error:
         raise TreeError(
             f"{error.filename} is not there. Make it with fit.save(folder)."
@@ -151,6 +153,8 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise TreeError(
             f"{folder / SETTINGS} is not of format {FORMAT}, which this pyrovi reads. Fit again."
         )
+    if hashlib.sha256(packed).hexdigest() != record["tensors"]:
+        raise TreeError(f"{folder / TENSORS} is damaged, or of another fit. Fit again.")
     return record, tensors
 
 
@@ -204,9 +208,7 @@ def _approximation(
 def _with_learnt(model: BoundModel, learnt: Mapping[str, Tensor]) -> BoundModel:
     if not learnt:
         return model
-    leaves = {name: value.clone().requires_grad_() for name, value in learnt.items()}
-    constraints = model.prototype_constraints()
-    return replace(model, params={"params": leaves, "constraints": constraints})
+    return model.with_parameters(learnt)
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ Roeder, Wu and Duvenaud (2017), https://arxiv.org/abs/1703.09194;
 Dhaka et al. (2020), https://arxiv.org/abs/2009.00666
 """
 
+import contextlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +18,8 @@ from typing import Any, cast
 
 import pyro
 import torch
-from pyro.infer import ELBO, Trace_ELBO, TraceEnum_ELBO, config_enumerate
+from pyro import poutine
+from pyro.infer import ELBO, RenyiELBO, Trace_ELBO, TraceEnum_ELBO, config_enumerate
 from pyro.infer.autoguide import AutoGuide, init_to_median, init_to_value
 from torch import Tensor
 from torch.distributions import Distribution
@@ -31,11 +33,12 @@ from pyrovi.infer._iterates import Iterates
 from pyrovi.infer._loop import settings_that_differ
 from pyrovi.infer._runs import carries_draws
 from pyrovi.infer.objectives import negative_elbo
-from pyrovi.sites import own_module
+from pyrovi.sites import Trace, own_module
 
 __all__ = ["SVI"]
 
 VECTORISED_PARTICLES = 8  # in Pyro's own ELBO, where the model can be run for all at once
+UNITLESS = 3.0  # a parameter's spread around the optimum is itself a fraction of what matters
 LOOK_EVERY = 50  # steps between two looks at the iterates
 WATCHED = 200  # at most so many quantities are judged; they are picked at random
 GAUSSIAN_STEP_SIZE = 0.05
@@ -109,8 +112,10 @@ class SVI:
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "SVIState":
         """Make the guide at ``start``, and the objective that suits it."""
+        _check_local_sites(density.model, self.family)
+        if density.model.parameters:
+            density = LogDensity(density.model.with_parameters())
         model = density.model
-        _check_local_sites(model, self.family)
         if model.free:
             raise EngineError(
                 f"Site {next(iter(model.free))!r} comes of obs_mask, and a guide would spread "
@@ -160,12 +165,12 @@ class SVIState:
 
     def __init__(self, engine: SVI, density: LogDensity, guide: Callable[..., Any]) -> None:
         self.engine, self.density, self.guide = engine, density, guide
-        self.store: Any = None
+        self.store: Any = density.model.params
         self.notes: list[str] = []
         self.phase = 0
         self.steps = 0
         self.iterates = Iterates()
-        first = self.loss()
+        self.backward()
         self.parameters = self.learnable()
         if not self.parameters:
             raise GuideError("The guide has no parameters to fit. Give it pyro.param or a module.")
@@ -173,10 +178,9 @@ class SVIState:
         generator = torch.Generator().manual_seed(0)
         count = len(self.watch())
         self.picked = torch.randperm(count, generator=generator)[:WATCHED]
-        del first
 
-    def loss(self) -> Tensor:
-        """A differentiable estimate of minus the ELBO."""
+    def backward(self) -> float:
+        """Estimate minus the ELBO, and add its gradient to that of the parameters."""
         raise NotImplementedError
 
     def learnable(self) -> list[Tensor]:
@@ -193,22 +197,20 @@ class SVIState:
         Parameters have no unit that is known here, so they are taken in units of their own
         spread around the optimum.
         """
-        return self.iterates.error()
+        return self.iterates.error() / UNITLESS
 
     def step(self) -> float:
         """Take one gradient step."""
         self.optimizer.zero_grad()
-        loss = self.loss()
-        if loss.isfinite():
-            loss.backward()
-            if all(p.grad is None or p.grad.isfinite().all() for p in self.parameters):
-                self.optimizer.step()
+        loss = self.backward()
+        if all(p.grad is None or p.grad.isfinite().all() for p in self.parameters):
+            self.optimizer.step()
         self.steps += 1
         with torch.no_grad():
             self.iterates.note(
                 self.watch()[self.picked], parameters_to_vector(self.parameters).detach()
             )
-        return loss.item()
+        return loss
 
     def look(self) -> bool:
         """Lower the step size once stationary; at the last, say if the average is accurate."""
@@ -255,13 +257,15 @@ class _FlatState(SVIState):
         with self.density.model.running():
             return self.flat(self.guide)
 
-    def loss(self) -> Tensor:
+    def backward(self) -> float:
         particles = self.engine.particles or 16
         self._last = self.distribution()
         loss, self._draws = negative_elbo(
             self.density, self._last, particles, path_derivative=self.gaussian
         )
-        return loss
+        if loss.isfinite():
+            loss.backward()
+        return loss.item()
 
     @property
     def gaussian(self) -> bool:
@@ -292,21 +296,52 @@ class _PyroState(SVIState):
 
     def __init__(self, engine: SVI, density: LogDensity, guide: Callable[..., Any]) -> None:
         model = density.model
-        self.elbo: Any = engine.elbo or _default_elbo(density, engine.particles)
+        together = engine.family is not None or isinstance(guide, AutoGuide)
+        self.elbo: Any = engine.elbo or _default_elbo(density, engine.particles, together)
+        if model.subsampled and isinstance(self.elbo, RenyiELBO):
+            raise EngineError(
+                "RenyiELBO is no bound where the model subsamples a plate. Use Trace_ELBO."
+            )
         self.model = config_enumerate(model.handled()) if model.discrete else model.handled()
+        self.guide, self.density, self.store = guide, density, model.params
+        self._check_sites()
         super().__init__(engine, density, guide)
 
-    def loss(self) -> Tensor:
+    def _check_sites(self) -> None:
+        """A guide must have the model's continuous latent sites, and no others."""
         model = self.density.model
-        scoped = replace(model, params=self.store)
-        with scoped.running(whole=False), pyro.settings.context(module_local_params=True):
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="Found vars in model but not guide")
-                loss = self.elbo.differentiable_loss(
-                    self.model, self.guide, *model.args, **model.kwargs
-                )
+        with self._scoped():
+            trace: Trace = poutine.trace(self.guide).get_trace(*model.args, **model.kwargs)
+        own = {
+            name
+            for name, node in trace.nodes.items()
+            if node["type"] == "sample"
+            and not node["infer"].get("is_auxiliary")
+            and type(node["fn"]).__name__ != "_Subsample"
+        }
+        needed = {site.name for site in model.latent}
+        listing = ", ".join(sorted(needed))
+        for name in sorted(needed - own):
+            raise GuideError(
+                f"The guide has no site {name!r}. It needs one for each of {listing}."
+            )
+        for name in sorted(own - needed):
+            raise GuideError(
+                f"The guide has a site {name!r}, and the continuous latent sites of the model are "
+                f"{listing} (discrete ones are summed out). Drop it, or mark it auxiliary."
+            )
+
+    def backward(self) -> float:
+        with self._scoped(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Found vars in model but not guide")
+            loss = self.elbo.loss_and_grads(
+                self.model, self.guide, *self.density.model.args, **self.density.model.kwargs
+            )
             self.store = pyro.get_param_store().get_state()
-        return loss if isinstance(loss, Tensor) else torch.tensor(float(loss))
+        return float(loss)
+
+    def _scoped(self) -> contextlib.AbstractContextManager[None]:
+        return replace(self.density.model, params=self.store).running(whole=False)
 
     def learnable(self) -> list[Tensor]:
         both = (self.guide, self.density.model.model)
@@ -332,9 +367,10 @@ def _start_options(family: Family, density: LogDensity, start: Tensor) -> dict[s
     return {"init_loc_fn": init_to_value(values=values, fallback=init_to_median)}
 
 
-def _default_elbo(density: LogDensity, particles: int | None) -> ELBO:
+def _default_elbo(density: LogDensity, particles: int | None, together: bool) -> ELBO:
+    """Pyro's ELBO for the model; all particles at once where model and guide are made for it."""
     model = density.model
-    together = not model.subsampled and carries_draws(model)
+    together = together and not model.subsampled and carries_draws(model)
     count = particles or (VECTORISED_PARTICLES if together else 1)
     kind = TraceEnum_ELBO if model.discrete else Trace_ELBO
     return kind(
