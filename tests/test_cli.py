@@ -374,7 +374,7 @@ def test_an_interruption_leaves_nothing_behind(
         stderr=subprocess.PIPE,
         env=os.environ,
         # A shell's background jobs ignore interrupts, and hand that down.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     deadline = time.monotonic() + 60
     while not (home / "started").exists() and time.monotonic() < deadline:
