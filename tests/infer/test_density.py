@@ -129,7 +129,7 @@ def test_the_hessian_of_a_gaussian_is_minus_its_precision() -> None:
 
     density = LogDensity(bound(model))
     expected = -torch.linalg.inv(cov)
-    torch.testing.assert_close(density.hessian(torch.ones(2).double()), expected)
+    torch.testing.assert_close(density.hessian(torch.ones(1, 2).double())[0], expected)
 
 
 def test_a_model_that_vmap_cannot_carry_is_looped_and_says_so() -> None:

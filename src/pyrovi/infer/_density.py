@@ -3,9 +3,11 @@
 Continuous latent sites lie end to end in a flat vector, each mapped from the reals to its support;
 discrete latent sites are summed out by parallel enumeration. One run of the model is one point;
 `torch.func.vmap` carries many points through one run. A model that cannot be carried so, or whose
-vectorised value would differ from the looped one, is run point by point, and a note says so.
+vectorised value would differ from the looped one, is run point by point, and a note says so. What
+is evaluated many times for one number of points is recorded and replayed; see `_graph`.
 """
 
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -26,6 +28,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from pyrovi.errors import ModelError
+from pyrovi.infer._graph import NotRecordableError, record
 from pyrovi.seeds import isolated, stream
 from pyrovi.sites import BoundModel, Place, Trace, Unplace, initial_value
 
@@ -35,6 +38,8 @@ AGREEMENT = 1e-6  # relative; between the vectorised and the looped value
 STARTS = 100  # as many as Stan tries before it gives up
 CHUNK_ENTRIES = 20_000_000  # tensor entries per vectorised call, a bound on memory
 MANY_ENUMERATED = 20  # above this, one contraction per observed site costs too much
+REPEATS = 20  # evaluations for one number of points before a recording of it pays
+HESSIAN_ROWS = 4_000  # rows differentiated twice at once, a bound on memory
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,8 @@ class LogDensity:
         self.deadline: float | None = None
         self._evaluator: TraceEinsumEvaluator | None = None
         self._vectorised: bool | None = None
+        self._asked: dict[tuple[str, int], int] = {}
+        self._recorded: dict[tuple[str, int], Callable[[Tensor], tuple[Tensor, ...]]] = {}
         self._notes: list[str] = []
 
     @property
@@ -93,28 +100,96 @@ class LogDensity:
         A point where the model fails or the density is not a number counts as minus infinity.
         """
         rows = flat.reshape(-1, self.dim)
-        self.evaluations += len(rows)
-        if self.deadline is not None and time.perf_counter() > self.deadline:
-            raise OutOfTime
-        with self.model.running():
-            values = self._over_draws(self._log_prob_at, rows)
-        return values.reshape(flat.shape[:-1])
+        if rows.requires_grad and self._recording("gradient", self._differentiated, rows.detach()):
+            return _Replayed.apply(rows, self).reshape(flat.shape[:-1])
+        return self._values(rows).reshape(flat.shape[:-1])
 
     def value_and_gradient(
         self, flat: Float[Tensor, "draw dim"]
     ) -> tuple[Float[Tensor, "draw"], Float[Tensor, "draw dim"]]:
         """The log density and its gradient at each flat vector."""
+        value, gradient = self._again("gradient", self._differentiated, flat.detach())
+        return value, gradient
+
+    def descent(self, flat: Float[Tensor, "dim"]) -> tuple[float, Float[Tensor, "dim"]]:
+        """Minus the log density at one flat vector, and its gradient: what is to be minimised."""
+        value, gradient = self.value_and_gradient(flat[None])
+        return -float(value[0]), -gradient[0]
+
+    def hessian(self, flat: Float[Tensor, "draw dim"]) -> Float[Tensor, "draw dim dim"]:
+        """The matrix of second derivatives at each flat vector, by differentiating twice."""
+        at_once = max(1, HESSIAN_ROWS // self.dim)
+        parts = [
+            self._again("hessian", self._differentiated_twice, part.repeat_interleave(self.dim, 0))
+            for part in flat.detach().split(at_once)
+        ]
+        found = torch.cat([part[0] for part in parts]).reshape(-1, self.dim, self.dim)
+        return (found + found.mT) / 2
+
+    def hessian_product(
+        self, flat: Float[Tensor, "draw dim"], direction: Float[Tensor, "draw dim"]
+    ) -> Float[Tensor, "draw dim"]:
+        """The matrix of second derivatives at each flat vector, times a direction."""
         point = flat.detach().requires_grad_()
-        value = self.log_prob(point)
+        (first,) = torch.autograd.grad(self._values(point).sum(), point, create_graph=True)
+        (second,) = torch.autograd.grad((first * direction).sum(), point)
+        return second
+
+    def _values(self, rows: Tensor) -> Tensor:
+        self.evaluations += len(rows)
+        self._check_time()
+        with self.model.running():
+            return self._over_draws(self._log_prob_at, rows)
+
+    def _differentiated(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        point = rows.detach().requires_grad_()
+        value = self._values(point)
         (gradient,) = torch.autograd.grad(value.sum(), point)
         return value.detach(), gradient
 
-    def hessian(self, flat: Float[Tensor, "dim"]) -> Float[Tensor, "dim dim"]:
-        """The matrix of second derivatives at one flat vector, by differentiating twice."""
-        rows = flat.detach().expand(self.dim, self.dim).clone().requires_grad_()
-        (first,) = torch.autograd.grad(self.log_prob(rows).sum(), rows, create_graph=True)
-        (second,) = torch.autograd.grad(first.diagonal().sum(), rows)
-        return (second + second.T) / 2
+    def _differentiated_twice(self, rows: Tensor) -> tuple[Tensor]:
+        """The second derivatives along one axis, the row's own number modulo the dimension."""
+        point = rows.detach().requires_grad_()
+        (first,) = torch.autograd.grad(self._values(point).sum(), point, create_graph=True)
+        axis = torch.eye(self.dim, dtype=first.dtype).repeat(len(rows) // self.dim, 1)
+        (second,) = torch.autograd.grad((first * axis).sum(), point)
+        return (second,)
+
+    def _check_time(self) -> None:
+        if self.deadline is not None and time.perf_counter() > self.deadline:
+            raise OutOfTime
+
+    # The same operations, without Pyro.
+
+    def _again(
+        self, kind: str, function: Callable[[Tensor], tuple[Tensor, ...]], rows: Tensor
+    ) -> tuple[Tensor, ...]:
+        """``function(rows)``, from the recording of it where there is one."""
+        recording = self._recording(kind, function, rows)
+        if recording is None:
+            return function(rows)
+        self.evaluations += len(rows)
+        self._check_time()
+        with torch.no_grad():
+            return recording(rows)
+
+    def _recording(
+        self, kind: str, function: Callable[[Tensor], tuple[Tensor, ...]], rows: Tensor
+    ) -> Callable[[Tensor], tuple[Tensor, ...]] | None:
+        """The recording of ``function`` for this many rows, made once it is asked for often."""
+        key = (kind, len(rows))
+        self._asked[key] = self._asked.get(key, 0) + 1
+        if self._asked[key] == REPEATS and self._can_be_recorded(len(rows)):
+            elsewhere = rows + 0.01 * torch.cos(torch.arange(rows.numel())).reshape(rows.shape)
+            # Where it cannot be recorded, the model itself goes on: it is always right.
+            with contextlib.suppress(NotRecordableError, RuntimeError):
+                self._recorded[key] = record(function, rows, elsewhere)
+        return self._recorded.get(key)
+
+    def _can_be_recorded(self, rows: int) -> bool:
+        """Whether each run is the same operations: no loop, nothing learned, nothing random."""
+        same = bool(self._vectorised) and self._chunk(rows) is None
+        return same and not self.model.parameters and not self.model.subsampled
 
     def explain(self, flat: Float[Tensor, "draw dim"]) -> dict[str, Tensor]:
         """Everything the model computes at each flat vector, constrained.
@@ -395,6 +470,22 @@ class LogDensity:
                 f"({together[0].item():.6g} for {looped[0].item():.6g})."
             )
         return bool(same.all())
+
+
+class _Replayed(torch.autograd.Function):
+    """The recorded density as one operation of autograd, differentiable once."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, density: LogDensity) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        value, gradient = density.value_and_gradient(rows)
+        ctx.save_for_backward(gradient)
+        return value.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (gradient,) = ctx.saved_tensors
+        return upstream[:, None] * gradient, None
 
 
 class _NotePrior(poutine.messenger.Messenger):

@@ -1,6 +1,14 @@
-"""Torch's L-BFGS, one iteration at a time, as the loop wants it."""
+"""L-BFGS one iteration at a time, as the loop wants it.
+
+Torch's own stops the search for a step where the loss is not a number, which densities have beyond
+the edge of their domain, and imports a compiler, for a second; scipy's runs to the end at once.
+
+Reference: Nocedal and Wright (2006), Numerical Optimization, algorithms 7.4 and 7.5; the search
+for a step is that of Lewis and Overton (2013), https://doi.org/10.1007/s10107-012-0514-2
+"""
 
 import math
+from collections import deque
 from collections.abc import Callable
 
 import torch
@@ -9,15 +17,19 @@ from torch import Tensor
 __all__ = ["QuasiNewton"]
 
 MEMORY = 20  # past steps that the curvature is read from
-LINE_SEARCH_EVALUATIONS = 25
-REMEMBERED = 4  # evaluations; the line search ends at one of its last
+MOST_TRIALS = 25  # lengths of one step
+SUFFICIENT_DECREASE = 1e-4
+CURVATURE = 0.9
+FIRST_STEP = 1.0  # no entry of the first step is longer: nothing is known of the scales yet
 
 
 class QuasiNewton:
-    """Minimise a function of one vector by L-BFGS with a strong Wolfe line search.
+    """Minimise a function of one vector by L-BFGS; each step ends where both Wolfe conditions hold.
+
+    A loss that is not finite counts as too high, so that the search keeps to the domain.
 
     Args:
-        loss: From a vector to a scalar, differentiable.
+        evaluate: From a vector to the loss and its gradient.
         start: Where to begin.
 
     Attributes:
@@ -27,68 +39,72 @@ class QuasiNewton:
         stuck: Whether the last step changed nothing.
     """
 
-    def __init__(self, loss: Callable[[Tensor], Tensor], start: Tensor) -> None:
-        self._loss = loss
-        self._parameters = start.detach().clone().requires_grad_()
-        self._parameters.grad = torch.zeros_like(start)
-        # Stopping is the engine's business. The defaults would stop first and say nothing: with
-        # max_iter=1 alone the line search has no evaluations left to spend.
-        self._optimizer = torch.optim.LBFGS(
-            [self._parameters],
-            max_iter=1,
-            max_eval=LINE_SEARCH_EVALUATIONS,
-            history_size=MEMORY,
-            tolerance_grad=0.0,
-            tolerance_change=0.0,
-            line_search_fn="strong_wolfe",
-        )
+    def __init__(self, evaluate: Callable[[Tensor], tuple[float, Tensor]], start: Tensor) -> None:
+        self._evaluate = evaluate
+        self._pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=MEMORY)
         self.point = start.detach().clone()
         self.gradient = torch.full_like(self.point, torch.inf)
+        self.value = math.inf
         self.stuck = False
-        self.value = torch.inf
-        self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def step(self) -> float:
-        """Take one iteration, and give the loss it reached; NaN where the loss is not a number."""
-        try:
-            self._optimizer.step(self._closure)
-        except IndexError:  # torch's line search has no bracket where the loss is not a number
-            return torch.nan
-        found = self._evaluate(self._parameters.detach())
-        value = found[1].item()
-        if math.isnan(value):
-            return value
-        if not value < self.value and self.value < torch.inf:
-            return self._restart()
-        self.stuck = False
-        self.value = value
-        self.point, self.gradient = found[0], found[2]
+        """Take one iteration, and give the loss it reached; what the start has if not finite."""
+        if not math.isfinite(self.value):
+            self.value, self.gradient = self._evaluate(self.point)
+            if not math.isfinite(self.value) or not bool(self.gradient.isfinite().all()):
+                return math.nan
+        direction = -self._times_inverse_hessian(self.gradient)
+        slope = float(direction @ self.gradient)
+        if not slope < 0:
+            return self._forget()
+        found = self._search(direction, slope)
+        if found is None:
+            return self._forget()
+        point, value, gradient = found
+        moved, turned = point - self.point, gradient - self.gradient
+        product = float(moved @ turned)
+        if product > 1e-12 * float(turned @ turned):
+            self._pairs.append((moved, turned, product))
+        self.stuck = not value < self.value
+        self.point, self.value, self.gradient = point, value, gradient
         return value
 
-    def _restart(self) -> float:
-        """No step down was found: forget the curvature and go on from the best point, once."""
-        with torch.no_grad():
-            self._parameters.copy_(self.point)
-        self._optimizer.state.clear()
-        self.stuck = True
-        return self.value
-
-    def _closure(self) -> Tensor:
-        _, loss, self._parameters.grad = self._evaluate(self._parameters.detach())
-        return loss
-
-    def _evaluate(self, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The point, the loss and the gradient there.
-
-        Torch evaluates the end of a line search once more at the start of the next step, so the
-        last few evaluations are kept.
-        """
-        for seen in self._seen:
-            if torch.equal(seen[0], point):
-                return seen
-        leaf = point.clone().requires_grad_()
-        loss = self._loss(leaf)
-        (gradient,) = torch.autograd.grad(loss, leaf)
-        found = (point.clone(), loss.detach(), gradient)
-        self._seen = [found, *self._seen[: REMEMBERED - 1]]
+    def _times_inverse_hessian(self, gradient: Tensor) -> Tensor:
+        """The two-loop recursion."""
+        if not self._pairs:
+            return gradient * min(1.0, FIRST_STEP / float(gradient.abs().max()))
+        found, shares = gradient, []
+        for moved, turned, product in reversed(self._pairs):
+            shares.append(float(moved @ found) / product)
+            found = found - shares[-1] * turned
+        _, turned, product = self._pairs[-1]
+        found = found * (product / float(turned @ turned))
+        for (moved, turned, product), share in zip(self._pairs, reversed(shares), strict=True):
+            found = found + (share - float(turned @ found) / product) * moved
         return found
+
+    def _search(self, direction: Tensor, slope: float) -> tuple[Tensor, float, Tensor] | None:
+        """A step that goes down enough, to where the slope is less steep; None if there is none.
+
+        The length is bisected between one that was too short and one that was too long.
+        """
+        short, long, length, best = 0.0, math.inf, 1.0, None
+        for _ in range(MOST_TRIALS):
+            point = self.point + length * direction
+            value, gradient = self._evaluate(point)
+            low = value <= self.value + SUFFICIENT_DECREASE * length * slope
+            if not low or not bool(gradient.isfinite().all()):
+                long = length
+            else:
+                best = (point, value, gradient)
+                if float(gradient @ direction) >= CURVATURE * slope:
+                    return best
+                short = length
+            length = 2 * length if long == math.inf else (short + long) / 2
+        return best
+
+    def _forget(self) -> float:
+        """No step down was found: forget the curvature, and go on from the best point."""
+        self.stuck = True
+        self._pairs.clear()
+        return self.value

@@ -1,15 +1,20 @@
 """Deterministic ADVI: mean-field variational inference as one smooth optimisation problem.
 
 The standard-normal draws are taken once and kept, so the objective is an ordinary function of the
-variational parameters. A quasi-Newton method minimises it, and convergence is a small gradient
-rather than a loss curve that looks flat.
+variational parameters; see `_fixed_draws`. A quasi-Newton method minimises it, and convergence is
+a small gradient rather than a loss curve that looks flat. The draws are doubled until other draws
+would move the means by a small share of their standard deviations.
 
-Mean field severs correlations. With ``whiten=True`` the space is first turned and stretched by the
-curvature at the mode, so that correlations are carried by the turn and what is left for mean field
-is close to independent; where there is no usable mode (a funnel's density runs away), plain mean
-field goes first. Then the space is turned anew by the curvature averaged over the draws, as long
-as the bound gains: its fixed point, where the precision equals the average curvature, is the best
-Gaussian of full rank (Opper and Archambeau 2009, https://doi.org/10.1162/neco.2008.08-07-592).
+Mean field severs correlations. Two ways mend it:
+
+- ``linear_response=True`` keeps the means and takes the covariance from how they would move if the
+  posterior were tilted (Giordano, Broderick and Jordan 2018);
+- ``whiten=True`` first turns and stretches the space by the curvature at the mode, so that
+  correlations are carried by the turn and what is left for mean field is close to independent;
+  where there is no usable mode (a funnel's density runs away), plain mean field goes first. Then
+  the space is turned anew by the curvature averaged over the draws, as long as the bound gains:
+  its fixed point, where the precision equals the average curvature, is the best Gaussian of full
+  rank (Opper and Archambeau 2009, https://doi.org/10.1162/neco.2008.08-07-592).
 
 The draws are antithetic, scrambled Sobol points, moved so that their mean is exactly zero and
 their second moments exactly the identity where there are enough of them: a Gaussian posterior is
@@ -27,22 +32,19 @@ from torch import Tensor
 from pyrovi.errors import EngineError
 from pyrovi.infer._approximation import Gaussian
 from pyrovi.infer._density import LogDensity
+from pyrovi.infer._fixed_draws import FixedDraws, fixed_noise
 from pyrovi.infer._loop import settings_that_differ
+from pyrovi.infer._modes import curvature_cholesky, find_modes
 from pyrovi.infer._quasi_newton import QuasiNewton
-from pyrovi.infer.laplace import curvature_cholesky, find_mode
-from pyrovi.infer.objectives import fixed_draws_loss
 from pyrovi.seeds import stream
 
-__all__ = ["DADVI", "fixed_noise"]
+__all__ = ["DADVI", "DADVIState", "starts_around"]
 
-MAX_SOBOL_DIM = torch.quasirandom.SobolEngine.MAXDIM
 START_LOG_SCALE = -2.0
 STUCK_TOLERANCES = 100  # how far off a fit may be, in tolerances, that cannot go further down
 CURVATURE_ROWS = 20_000  # rows of Hessians in an average curvature, a bound on its cost
-SCOUT_STEPS = 150
-SCOUT_STEP_SIZE = 0.1
-SAME_HEIGHT = 0.5  # nats
-FINALISTS = 3  # scouts from whose places a mode is sought in earnest
+DENSE_DIM = 2_000  # above it, linear response is for chosen quantities: `pyrovi.linear_response`
+MOST_PARTICLES = 1024
 MOST_TURNS = 5
 SMALLEST_GAIN = 0.01  # nats, for which the space is turned once more
 
@@ -53,10 +55,16 @@ class DADVI:
 
     Attributes:
         particles: How many fixed draws stand in for the expectation, an even number; None for
-            four times the dimension, so that their second moments are exact, within 64 and 512.
+            four times the dimension, so that their second moments are exact, within 64 and 512,
+            and doubled up to 1024 until ``error`` is met.
         whiten: Whether to turn the space by the curvature, and so carry correlations.
+        linear_response: Whether to take the covariance from linear response.
         starts: With ``whiten``, from how many places a mode is sought; the one with the most
             evidence about it goes on.
+        matched: Whether the draws are antithetic and moved to exact moments; else they are
+            independent, and the error of the optimum is nominal rather than an upper bound.
+        error: The largest error of a mean, in standard deviations, that the choice of the draws
+            may leave.
         tolerance: The largest gradient entry, in units of the approximation's own scales, at
             which the fit has converged: about the error of the optimum in standard deviations.
         max_steps: How many quasi-Newton iterations to take at the most.
@@ -64,7 +72,10 @@ class DADVI:
 
     particles: int | None = None
     whiten: bool = False
+    linear_response: bool = False
     starts: int = 1
+    matched: bool = True
+    error: float = 0.05
     tolerance: float = 1e-4
     max_steps: int = 2000
 
@@ -77,6 +88,8 @@ class DADVI:
             )
         if self.starts < 1:
             raise EngineError(f"DADVI takes starts from 1 up, and {self.starts} came.")
+        if not self.error > 0:
+            raise EngineError(f"DADVI takes a positive error, and {self.error!r} came. Try 0.05.")
 
     def __repr__(self) -> str:
         """The settings that differ from the defaults, by which the fit can be repeated."""
@@ -84,22 +97,36 @@ class DADVI:
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "DADVIState":
         """Fix the draws; start narrow at ``start``, or whitened at the mode."""
-        particles = self.particles or min(512, max(64, 4 * density.dim))
-        noise = fixed_noise(particles, density.dim, seed)
-        mode = self._best_mode(density, start, seed) if self.whiten else None
-        if mode is not None:
-            return DADVIState(density, mode.loc, noise, turn=mode.scale_tril)
-        return DADVIState(density, start, noise)
+        self._check(density)
+        noise = self.noise(self.particles or min(512, max(64, 4 * density.dim)), density.dim, seed)
+        state = DADVIState(FixedDraws(density, noise, paired=self.matched), seed)
+        modes = find_modes(density, starts_around(start, self.starts, seed)) if self.whiten else []
+        if modes:
+            state.begin_turned(modes[0].loc, modes[0].scale_tril)
+        else:
+            state.begin(torch.cat([start, torch.full_like(start, START_LOG_SCALE)]))
+        return state
 
-    def _best_mode(self, density: LogDensity, start: Tensor, seed: int) -> Gaussian | None:
-        best = [start]
-        if self.starts > 1:
-            generator = torch.Generator().manual_seed(stream(seed, "scouts"))
-            around = torch.rand(self.starts, density.dim, generator=generator, dtype=torch.float64)
-            best = list(scout(density, start + 2 * around - 1)[:FINALISTS])
-        found = [find_mode(density, each) for each in best]
-        usable = [(_laplace_evidence(density, mode), mode) for mode in found if mode is not None]
-        return max(usable, key=lambda pair: pair[0])[1] if usable else None
+    def noise(self, particles: int, dim: int, seed: int) -> Float[Tensor, "draw dim"]:
+        """The fixed draws."""
+        if self.matched:
+            return fixed_noise(particles, dim, seed)
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(particles, dim, generator=generator, dtype=torch.float64)
+
+    def _check(self, density: LogDensity) -> None:
+        if self.whiten and self.particles is not None and self.particles <= density.dim:
+            raise EngineError(
+                f"DADVI(whiten=True) fits a Gaussian of full rank, which needs more fixed draws "
+                f"than dimensions: {density.dim} dimensions and particles={self.particles} came. "
+                f"Give {4 * density.dim} or more, or leave particles out."
+            )
+        if self.linear_response and density.dim > DENSE_DIM:
+            raise EngineError(
+                f"The linear-response covariance of all {density.dim} dimensions would be dense, "
+                f"and is offered up to {DENSE_DIM}. Fit without, and ask for chosen quantities: "
+                "pyrovi.linear_response(fit, of=...)."
+            )
 
     def step(self, state: "DADVIState") -> float:
         """Take one quasi-Newton iteration, and give minus the ELBO it reached."""
@@ -112,54 +139,82 @@ class DADVI:
         largest = torch.cat([scaled, gradient_log_scale]).abs().max().item()
         found = largest < self.tolerance
         found |= state.search.stuck and largest < STUCK_TOLERANCES * self.tolerance
-        return found and not (self.whiten and state.turn_again())
+        if not found or (self.whiten and state.turn_again()):
+            return False
+        return not self._doubled(state)
+
+    def _doubled(self, state: "DADVIState") -> bool:
+        """Double the draws, if other draws would still move the means too far."""
+        if self.particles is not None or state.error() <= self.error:
+            return False
+        more = 2 * len(state.problem.noise)
+        if more > MOST_PARTICLES or more * state.problem.density.dim > CURVATURE_ROWS:
+            return False
+        state.renew(self.noise(more, state.problem.density.dim, state.seed))
+        return True
 
     def approximation(self, state: "DADVIState") -> Gaussian:
         """The Gaussian at the optimum: mean field, turned back where the space was turned."""
-        return state.found()
+        found = state.found()
+        if not self.linear_response:
+            return found
+        covariance, _ = state.problem.linear_response(state.search.point)
+        return Gaussian(state.problem.density, found.loc, torch.linalg.cholesky(covariance))
 
 
 class DADVIState:
-    """The fixed draws, and the search over means and log scales, in a space that may be turned.
+    """The search over means and log scales, in a space that may be turned.
 
     Attributes:
-        turn: The lower triangular matrix by which the space is turned; None for not at all.
-        centre: What the origin of the turned space is, in the flat space.
+        problem: The objective with its fixed draws.
+        search: Where the optimisation stands.
+        errors: The error of each mean by the choice of the draws, in sds; None if unknown.
     """
 
-    def __init__(
-        self, density: LogDensity, start: Tensor, noise: Tensor, turn: Tensor | None = None
-    ) -> None:
-        self.density, self.noise, self.turn = density, noise, turn
+    def __init__(self, problem: FixedDraws, seed: int) -> None:
+        self.problem, self.seed = problem, seed
         self.notes: list[str] = []
         self.turns = 0
+        self.errors: Tensor | None = None
         self.best: tuple[float, Gaussian] | None = None
-        self.centre = start if turn is not None else torch.zeros_like(start)
-        first = torch.zeros_like(start) if turn is not None else start
-        log_scale = 0.0 if turn is not None else START_LOG_SCALE
-        self._begin(first, torch.full_like(start, log_scale))
 
-    def _begin(self, loc: Tensor, log_scale: Tensor) -> None:
-        self.search = QuasiNewton(self._loss, torch.cat([loc, log_scale]))
+    def begin(self, parameters: Float[Tensor, "2*dim"]) -> None:
+        """Search on from means and log scales."""
+        self.search = QuasiNewton(self.problem.evaluate, parameters)
 
-    def _loss(self, parameters: Tensor) -> Tensor:
-        loc, log_scale = parameters.chunk(2)
-        return fixed_draws_loss(self._log_prob, loc, log_scale, self.noise)
+    def begin_turned(self, centre: Float[Tensor, "dim"], turn: Float[Tensor, "dim dim"]) -> None:
+        """Search on in a space whose standard normal is the Gaussian given."""
+        old = self.problem
+        self.problem = FixedDraws(
+            old.density, old.noise, paired=old.paired, turn=turn, centre=centre
+        )
+        self.begin(torch.zeros(2 * len(centre), dtype=centre.dtype))
 
-    def _log_prob(self, flat: Tensor) -> Tensor:
-        if self.turn is None:
-            return self.density.log_prob(flat)
-        stretched = self.turn.diagonal().abs().log().sum()
-        return self.density.log_prob(self.centre + flat @ self.turn.T) + stretched
+    def renew(self, noise: Float[Tensor, "draw dim"]) -> None:
+        """Search on with other draws."""
+        self.problem.noise = noise
+        self.best = None
+        self.begin(self.search.point)
 
     def found(self) -> Gaussian:
         """The Gaussian found: mean field, turned back where the space was turned."""
         if self.best is not None and self.best[0] <= self.search.value:
             return self.best[1]
-        scale = self.log_scale.exp()
-        if self.turn is None:
-            return Gaussian(self.density, self.loc.clone(), scale)
-        return Gaussian(self.density, self.centre + self.turn @ self.loc, self.turn * scale)
+        density, turn, scale = self.problem.density, self.problem.turn, self.log_scale.exp()
+        spread = scale if turn is None else turn * scale
+        return Gaussian(density, self.problem.flat(self.loc), spread)
+
+    def error(self) -> float:
+        """The largest error of a mean by the choice of the draws, in its standard deviations."""
+        dim = self.problem.density.dim
+        if len(self.problem.noise) * dim > CURVATURE_ROWS:
+            return 0.0
+        try:
+            covariance, error = self.problem.linear_response(self.search.point)
+        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+            return 0.0
+        self.errors = error / covariance.diagonal().clamp(min=1e-300).sqrt()
+        return float(self.errors.max())
 
     def turn_again(self) -> bool:
         """Turn the space by the average curvature of what was found, if that may still gain."""
@@ -170,27 +225,23 @@ class DADVIState:
         if self.turns == MOST_TURNS or gained < SMALLEST_GAIN:
             return False
         turn, raised = curvature_cholesky(self._average_curvature())
-        if raised and self.turn is not None:
+        if raised and self.problem.turn is not None:
             return False
         if raised:
             self.notes.append(
                 f"The average curvature was not positive in {len(raised)} direction(s), where "
                 "it was held above zero."
             )
-        self.centre, self.turn = self.found().loc, turn
         self.turns += 1
-        self._begin(torch.zeros_like(self.centre), torch.zeros_like(self.centre))
+        self.begin_turned(self.found().loc, turn)
         return True
 
     def _average_curvature(self) -> Tensor:
-        gaussian, dim = self.found(), self.density.dim
-        count = max(2, min(len(self.noise), CURVATURE_ROWS // dim))
+        gaussian, dim = self.found(), self.problem.density.dim
+        count = max(2, min(len(self.problem.noise), CURVATURE_ROWS // dim))
         noise = fixed_noise(count - count % 2, dim, seed=0)
-        if gaussian.diagonal:
-            rows = gaussian.loc + noise * gaussian.scale_tril
-        else:
-            rows = gaussian.loc + noise @ gaussian.scale_tril.T
-        return -torch.stack([self.density.hessian(row) for row in rows]).mean(0)
+        spread = noise * gaussian.scale_tril if gaussian.diagonal else noise @ gaussian.scale_tril.T
+        return -self.problem.density.hessian(gaussian.loc + spread).mean(0)
 
     @property
     def loc(self) -> Tensor:
@@ -203,61 +254,8 @@ class DADVIState:
         return self.search.point.chunk(2)[1]
 
 
-def scout(density: LogDensity, rows: Float[Tensor, "start dim"]) -> Float[Tensor, "place dim"]:
-    """Climb from many starts at once, a little way, to distinct places, the highest first.
-
-    One vectorised evaluation moves all of them, so that many cost hardly more than one.
-    """
-    flat = rows.clone()
-    optimizer = torch.optim.Adam([flat], lr=SCOUT_STEP_SIZE)
-    best, best_value = flat.clone(), torch.full((len(flat),), -torch.inf, dtype=torch.float64)
-    for _ in range(SCOUT_STEPS):
-        value, gradient = density.value_and_gradient(flat)
-        higher = value > best_value
-        best[higher], best_value[higher] = flat[higher], value[higher]
-        flat.grad = -gradient.nan_to_num(0.0)
-        optimizer.step()
-    return best[_distinct(best_value)]
-
-
-def _distinct(value: Float[Tensor, "start"]) -> list[int]:
-    """The highest places, leaving out what is as high as one before: the same place, likely."""
-    chosen: list[int] = []
-    for index in value.argsort(descending=True).tolist():
-        if not chosen or value[chosen[-1]] - value[index] > SAME_HEIGHT:
-            chosen.append(index)
-    return chosen
-
-
-def _laplace_evidence(density: LogDensity, mode: Gaussian) -> float:
-    """The log evidence if the density were the Gaussian at its mode, less a shared constant."""
-    log_det = mode.scale_tril.diagonal().log().sum()
-    return float(density.log_prob(mode.loc).detach() + log_det)
-
-
-def fixed_noise(particles: int, dim: int, seed: int) -> Float[Tensor, "draw dim"]:
-    """Antithetic standard-normal points whose first two moments are exact where they can be.
-
-    Args:
-        particles: How many points; half of them mirror the other half, so the mean is zero.
-        dim: Their dimension.
-        seed: Scrambles the Sobol sequence.
-
-    Returns:
-        Points whose mean is zero; whose second moment matrix is the identity if there are at
-        least twice as many points as dimensions, and has a unit diagonal otherwise.
-    """
-    half = particles // 2
-    if dim <= MAX_SOBOL_DIM:
-        sobol = torch.quasirandom.SobolEngine(dim, scramble=True, seed=seed)
-        uniform = sobol.draw(half, dtype=torch.float64).clamp(1e-6, 1 - 1e-6)
-        points = torch.special.ndtri(uniform)
-    else:
-        generator = torch.Generator().manual_seed(seed)
-        points = torch.randn(half, dim, generator=generator, dtype=torch.float64)
-    if half >= 2 * dim:
-        moments = torch.linalg.cholesky(points.T @ points / half)
-        points = torch.linalg.solve_triangular(moments, points.T, upper=False).T
-    else:
-        points = points / points.square().mean(0).sqrt()
-    return torch.cat([points, -points])
+def starts_around(start: Tensor, count: int, seed: int) -> Float[Tensor, "start dim"]:
+    """``start``, and places uniformly around it, two to each side or fewer."""
+    generator = torch.Generator().manual_seed(stream(seed, "scouts"))
+    around = torch.rand(count - 1, len(start), generator=generator, dtype=torch.float64)
+    return torch.cat([start[None], start + 2 * around - 1])

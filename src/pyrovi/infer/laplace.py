@@ -7,23 +7,15 @@ entries they concern.
 
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from pyrovi.infer._approximation import Gaussian
 from pyrovi.infer._density import LogDensity
 from pyrovi.infer._loop import settings_that_differ
+from pyrovi.infer._modes import curvature_cholesky
 from pyrovi.infer._quasi_newton import QuasiNewton
 
-__all__ = ["Laplace", "curvature_cholesky", "find_mode"]
-
-MODE_STEPS = 300
-MODE_WINDOW = 10  # steps in which a search that is still going gains
-MODE_GAIN = 0.01  # nats
-SMALLEST_EIGENVALUE = 1e-10  # as a share of the largest
-
+__all__ = ["Laplace"]
 
 @dataclass(frozen=True, kw_only=True)
 class Laplace:
@@ -58,7 +50,7 @@ class Laplace:
     def approximation(self, state: "LaplaceState") -> Gaussian:
         """The Gaussian at the mode."""
         loc = state.search.point.clone()
-        precision = -state.density.hessian(loc)
+        precision = -state.density.hessian(loc[None])[0]
         scale_tril, clipped = curvature_cholesky(precision)
         if clipped:
             names = state.density.labels()
@@ -75,41 +67,4 @@ class LaplaceState:
     def __init__(self, density: LogDensity, start: Tensor) -> None:
         self.density = density
         self.notes: list[str] = []
-        self.search = QuasiNewton(lambda flat: -density.log_prob(flat), start)
-
-
-def find_mode(density: LogDensity, start: Tensor) -> Gaussian | None:
-    """The Gaussian near the mode next to ``start``; None where there is none to stand on.
-
-    That is where the search does not arrive, or the curvature there is not positive definite. The
-    search ends when it no longer gains, which does not depend on how the space is scaled.
-    """
-    engine = Laplace()
-    state = engine.init(density, start, seed=0)
-    losses = [torch.inf]
-    for _ in range(MODE_STEPS):
-        losses.append(engine.step(state))
-        if not np.isfinite(losses[-1]):
-            return None
-        if len(losses) > MODE_WINDOW and losses[-1 - MODE_WINDOW] - losses[-1] < MODE_GAIN:
-            found = engine.approximation(state)
-            return None if state.notes else found
-    return None
-
-
-def curvature_cholesky(
-    precision: Float[Tensor, "dim dim"],
-) -> tuple[Float[Tensor, "dim dim"], list[int]]:
-    """The Cholesky factor of the inverse of ``precision``, made positive definite.
-
-    Returns:
-        The lower factor of the covariance, and for each eigenvalue that had to be raised the
-        index of the entry that its eigenvector mostly points to.
-    """
-    values, vectors = torch.linalg.eigh(precision)
-    floor = SMALLEST_EIGENVALUE * values.abs().max()
-    raised = [int(vectors[:, i].abs().argmax()) for i in torch.nonzero(values < floor).flatten()]
-    covariance = (vectors / torch.where(values < floor, values.abs().clamp(min=floor), values)) @ (
-        vectors.T
-    )
-    return torch.linalg.cholesky((covariance + covariance.T) / 2), raised
+        self.search = QuasiNewton(density.descent, start)

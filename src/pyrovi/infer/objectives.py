@@ -3,6 +3,7 @@
 All are minus an evidence lower bound, in nats, summed over the data.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -17,19 +18,25 @@ __all__ = ["fixed_draws_loss", "negative_elbo"]
 
 
 def fixed_draws_loss(
-    log_prob: Callable[[Tensor], Tensor],
+    value_and_gradient: Callable[[Tensor], tuple[Tensor, Tensor]],
     loc: Float[Tensor, "dim"],
     log_scale: Float[Tensor, "dim"],
     noise: Float[Tensor, "draw dim"],
-) -> Float[Tensor, ""]:
+) -> tuple[Float[Tensor, ""], Float[Tensor, "draw 2*dim"]]:
     """Minus the ELBO of a mean-field Gaussian, with fixed standard-normal draws for the average.
 
     The entropy is exact: ``sum(log_scale) + dim / 2 * log(2 pi e)``.
 
+    Returns:
+        The loss, and each draw's part of its gradient in ``loc`` and ``log_scale``: their mean is
+        the gradient, and their spread says how much other draws would have changed it.
+
     Reference: Giordano, Ingram and Broderick (2024), https://arxiv.org/abs/2304.05527
     """
-    entropy = log_scale.sum() + 0.5 * len(loc) * torch.log(torch.tensor(2 * torch.pi * torch.e))
-    return -log_prob(loc + log_scale.exp() * noise).mean() - entropy
+    scale = log_scale.exp()
+    entropy = log_scale.sum() + 0.5 * len(loc) * math.log(2 * math.pi * math.e)
+    value, gradient = value_and_gradient(loc + scale * noise)
+    return -value.mean() - entropy, torch.cat([-gradient, -gradient * noise * scale - 1], dim=-1)
 
 
 def negative_elbo(

@@ -1,0 +1,152 @@
+"""A function of tensors as the flat list of operations it came down to, run without the rest.
+
+Most of the time of a small model goes to Pyro's handlers and to autograd's bookkeeping, which do
+the same at every point. One run is recorded below both; what depends on the input is kept, what
+does not is a constant, and the list is run again at the next point. `torch.compile` would do more,
+in 20 seconds; this takes some milliseconds.
+
+The list is right only for a function that does the same operations at every point of one shape.
+`record` therefore checks it at a second point, and refuses what draws random numbers.
+"""
+
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+__all__ = ["NotRecordableError", "record"]
+
+Outputs = tuple[Tensor, ...]
+AGREEMENT = 1e-9  # relative; the operations are the same ones, so they should agree to the bit
+
+
+class NotRecordableError(Exception):
+    """The function is not the same operations at every point."""
+
+
+def record(function: Callable[[Tensor], Outputs], point: Tensor, other: Tensor) -> Any:
+    """The operations of ``function`` at ``point``, as a function of tensors of the same shape.
+
+    Args:
+        function: From one tensor to a tuple of tensors; it may differentiate inside.
+        point: Where to record it.
+        other: Where to check the recording: the same shape, another place.
+
+    Raises:
+        NotRecordableError: If it draws random numbers, reads a value that depends on the input,
+            or is something else at the other point.
+
+    >>> squares = record(lambda x: (x.square(), x + torch.ones(2)), torch.ones(2), torch.zeros(2))
+    >>> squares(torch.tensor([3.0, 4.0]))
+    (tensor([ 9., 16.]), tensor([4., 5.]))
+    """
+    point = point.detach().clone()
+    listed = _Recorder()
+    with listed:
+        outputs = function(point)
+    graph = _graph(listed.calls, point, outputs)
+    with torch.no_grad():
+        replayed = graph(other.detach().clone())
+    for ours, its in zip(replayed, function(other.detach().clone()), strict=True):
+        if not torch.allclose(ours, its, rtol=AGREEMENT, atol=AGREEMENT, equal_nan=True):
+            raise NotRecordableError("another point takes other operations")
+    return graph
+
+
+Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any]
+
+
+class _Recorder(TorchDispatchMode):
+    """Notes every operation below autograd and vmap, with what went in and what came out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch imports its compiler, a second, to say that it is not wanted
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            raise NotRecordableError(f"{func} draws random numbers")
+        out = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, out))
+        return out
+
+
+def _graph(calls: list[Call], point: Tensor, outputs: Outputs) -> fx.GraphModule:
+    """The calls that depend on ``point``; the others' results stand as constants."""
+    graph, constants = fx.Graph(), torch.nn.Module()
+    nodes: dict[int, fx.Node] = {id(point): graph.placeholder("flat")}
+    changed = {_storage(each) for call in calls for each in _written(call)}
+
+    def node_of(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        if id(value) not in nodes:
+            name = f"constant_{len(nodes)}"
+            constants.register_buffer(name, value.detach())
+            nodes[id(value)] = graph.get_attr(name)
+        return nodes[id(value)]
+
+    for call in calls:
+        func, args, kwargs, out = call
+        tensors, made = _tensors((args, kwargs)), _tensors(out)
+        depends = any(id(t) in nodes and nodes[id(t)].op != "get_attr" for t in tensors)
+        if not depends and not any(_storage(t) in changed for t in (*tensors, *made)):
+            continue
+        if not made:
+            if func is torch.ops.aten._linalg_check_errors.default:
+                continue  # a failed factorisation gives values that are not finite
+            raise NotRecordableError(f"{func} reads a value that depends on the input")
+        # Autograd's detach is for its own sake: without autograd it is the same tensor.
+        node = (
+            node_of(args[0])
+            if func is torch.ops.aten.detach.default
+            else graph.call_function(func, tree_map(node_of, args), tree_map(node_of, kwargs))
+        )
+        if isinstance(out, Tensor):
+            nodes[id(out)] = node
+        else:
+            for index, each in enumerate(out):
+                if isinstance(each, Tensor):
+                    nodes[id(each)] = graph.call_function(operator.getitem, (node, index))
+    graph.output(tuple(node_of(each) for each in outputs))
+    graph.eliminate_dead_code(lambda node: node.op in _KEPT or _writes(node))
+    return fx.GraphModule(constants, graph)
+
+
+_KEPT = ("placeholder", "output")
+
+
+def _writes(node: fx.Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and schema.is_mutable
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _written(call: Call) -> Iterator[Tensor]:
+    """The tensors that an operation changes in place: they are no constants."""
+    func, args, kwargs, _ = call
+    if not func._schema.is_mutable:
+        return
+    for index, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is None or not argument.alias_info.is_write:
+            continue
+        value = args[index] if index < len(args) else kwargs.get(argument.name)
+        if isinstance(value, Tensor):
+            yield value

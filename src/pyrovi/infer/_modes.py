@@ -1,0 +1,159 @@
+"""Where a density is highest: from several starts, through bad scales, with the curvature there.
+
+A quasi-Newton search goes first. Where it does not arrive (flat priors, data in dollars), Newton's
+method with the whole matrix of second derivatives follows, which no scaling of the space changes.
+A density without a usable mode (a funnel, whose density runs away) has none here.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyrovi.infer._approximation import Gaussian
+from pyrovi.infer._density import LogDensity
+from pyrovi.infer._quasi_newton import QuasiNewton
+
+__all__ = ["curvature_cholesky", "find_mode", "find_modes", "log_evidence", "scout"]
+
+SEARCH_STEPS = 120
+WINDOW = 10  # steps in which a search that is still going gains
+GAIN = 0.01  # nats
+NEWTON_STEPS = 60
+NEWTON_DIM = 500  # above, a matrix of second derivatives at every step costs too much
+DECREMENT = 1e-6  # nats that a full step still promises, at which Newton's method has arrived
+NEAR = 1e-3  # nats that it may promise at the most at what is called a mode
+MOST_DAMPING = 1e8
+MOST_STUCK = 2  # steps in a row that gain nothing
+SMALLEST_EIGENVALUE = 1e-10  # as a share of the largest
+SCOUT_STEPS = 150
+SCOUT_STEP_SIZE = 0.1
+SAME_HEIGHT = 0.5  # nats
+FINALISTS = 3  # scouts from whose places a mode is sought in earnest
+
+
+def find_modes(density: LogDensity, starts: Float[Tensor, "start dim"]) -> list[Gaussian]:
+    """The modes next to the most promising of ``starts``, the one with most evidence first."""
+    places = scout(density, starts)[:FINALISTS] if len(starts) > 1 else starts
+    found = [mode for place in places if (mode := find_mode(density, place)) is not None]
+    return sorted(found, key=log_evidence, reverse=True)
+
+
+def find_mode(density: LogDensity, start: Float[Tensor, "dim"]) -> Gaussian | None:
+    """The Gaussian at the mode next to ``start``; None where there is none to stand on.
+
+    That is where no search arrives, or the curvature there is not positive definite.
+    """
+    point = _search(density, start)
+    return None if point is None else _newton(density, point)
+
+
+def log_evidence(mode: Gaussian) -> float:
+    """The log evidence if the density were the Gaussian at its mode, less a shared constant."""
+    log_det = mode.scale_tril.diagonal().log().sum()
+    return float(mode.density.log_prob(mode.loc).detach() + log_det)
+
+
+def _search(density: LogDensity, start: Tensor) -> Tensor | None:
+    """Where a quasi-Newton search no longer gains; None where the density is not finite."""
+    search, losses, stuck = QuasiNewton(density.descent, start), [torch.inf], 0
+    for _ in range(SEARCH_STEPS):
+        losses.append(search.step())
+        if math.isnan(losses[-1]):
+            return None
+        stuck = stuck + 1 if search.stuck else 0
+        gained = losses[-1 - WINDOW] - losses[-1] if len(losses) > WINDOW else torch.inf
+        if gained < GAIN or stuck == MOST_STUCK:
+            break
+    return search.point
+
+
+def _newton(density: LogDensity, start: Tensor) -> Gaussian | None:
+    """The Gaussian where Newton's method ends, with its steps damped where they lead up."""
+    point, (value, gradient), damping = start, density.descent(start), 0.0
+    if density.dim > NEWTON_DIM:
+        return _at(density, point, gradient)
+    for _ in range(NEWTON_STEPS):
+        curvature = -density.hessian(point[None])[0]
+        if not bool(curvature.isfinite().all()):
+            return None
+        units, values, vectors = _scaled(curvature)
+        along = vectors.T @ (units * gradient)
+        held = values.abs().clamp(min=SMALLEST_EIGENVALUE * float(values.abs().max()))
+        promised = 0.5 * float((along.square() / held).sum())
+        if promised < DECREMENT and bool((values > 0).all()):
+            break
+        there = point - units * (vectors @ (along / (held + damping)))
+        below, gradient_there = density.descent(there)
+        if below < value and bool(gradient_there.isfinite().all()):
+            point, value, gradient, damping = there, below, gradient_there, damping / 10
+        elif damping > MOST_DAMPING:
+            break
+        else:
+            damping = max(10 * damping, 1e-3)
+    return _at(density, point, gradient)
+
+
+def _at(density: LogDensity, point: Tensor, gradient: Tensor) -> Gaussian | None:
+    """The Gaussian at ``point``, if it is a mode: nothing to gain by a step, curved every way."""
+    curvature = -density.hessian(point[None])[0]
+    if not bool(curvature.isfinite().all()):
+        return None
+    scale_tril, raised = curvature_cholesky(curvature)
+    promised = 0.5 * float((scale_tril.T @ gradient).square().sum())
+    return None if raised or promised > NEAR else Gaussian(density, point, scale_tril)
+
+
+def _scaled(precision: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Units that make the diagonal one, and the eigenvalues and eigenvectors in those units."""
+    units = precision.diagonal().abs().clamp(min=torch.finfo(precision.dtype).tiny).rsqrt()
+    return units, *torch.linalg.eigh(units[:, None] * precision * units)
+
+
+def curvature_cholesky(
+    precision: Float[Tensor, "dim dim"],
+) -> tuple[Float[Tensor, "dim dim"], list[int]]:
+    """The Cholesky factor of the inverse of ``precision``, made positive definite.
+
+    Returns:
+        The lower factor of the covariance, and for each eigenvalue that had to be raised the
+        index of the entry that its eigenvector mostly points to.
+    """
+    units, values, vectors = _scaled(precision)
+    floor = SMALLEST_EIGENVALUE * values.abs().max()
+    raised = [int(vectors[:, i].abs().argmax()) for i in torch.nonzero(values < floor).flatten()]
+    held = torch.where(values < floor, values.abs().clamp(min=floor), values)
+    root = units[:, None] * vectors * held.rsqrt()
+    # The R of a QR of the root's transpose is its Cholesky factor, without squaring the condition.
+    factor = torch.linalg.qr(root.T, mode="r").R.T
+    return factor * factor.diagonal().sign(), raised
+
+
+def scout(density: LogDensity, rows: Float[Tensor, "start dim"]) -> Float[Tensor, "place dim"]:
+    """Climb from many starts at once, a little way, to distinct places, the highest first.
+
+    One vectorised evaluation moves all of them, so that many cost hardly more than one. The steps
+    are Adam's (https://arxiv.org/abs/1412.6980).
+    """
+    flat, first, second = rows.clone(), torch.zeros_like(rows), torch.zeros_like(rows)
+    best, best_value = flat.clone(), torch.full((len(flat),), -torch.inf, dtype=torch.float64)
+    for taken in range(1, SCOUT_STEPS + 1):
+        value, gradient = density.value_and_gradient(flat)
+        higher = value > best_value
+        best[higher], best_value[higher] = flat[higher], value[higher]
+        gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient.square()
+        spread = (second / (1 - 0.999**taken)).sqrt() + 1e-8
+        flat = flat + SCOUT_STEP_SIZE * first / (1 - 0.9**taken) / spread
+    return best[_distinct(best_value)]
+
+
+def _distinct(value: Float[Tensor, "start"]) -> list[int]:
+    """The highest places, leaving out what is as high as one before: the same place, likely."""
+    chosen: list[int] = []
+    for index in value.argsort(descending=True).tolist():
+        if not chosen or value[chosen[-1]] - value[index] > SAME_HEIGHT:
+            chosen.append(index)
+    return chosen
