@@ -22,18 +22,20 @@ from pyrovi.errors import EngineError
 from pyrovi.infer import Fit, Status
 from pyrovi.infer._approximation import Draws
 from pyrovi.infer._density import LogDensity
+from pyrovi.infer._judge import judge, send_out
 from pyrovi.infer._runs import discrete_draws, predictions, prior_draws
 from pyrovi.seeds import stream
 from pyrovi.sites import BoundModel, Site
 from pyrovi.structure import Exchangeable
 from pyrovi.tensors import to_numpy
-from pyrovi.tree import data_tree, grow, safe_name
+from pyrovi.tree import ACCEPTANCE, data_tree, grow, safe_name
 
 __all__ = ["draw"]
 
 Arrays = dict[str, np.ndarray]
 PACKAGES = ("pyrovi", "torch", "pyro-ppl", "arviz-base", "arviz-stats", "xarray", "numpy")
 PRIOR_DRAWS = 500
+MIN_JUDGED = 200  # draws, fewer of which are not worth a judgement
 RELABELLING_ROUNDS = 5
 FAR = 10.0  # interquartile ranges; features beyond it are taken to be there
 
@@ -57,11 +59,12 @@ def draw(fit: Fit, draws: int = 2000) -> xr.DataTree:
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
         raise EngineError(f"draws must be a whole number from 1, and {draws!r} came.")
     model = fit.density.model
+    drawn = _even(fit.draw(draws))
     chains = [
-        _chain(fit.densities[index], drawn, stream(fit.seed, "chain", chain))
-        for chain, (index, drawn) in enumerate(zip(fit.kept, _even(fit.draw(draws)), strict=True))
+        _chain(fit.densities[index], each, stream(fit.seed, "chain", chain))
+        for chain, (index, each) in enumerate(zip(fit.kept, drawn, strict=True))
     ]
-    stacked = _stack_chains(chains)
+    stacked = _stack_chains(chains) | _drift(fit, drawn)
     notes = list(fit.notes)
     for symmetry in model.structure.exchangeable:
         stacked = _relabelled(stacked, model, symmetry)
@@ -95,6 +98,30 @@ def _chain(density: LogDensity, drawn: Draws, seed: int) -> dict[str, Arrays]:
         "log_guide": _arrays(_by_site(drawn, found)),
         "sample_stats": _arrays(_log_densities(drawn, found)),
     }
+
+
+def _drift(fit: Fit, drawn: list[Draws]) -> dict[str, Arrays]:
+    """Where short Markov chains went from some draws, unless the weights alone could tell."""
+    if len(drawn[0].flat) < MIN_JUDGED:
+        return {}
+    found = []
+    for chain, (index, each) in enumerate(zip(fit.kept, drawn, strict=True)):
+        known = fit.restarts[index].judgement
+        seed = stream(fit.seed, "drift", chain)
+        found.append(judge(fit.densities[index], each, seed, known.chains if known else None))
+    if all(each.chains is None for each in found):
+        return {}
+    states = []
+    for index, each, judged in zip(fit.kept, drawn, found, strict=True):
+        density = fit.densities[index]
+        chains = judged.chains or send_out(density, each.flat, stream(fit.seed, "drift", index))
+        values = density.constrain(chains.states.flatten(0, 1))
+        count = chains.states.shape[:2]
+        states.append(
+            {name: value.reshape(*count, *value.shape[1:]) for name, value in values.items()}
+            | {ACCEPTANCE: chains.acceptance}
+        )
+    return _stack_chains([{"drift": _arrays(each)} for each in states])
 
 
 def _pieces(density: LogDensity, flat: Tensor) -> dict[str, Tensor]:
@@ -169,12 +196,11 @@ def _relabelled(
     if not axes:
         return stacked
     shape = next(iter(posterior.values())).shape[:2]
-    features = _features(posterior, axes)
-    order = _matching(features, start=int(stacked["sample_stats"]["log_joint"].argmax()))
-    moved = {
-        name: _permute(value, order, axes[name]) if name in axes else value
-        for name, value in posterior.items()
-    }
+    scale = _scale(posterior, axes)
+    features = _features(posterior, axes, scale)
+    start = int(stacked["sample_stats"]["log_joint"].argmax())
+    reference, order = _matching(features, start)
+    moved = _permuted(posterior, order, axes)
     ranks = np.argsort(order, axis=-1).reshape(*shape, -1)
     for label in symmetry.labels:
         if label in moved:
@@ -182,37 +208,76 @@ def _relabelled(
             extra = (1,) * (moved[label].ndim - 2)
             index = (chain.reshape(*shape, *extra), place.reshape(*shape, *extra), moved[label])
             moved[label] = ranks[index]
-    return stacked | {"posterior": moved, "unconstrained_posterior": {}}
+    groups = stacked | {"posterior": moved, "unconstrained_posterior": {}}
+    if "drift" not in stacked:
+        return groups
+    # The axes of a state stand behind the chain's and the draw's; here they are one.
+    drift, sizes = stacked["drift"], stacked["drift"][ACCEPTANCE].shape
+    flat = {name: _merged(value) for name, value in drift.items() if name in axes}
+    order = _assigned(_features(flat, axes, scale), reference)
+    back = {
+        name: value.reshape(*sizes, -1, *value.shape[2:])
+        for name, value in _permuted(flat, order, axes).items()
+    }
+    return groups | {"drift": drift | back}
 
 
-def _features(posterior: Arrays, axes: Mapping[str, int]) -> np.ndarray:
-    """What tells components apart, each on its own scale: ``(draw, component, feature)``."""
+def _merged(value: np.ndarray) -> np.ndarray:
+    """``(chain, draw, state, ...)`` as ``(chain, draw * state, ...)``."""
+    return value.reshape(value.shape[0], -1, *value.shape[3:])
+
+
+def _permuted(values: Arrays, order: np.ndarray, axes: Mapping[str, int]) -> Arrays:
+    return {
+        name: _permute(value, order, axes[name]) if name in axes else value
+        for name, value in values.items()
+    }
+
+
+def _columns(posterior: Arrays, axes: Mapping[str, int]) -> np.ndarray:
+    """What tells components apart: ``(draw, component, feature)``."""
     columns = []
     for name, axis in axes.items():
-        if not np.issubdtype(posterior[name].dtype, np.floating):
+        if name not in posterior or not np.issubdtype(posterior[name].dtype, np.floating):
             continue
         value = np.moveaxis(posterior[name], 2 + axis, 2)
         columns.append(value.reshape(value.shape[0] * value.shape[1], value.shape[2], -1))
-    features = np.concatenate(columns, axis=-1)
-    # Quartiles and a bound, so that a few wild draws of a poor fit decide nothing.
-    low, middle, high = np.quantile(features, [0.25, 0.5, 0.75], axis=(0, 1))
-    return np.clip((features - middle) / (high - low + 1e-12), -FAR, FAR)
+    return np.concatenate(columns, axis=-1)
 
 
-def _matching(features: np.ndarray, start: int) -> np.ndarray:
-    """For each draw, which of its components stands at each place."""
+def _scale(posterior: Arrays, axes: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The middle and the width of each feature, by quartiles: a few wild draws decide nothing."""
+    low, middle, high = np.quantile(_columns(posterior, axes), [0.25, 0.5, 0.75], axis=(0, 1))
+    return middle, high - low + 1e-12
+
+
+def _features(
+    posterior: Arrays, axes: Mapping[str, int], scale: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """What tells components apart, each on its own scale and bounded."""
+    middle, width = scale
+    return np.clip((_columns(posterior, axes) - middle) / width, -FAR, FAR)
+
+
+def _matching(features: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+    """The running mean of matched components, and which of each draw's stands at each place."""
     count = features.shape[1]
     first = features[start]
     reference = first[np.lexsort(first.T[::-1])]  # by the first feature, so that places are stable
     order = np.tile(np.arange(count), (len(features), 1))
     for _ in range(RELABELLING_ROUNDS):
-        cost = np.square(reference[None, :, None] - features[:, None]).sum(-1)
-        found = np.stack([linear_sum_assignment(each)[1] for each in cost])
+        found = _assigned(features, reference)
         if np.array_equal(found, order):
             break
         order = found
         reference = np.take_along_axis(features, order[..., None], axis=1).mean(0)
-    return order
+    return reference, order
+
+
+def _assigned(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Which component of each draw is nearest to each of the reference, one to one."""
+    cost = np.square(reference[None, :, None] - features[:, None]).sum(-1)
+    return np.stack([linear_sum_assignment(each)[1] for each in cost])
 
 
 def _permute(value: np.ndarray, order: np.ndarray, axis: int) -> np.ndarray:
@@ -227,17 +292,30 @@ def _permute(value: np.ndarray, order: np.ndarray, axis: int) -> np.ndarray:
 def _draw_groups(model: BoundModel, stacked: dict[str, Arrays]) -> dict[str, xr.Dataset]:
     scalars = ("log_prior", "log_guide", "sample_stats", "unconstrained_posterior")
     return {
-        group: _dataset(model, variables, scalar=group in scalars)
+        group: _dataset(model, variables, scalar=group in scalars, extra=EXTRA.get(group, ()))
         for group, variables in stacked.items()
         if variables and group != "sample_stats"
     }
 
 
-def _dataset(model: BoundModel, variables: Arrays, *, scalar: bool = False) -> xr.Dataset:
+EXTRA = {"drift": ("state",)}  # dims between the draw's and the site's own
+
+
+def _dataset(
+    model: BoundModel,
+    variables: Arrays,
+    *,
+    scalar: bool = False,
+    extra: tuple[str, ...] = (),
+) -> xr.Dataset:
     built: dict[str, Any] = {}
     coords: dict[str, Any] = {}
     for name, value in variables.items():
-        dims = _dims(model, name, value.ndim - 2, scalar=scalar)
+        if name == ACCEPTANCE:
+            built[name] = (("chain", "draw"), value)
+            continue
+        own = _dims(model, name, value.ndim - 2 - len(extra), scalar=scalar)
+        dims = [*extra, *own]
         built[safe_name(name)] = (("chain", "draw", *dims), value)
         for dim, length in zip(dims, value.shape[2:], strict=True):
             coords[dim] = _labels(model, dim, length)
@@ -308,7 +386,8 @@ def _record(fit: Fit, notes: list[str]) -> dict[str, Any]:
     worst = [s for s in Status if any(fit.restarts[i].status is s for i in fit.kept)][-1]
     return {
         "model": fit.model.name,
-        "engine": repr(fit.engine),
+        "engine": fit.method,
+        "rungs": json.dumps([str(rung) for rung in fit.rungs]),
         "engine_reason": fit.engine_reason,
         "status": worst.value,
         "why": fit.restarts[fit.kept[0]].why,

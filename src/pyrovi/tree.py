@@ -7,6 +7,7 @@
 | `posterior_predictive`, `log_likelihood` | draw | chain, draw, plates |
 | `prior`, `prior_predictive` | draw | chain (one), draw, plates |
 | `log_prior`, `log_guide` | draw | chain, draw: one variable per latent site |
+| `drift` | draw | chain, draw, state, plates: where a Markov chain went from each of some draws |
 | `sample_stats` | draw | chain, draw; the fit's history and its record in `attrs` |
 | `diagnostics/<check>` | check | quantity |
 
@@ -34,6 +35,7 @@ from pyrovi.errors import DataError, TreeError
 from pyrovi.files import write_whole
 
 __all__ = [
+    "ACCEPTANCE",
     "DATA_GROUPS",
     "DRAW_GROUPS",
     "PRIOR_GROUPS",
@@ -63,6 +65,8 @@ DRAW_GROUPS = (
     "log_prior",
     "log_guide",
 )
+ACCEPTANCE = "acceptance_rate"
+"""In the group `drift`, each Markov chain's average probability of acceptance."""
 PRIOR_GROUPS = ("prior", "prior_predictive")
 STATUSES = ("converged", "stopped", "diverged")
 """How a fit can end; an order from good to bad."""
@@ -275,8 +279,14 @@ def json_attr(tree: xr.DataTree, key: str, default: Any = None) -> Any:
         ) from error
 
 
-def quantities(dataset: xr.Dataset) -> Iterator[tuple[str, np.ndarray]]:
-    """Each scalar quantity of a group of draws: its label and its values, shape (chain, draw).
+def quantities(
+    dataset: xr.Dataset, dims: Sequence[str] = SAMPLE_DIMS
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Each scalar quantity of a group of draws: its label and its values.
+
+    Args:
+        dataset: Variables that all have ``dims``.
+        dims: The axes of the values, in order: (chain, draw) unless told.
 
     >>> draws = xr.Dataset({"beta": (("chain", "draw", "k"), np.zeros((1, 3, 2)))})
     >>> [label for label, values in quantities(draws)]
@@ -285,15 +295,15 @@ def quantities(dataset: xr.Dataset) -> Iterator[tuple[str, np.ndarray]]:
     for name, variable in dataset.data_vars.items():
         if variable.dtype.kind not in "fiub":
             continue
-        flat = variable.transpose(*SAMPLE_DIMS, ...)
-        columns = flat.to_numpy().reshape(*flat.shape[:2], -1)
-        for i, label in enumerate(labels(flat, str(name))):
-            yield label, columns[:, :, i]
+        flat = variable.transpose(*dims, ...)
+        columns = flat.to_numpy().reshape(*flat.shape[: len(dims)], -1)
+        for i, label in enumerate(labels(flat, str(name), dims)):
+            yield label, columns[..., i]
 
 
-def labels(variable: xr.DataArray, name: str) -> list[str]:
+def labels(variable: xr.DataArray, name: str, sample: Sequence[str] = SAMPLE_DIMS) -> list[str]:
     """One label per element of ``variable`` beyond its sample dims, in C order."""
-    dims = [dim for dim in variable.dims if dim not in SAMPLE_DIMS]
+    dims = [dim for dim in variable.dims if dim not in sample]
     if not dims:
         return [name]
     ticks = [[_tick(value) for value in variable[dim].to_numpy()] for dim in dims]

@@ -4,8 +4,9 @@ import xarray as xr
 from arviz_stats.base.array import array_stats
 
 import trees
-from pyrovi.diagnostics._moments import reweighted
-from pyrovi.diagnostics.psis import khat, psis, smooth, threshold
+from pyrovi.diagnostics.psis import psis
+from pyrovi.moments import reweighted
+from pyrovi.weights import khat, smooth, threshold
 from pyrovi.errors import DiagnosticError
 from pyrovi.tree import grow
 

@@ -3,8 +3,8 @@ import pytest
 import xarray as xr
 
 import trees
-from pyrovi.diagnostics._moments import farthest_chains
 from pyrovi.diagnostics.restarts import restarts
+from pyrovi.moments import farthest_chains
 from pyrovi.errors import DiagnosticError
 from pyrovi.tree import grow
 

@@ -10,14 +10,16 @@ from collections.abc import Callable
 import xarray as xr
 
 from pyrovi.diagnostics.convergence import convergence
+from pyrovi.diagnostics.drift import drift
 from pyrovi.diagnostics.elbo import elbo
 from pyrovi.diagnostics.loo import loo
 from pyrovi.diagnostics.predictive import predictive
-from pyrovi.diagnostics.psis import khat, psis
+from pyrovi.diagnostics.psis import psis
 from pyrovi.diagnostics.restarts import restarts
 from pyrovi.diagnostics.verdict import Verdict, read
 from pyrovi.errors import DiagnosticError
 from pyrovi.tree import grow, require, validate
+from pyrovi.weights import khat
 
 __all__ = ["CHECKS", "Verdict", "check", "khat", "verdict"]
 
@@ -25,6 +27,7 @@ CHECKS: dict[str, Callable[[xr.DataTree], xr.Dataset]] = {
     "convergence": convergence,
     "restarts": restarts,
     "psis": psis,
+    "drift": drift,
     "elbo": elbo,
     "predictive": predictive,
     "loo": loo,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-Status = Literal["ok", "warn", "fail"]
+from pyrovi.moments import Status
 
 SEVERITY: dict[str, int] = {"ok": 0, "warn": 1, "fail": 2}
 

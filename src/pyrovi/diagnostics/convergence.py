@@ -13,7 +13,7 @@ import xarray as xr
 from arviz_stats.base.array import array_stats
 from scipy import stats
 
-from pyrovi.diagnostics._moments import blocks
+from pyrovi.diagnostics._quantities import blocks
 from pyrovi.diagnostics._rows import Row, table
 from pyrovi.errors import DiagnosticError
 from pyrovi.tree import has, require

@@ -12,12 +12,12 @@ from arviz_stats.base.array import array_stats
 from arviz_stats.loo import loo as arviz_loo
 from arviz_stats.loo import loo_approximate_posterior
 
-from pyrovi.diagnostics._moments import blocks
+from pyrovi.diagnostics._quantities import blocks
 from pyrovi.diagnostics._rows import Row, table
 from pyrovi.diagnostics.convergence import is_nuts
-from pyrovi.diagnostics.psis import MIN_DRAWS, smooth, tied_tail
 from pyrovi.errors import DiagnosticError
 from pyrovi.tree import SAMPLE_DIMS, has, require
+from pyrovi.weights import MIN_DRAWS, smooth, tied_tail
 
 __all__ = ["loo"]
 

@@ -13,9 +13,9 @@ from arviz_stats.base.array import array_stats
 from scipy.special import betainc, logsumexp
 
 from pyrovi.diagnostics._rows import Row, table
-from pyrovi.diagnostics.psis import MIN_DRAWS, tied_tail
 from pyrovi.errors import DiagnosticError
 from pyrovi.tree import SAMPLE_DIMS, has, require
+from pyrovi.weights import MIN_DRAWS, tied_tail
 
 __all__ = ["pit_values", "predictive", "uniformity"]
 

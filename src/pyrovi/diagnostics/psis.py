@@ -5,22 +5,20 @@ whether the guide reaches where the posterior is; while k is small enough, the w
 the posterior's, and every quantity can be compared with them.
 """
 
-import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from arviz_stats.base.array import array_stats
-from scipy.special import logsumexp
 
-from pyrovi.diagnostics._moments import Difference, blocks, reweighted
-from pyrovi.diagnostics._rows import Row, Status, table
+from pyrovi.diagnostics._quantities import blocks
+from pyrovi.diagnostics._rows import Row, table
 from pyrovi.errors import DiagnosticError
+from pyrovi.moments import Difference, Status, reweighted
 from pyrovi.tree import has, require
+from pyrovi.weights import K_FAIL, MIN_DRAWS, smooth, threshold
 
-__all__ = ["khat", "psis", "smooth"]
+__all__ = ["psis"]
 
 TITLE = "Guide against posterior (PSIS)"
 SOURCE = (
@@ -28,75 +26,11 @@ SOURCE = (
     "Yao, Vehtari, Simpson & Gelman (2018), ICML"
 )
 
-K_USABLE = 0.7
-"""Largest k at which weighted averages converge in practice (Vehtari et al. 2024)."""
-K_FAIL = 1.0
-"""From here on the weights have no finite mean (Vehtari et al. 2024)."""
-EXACT_SPREAD = 0.01
-"""Log weights within this of one another, in nats, leave no expectation changed by 1 %."""
 NONFINITE_SHARE = 0.05
 """Share of draws without a finite density that makes a fit diverged."""
 CROWDED = 50
 """Quantities beyond which the joint k is above 0.7 for almost every guide (Dhaka et al. 2021)."""
-MIN_DRAWS = 25
-"""The tail then has five draws, the fewest that a Pareto can be fitted to."""
-
 _RICHER = "Fit a richer guide (full_rank, or a flow), or compare with NUTS."
-
-
-def threshold(draws: int) -> float:
-    """The largest k at which ``draws`` draws can be reweighted, min(1 - 1/log10 S, 0.7).
-
-    >>> round(threshold(1000), 3), round(threshold(4000), 3)
-    (0.667, 0.7)
-    """
-    return min(1.0 - 1.0 / math.log10(draws), K_USABLE)
-
-
-def khat(log_joint: np.ndarray, log_guide: np.ndarray) -> float:
-    """The shape k of the importance weights of draws from a guide.
-
-    Args:
-        log_joint: log p(data, theta) at each draw, up to a constant.
-        log_guide: log q(theta) at each draw, in the same space.
-
-    Returns:
-        k; 0.0 where the weights are constant, since the guide is then the posterior.
-
-    >>> x = np.random.default_rng(0).normal(size=4000)
-    >>> khat(-0.5 * x**2, -0.5 * x**2 + 3.0)
-    0.0
-    """
-    return smooth(np.ravel(log_joint) - np.ravel(log_guide))[1]
-
-
-def smooth(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
-    """Smoothed log weights that sum to one, and k.
-
-    Args:
-        log_ratios: Finite log p - log q of each draw, up to a constant, in the natural order.
-    """
-    log_ratios = np.asarray(log_ratios, dtype=float)
-    raw = log_ratios - logsumexp(log_ratios)
-    if np.ptp(log_ratios) <= EXACT_SPREAD or tied_tail(log_ratios):
-        return raw, 0.0
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        # ArviZ takes the negative log ratios, as leave-one-out writes them. The other sign gives
-        # plausible nonsense.
-        smoothed, shape = array_stats.psislw(-log_ratios)
-    # Beyond 745 nats the weights underflow, and ArviZ gives NaN weights with a small k: in truth
-    # one draw has all the weight, the worst tail there is.
-    fits = np.isfinite(shape) and not np.isnan(smoothed).any()
-    return (smoothed, float(shape)) if fits else (raw, np.inf)
-
-
-def tied_tail(log_ratios: np.ndarray) -> np.ndarray:
-    """Whether the largest ratios, over the last axis, are all equal: no tail to fit."""
-    size = log_ratios.shape[-1]
-    tail = int(3 * size**0.5) if size > 225 else size // 5
-    largest = np.partition(log_ratios, size - tail, axis=-1)[..., size - tail :]
-    return np.asarray(np.ptp(largest, axis=-1) < 1e-12)
 
 
 def psis(tree: xr.DataTree) -> xr.Dataset:
@@ -123,9 +57,12 @@ def psis(tree: xr.DataTree) -> xr.Dataset:
     log_weights, k = _weigh(log_ratios)
     joint = _judge_joint(tree, k, log_ratios)
     if k > threshold(int(np.isfinite(log_ratios).sum())):
-        return _package([joint, *_cannot_tell(tree, k)], log_ratios, log_weights, k)
+        rest = [] if "drift" in tree else _cannot_tell(tree, k)
+        return _package([joint, *rest], log_ratios, log_weights, k)
     found = _compare(tree, log_weights)
     chains = _judge_chains(tree, log_ratios)
+    if "drift" in tree:  # which can tell where the weights are too uneven
+        found = {label: each for label, each in found.items() if each.clear or each.status != "ok"}
     rows = [joint, *chains, *(_judge(label, difference) for label, difference in found.items())]
     none = [None] * (1 + len(chains))
     return _package(rows, log_ratios, log_weights, k, [*none, *found.values()])
@@ -184,11 +121,25 @@ def _point() -> Row:
 def _judge_joint(tree: xr.DataTree, k: float, log_ratios: np.ndarray) -> Row:
     limit = threshold(int(np.isfinite(log_ratios).sum()))
     status: Status = "fail" if k > K_FAIL else "warn" if k > limit else "ok"
+    if "drift" in tree and k > limit:
+        return _left_to_drift(k)
     lost = _lost(log_ratios)
     if lost and status == "ok":
         status = "fail" if np.mean(~np.isfinite(log_ratios)) > NONFINITE_SHARE else "warn"
     action = "" if status == "ok" else _RICHER
     return Row("joint", k, f"< {limit:.2g}", _explain(tree, k, limit) + lost, status, action)
+
+
+def _left_to_drift(k: float) -> Row:
+    """Weights too uneven to use, where Markov chains judge each quantity: no fault by itself."""
+    why = (
+        f"k-hat is {k:.2f}, so the draws cannot be reweighted; each quantity is judged by where "
+        "Markov chains took the draws (drift)."
+    )
+    if k > K_FAIL:
+        act = "Trust the quantities that drift passes, and no tail probability."
+        return Row("joint", k, f"< {K_FAIL:g}, where drift judges", why, "warn", act)
+    return Row("joint", k, f"< {K_FAIL:g}, where drift judges", why)
 
 
 def _explain(tree: xr.DataTree, k: float, limit: float) -> str:

@@ -6,10 +6,11 @@ Which restarts reached the best optimum, and whether those that did agree on eve
 import numpy as np
 import xarray as xr
 
-from pyrovi.diagnostics._moments import Difference, blocks, farthest_chains
+from pyrovi.diagnostics._quantities import blocks
 from pyrovi.diagnostics._rows import Row, table
 from pyrovi.diagnostics.convergence import is_nuts
 from pyrovi.errors import DiagnosticError
+from pyrovi.moments import Difference, farthest_chains
 from pyrovi.tree import has, require
 
 __all__ = ["restarts"]

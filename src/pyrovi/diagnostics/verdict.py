@@ -144,7 +144,9 @@ def _status_of_model(rows: list[dict[str, Any]]) -> str:
 
 def _accuracy_judged(tree: xr.DataTree) -> bool:
     """Whether anything compared the draws with the posterior itself."""
-    return has(tree, "diagnostics/convergence" if is_nuts(tree) else "diagnostics/psis")
+    if is_nuts(tree):
+        return has(tree, "diagnostics/convergence")
+    return has(tree, "diagnostics/psis") or has(tree, "diagnostics/drift")
 
 
 def _unjudged(reason: str) -> xr.Dataset:

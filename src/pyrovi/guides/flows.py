@@ -80,8 +80,10 @@ class FlowPosterior(TorchDistribution):
     support = constraints.real_vector  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
     has_rsample = True
 
-    def __init__(self, transform: Any, loc: Tensor, scale: Tensor) -> None:
-        self._transform, self.loc, self.scale = transform, loc, scale
+    def __init__(
+        self, transform: Any, loc: Tensor, scale: Tensor, turn: Tensor | None = None
+    ) -> None:
+        self._transform, self.loc, self.scale, self._turn = transform, loc, scale, turn
         self._kept: tuple[Tensor, Tensor] | None = None
         super().__init__(Size(), loc.shape, validate_args=False)
 
@@ -92,17 +94,25 @@ class FlowPosterior(TorchDistribution):
     def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
         noise = self._base.sample(sample_shape)
         bent, log_abs_det = self._transform.call_and_ladj(noise)
-        log_prob = self._base.log_prob(noise) - log_abs_det - self.scale.log().sum()
-        draw = self.loc + self.scale * bent
+        log_prob = self._base.log_prob(noise) - log_abs_det - self._stretch
+        turned = self.scale * bent
+        draw = self.loc + (turned if self._turn is None else turned @ self._turn.T)
         self._kept = (draw, log_prob)
         return draw
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._kept is not None and self._kept[0] is value:
             return self._kept[1]
-        bent = (value - self.loc) / self.scale
-        noise, log_abs_det = self._transform.inv.call_and_ladj(bent)
-        return self._base.log_prob(noise) + log_abs_det - self.scale.log().sum()
+        turned = value - self.loc
+        if self._turn is not None:
+            turned = torch.linalg.solve_triangular(self._turn, turned.mT, upper=False).mT
+        noise, log_abs_det = self._transform.inv.call_and_ladj(turned / self.scale)
+        return self._base.log_prob(noise) + log_abs_det - self._stretch
+
+    @property
+    def _stretch(self) -> Tensor:
+        stretch = self.scale.log().sum()
+        return stretch if self._turn is None else stretch + self._turn.diagonal().log().sum()
 
     def expand(self, batch_shape: Iterable[int], _instance: Any = None) -> TorchDistribution:
         size = Size(batch_shape)
@@ -140,6 +150,8 @@ class AutoFlow(AutoContinuous):
         hidden: The widths of the hidden layers of each network.
         init_loc_fn: Where each site starts, as Pyro's autoguides take it.
         init_scale: The scale of the Gaussian that the flow starts as.
+        turned: Whether to lay a fixed lower triangular matrix over the flow, the identity until
+            its buffer ``turn`` is set: by a fitted Gaussian's, the flow starts as that Gaussian.
     """
 
     def __init__(
@@ -150,8 +162,10 @@ class AutoFlow(AutoContinuous):
         hidden: tuple[int, ...] = (64, 64),
         init_loc_fn: Callable[..., Any] = init_to_median,
         init_scale: float = 0.1,
+        turned: bool = False,
     ) -> None:
         super().__init__(model, init_loc_fn=init_loc_fn)
+        self._turned = turned
         self._settings = (network, transforms, tuple(hidden))
         self._init_scale = init_scale
 
@@ -167,11 +181,15 @@ class AutoFlow(AutoContinuous):
             torch.full_like(loc, self._init_scale), constraints.softplus_positive
         )
 
+        if self._turned:
+            self.register_buffer("turn", torch.eye(len(loc), dtype=loc.dtype))
+
     def get_posterior(self, *args: Any, **kwargs: Any) -> FlowPosterior:
         """The distribution over the flat unconstrained vector."""
         transform = self.flow().transform
         scale = cast("Tensor", self.scale)  # a PyroParam reads as the tensor it holds
-        return FlowPosterior(transform if self._inverse else transform.inv, self.loc, scale)
+        turn = cast("Tensor", self.turn) if self._turned else None
+        return FlowPosterior(transform if self._inverse else transform.inv, self.loc, scale, turn)
 
 
 def _start_as_the_identity(flow: Any) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import numpy as np
 import pyro
 import torch
 from jaxtyping import Float
@@ -19,8 +20,17 @@ from pyrovi.guides import FAMILIES, Family
 from pyrovi.infer._density import LogDensity
 from pyrovi.seeds import isolated
 from pyrovi.sites import Trace
+from pyrovi.weights import smooth
 
-__all__ = ["APPROXIMATIONS", "Approximation", "Draws", "Empirical", "Gaussian", "GuideDraws"]
+__all__ = [
+    "APPROXIMATIONS",
+    "Approximation",
+    "Draws",
+    "Empirical",
+    "Gaussian",
+    "GuideDraws",
+    "Resampled",
+]
 
 
 @dataclass(frozen=True)
@@ -120,11 +130,12 @@ class Empirical:
 
     Attributes:
         flat: The draws, in the order of the chain.
-        diverging: Whether the sampler's path to each diverged.
+        diverging: Whether the sampler's path to each diverged; None for a sampler that keeps no
+            order among its draws.
     """
 
     flat: Float[Tensor, "draw dim"]
-    diverging: Tensor
+    diverging: Tensor | None = None
     kind: ClassVar[str] = "empirical"
 
     def draw(self, draws: int, seed: int) -> Draws:
@@ -133,7 +144,8 @@ class Empirical:
 
     def tensors(self) -> dict[str, Tensor]:
         """The draws, and which diverged."""
-        return {"flat": self.flat, "diverging": self.diverging}
+        flags = {} if self.diverging is None else {"diverging": self.diverging}
+        return {"flat": self.flat, **flags}
 
     def settings(self) -> dict[str, Any]:
         """Nothing beside the tensors."""
@@ -144,7 +156,7 @@ class Empirical:
         _density: LogDensity, tensors: Mapping[str, Tensor], _settings: Mapping[str, Any]
     ) -> "Empirical":
         """As it was when it was written."""
-        return Empirical(tensors["flat"], tensors["diverging"])
+        return Empirical(tensors["flat"], tensors.get("diverging"))
 
 
 @dataclass(frozen=True)
@@ -284,8 +296,63 @@ def _lacks(name: str, sites: list[str]) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Resampled:
+    """Another approximation's draws, resampled by their importance weights.
+
+    It has no density of its own, and is closer to the posterior than its base wherever the tail
+    of the weights is light (k-hat below 0.7).
+
+    Attributes:
+        density: The model's density.
+        base: The approximation whose draws are weighed.
+    """
+
+    density: LogDensity
+    base: Approximation
+    kind: ClassVar[str] = "resampled"
+
+    def draw(self, draws: int, seed: int) -> Draws:
+        """``draws`` draws out of ten times as many of the base's, by smoothed weights.
+
+        Resampling is systematic, so that a draw of average weight comes once at the most.
+        """
+        pool = self.base.draw(POOL * draws, seed)
+        if pool.log_guide is None:
+            return Draws(pool.flat[:draws])
+        log_ratios = (self.density.log_prob(pool.flat) - pool.log_guide).detach().numpy()
+        log_ratios = np.where(np.isfinite(log_ratios), log_ratios, -np.inf)
+        finite = np.isfinite(log_ratios)
+        weights = np.zeros(len(log_ratios))
+        weights[finite] = np.exp(smooth(log_ratios[finite])[0])
+        generator = np.random.default_rng(seed)
+        places = (np.arange(draws) + generator.random()) / draws
+        reached = np.cumsum(weights / weights.sum())
+        chosen = np.searchsorted(reached, places).clip(max=len(weights) - 1)
+        return Draws(pool.flat[torch.as_tensor(generator.permutation(chosen))])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The base's."""
+        return self.base.tensors()
+
+    def settings(self) -> dict[str, Any]:
+        """What the base is."""
+        return {"base": self.base.kind, "settings": self.base.settings()}
+
+    @staticmethod
+    def restore(
+        density: LogDensity, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]
+    ) -> "Resampled":
+        """As it was when it was written."""
+        restore = APPROXIMATIONS[settings["base"]]
+        return Resampled(density, restore(density, tensors, settings["settings"]))
+
+
+POOL = 10  # draws of the base for each that is resampled
+
 APPROXIMATIONS: dict[str, Callable[..., Approximation]] = {
     Gaussian.kind: Gaussian.restore,
     Empirical.kind: Empirical.restore,
     GuideDraws.kind: GuideDraws.restore,
+    Resampled.kind: Resampled.restore,
 }

@@ -440,11 +440,23 @@ class LogDensity:
                 raise
             return row.sum() * 0 - torch.inf
 
-    def _chunk(self, rows: int) -> int | None:
+    @cached_property
+    def entries(self) -> int:
+        """About how many numbers one evaluation at one point holds."""
         entries = sum(prod(site.shape) for site in self.model.sites) + 1
         for site in self.model.discrete:
             entries += 3 * prod(site.shape) * 10
-        fits = max(1, CHUNK_ENTRIES // entries)
+        return entries
+
+    @property
+    def vectorised(self) -> bool:
+        """Whether many points are carried through one run of the model."""
+        if self._vectorised is None:
+            self.log_prob(torch.zeros(1, self.dim, dtype=torch.float64))
+        return bool(self._vectorised)
+
+    def _chunk(self, rows: int) -> int | None:
+        fits = max(1, CHUNK_ENTRIES // self.entries)
         return None if fits >= rows else fits
 
     def _can_be_vectorised(self) -> bool:

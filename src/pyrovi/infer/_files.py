@@ -7,6 +7,7 @@ opens a fit brings them, and a fingerprint says whether the data are those of th
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pyrovi.files import write_whole
 from pyrovi.infer._approximation import APPROXIMATIONS, Approximation
 from pyrovi.infer._density import LogDensity
 from pyrovi.infer._fit import Bound, Fit, bind_model
-from pyrovi.infer._loop import Recorded, Run, Status
+from pyrovi.infer._loop import Recorded, Run, Rung, Status
 from pyrovi.sites import BoundModel
 from pyrovi.tensors import Arguments, bind
 
@@ -125,6 +126,7 @@ def _run_record(run: Run, bound: Bound | None) -> dict[str, Any]:
         "why": run.why,
         "seconds": run.seconds,
         "notes": list(run.notes),
+        "rungs": [asdict(rung) for rung in run.rungs],
         "bound": None if bound is None else [bound.value, bound.error],
         "kind": None if approximation is None else approximation.kind,
         "settings": {} if approximation is None else approximation.settings(),
@@ -176,6 +178,7 @@ def _rebuilt(
                 tensors[f"{index}/loss"].numpy(),
                 saved["seconds"],
                 tuple(saved["notes"]),
+                tuple(Rung(**rung) for rung in saved["rungs"]),
             )
         )
         densities.append(density)

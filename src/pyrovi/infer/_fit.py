@@ -15,8 +15,8 @@ import numpy as np
 from pyrovi.errors import EngineError, FitError
 from pyrovi.infer._approximation import Approximation, Draws
 from pyrovi.infer._density import LogDensity
-from pyrovi.infer._loop import Engine, Recorded, Run, Status, measured_threads, run
-from pyrovi.infer.auto import Choice, choose
+from pyrovi.infer._loop import Engine, Recorded, Run, Rung, Status, measured_threads, run
+from pyrovi.infer.auto import Auto, first_engine
 from pyrovi.infer.registry import ENGINES
 from pyrovi.seeds import check_seed, isolated, stream
 from pyrovi.sites import BoundModel, bound
@@ -49,7 +49,7 @@ class Fit:
     Attributes:
         model: The model, tied to its data, as it was fitted.
         engine: The engine, as it was set.
-        engine_reason: Why it was picked, where pyrovi picked it.
+        engine_reason: Why its first rung was picked, where pyrovi picked it.
         restarts: Every run, in the order they were started.
         bounds: The evidence lower bound of each; None for a run that has none.
         kept: The indices of the runs that reached the best bound, the best first: the chains.
@@ -88,6 +88,17 @@ class Fit:
     def density(self) -> LogDensity:
         """The density of the best run's approximation."""
         return self.densities[self.kept[0] if self.kept else 0]
+
+    @property
+    def method(self) -> str:
+        """The engine as text; under ``engine="auto"`` with what it came to in the best run."""
+        chosen = [rung.engine for rung in self.rungs if rung.chosen]
+        return f"{self.engine!r}: {chosen[0]}" if chosen else repr(self.engine)
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """What each engine that was tried came to in the best run, under ``engine="auto"``."""
+        return self.restarts[self.kept[0]].rungs if self.kept else ()
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
@@ -147,7 +158,7 @@ class Fit:
         """One line: what, how, how well."""
         bound_text = f", elbo={self.elbo.value:.2f}±{self.elbo.error:.2f}" if self.elbo else ""
         return (
-            f"Fit({self.model.name}, {self.engine!r}, {self.status.value}{bound_text}, "
+            f"Fit({self.model.name}, {self.method}, {self.status.value}{bound_text}, "
             f"{self.seconds:.1f} s, seed={self.seed})"
         )
 
@@ -189,7 +200,7 @@ def fit(
     arguments = bind(model, data)
     bound_model = bind_model(model, arguments)
     density = LogDensity(bound_model)
-    picked = _pick(engine, density)
+    picked, reason = _pick(engine, density)
     deadline = None if max_seconds is None else began + max_seconds
     runs, densities = [], []
     for index in range(restarts):
@@ -197,12 +208,12 @@ def fit(
             break
         label = "fit" if restarts == 1 else f"fit {index + 1}/{restarts}"
         one, its_density = _one(
-            picked.engine, density, seed, index, deadline=deadline, progress=progress, label=label
+            picked, density, seed, index, deadline=deadline, progress=progress, label=label
         )
         runs.append(one)
         densities.append(its_density)
     return assemble(
-        bound_model, arguments, picked, runs, densities, seed, time.perf_counter() - began
+        bound_model, arguments, picked, reason, runs, densities, seed, time.perf_counter() - began
     )
 
 
@@ -221,7 +232,8 @@ def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
 def assemble(
     model: BoundModel,
     arguments: Arguments,
-    picked: Choice,
+    picked: Engine,
+    reason: str,
     runs: list[Run],
     densities: list[LogDensity],
     seed: int,
@@ -231,8 +243,8 @@ def assemble(
     bounds = [_bound_of(one, each, seed) for one, each in zip(runs, densities, strict=True)]
     return Fit(
         model=model,
-        engine=picked.engine,
-        engine_reason=picked.reason,
+        engine=picked,
+        engine_reason=reason,
         restarts=tuple(runs),
         bounds=tuple(bounds),
         kept=_reached_the_best(runs, bounds),
@@ -296,9 +308,10 @@ def _reached_the_best(runs: list[Run], bounds: list[Bound | None]) -> tuple[int,
     return tuple(sorted(near, key=lambda i: -scored[i].value))
 
 
-def _pick(engine: Engine | str, density: LogDensity) -> Choice:
+def _pick(engine: Engine | str, density: LogDensity) -> tuple[Engine, str]:
+    """The engine to run, and why it was picked; no reason where the user picked it."""
     if engine == "auto":
-        return choose(density)
+        return Auto(), first_engine(density)[1]
     if isinstance(engine, str):
         made = ENGINES.get(engine.lower())
         if made is None:
@@ -315,7 +328,7 @@ def _pick(engine: Engine | str, density: LogDensity) -> Choice:
             f"The model has learnable parameters of its own, which {type(engine).__name__} would "
             "leave as they are. Use SVI, or give them priors."
         )
-    return Choice(engine, "")
+    return engine, ""
 
 
 def _check_budget(restarts: int, max_seconds: float | None) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "Engine",
     "Recorded",
     "Run",
+    "Rung",
     "Status",
     "measured_threads",
     "run",
@@ -84,6 +85,42 @@ class Recorded:
 
 
 @dataclass(frozen=True)
+class Rung:
+    """What one engine of several came to, within one run.
+
+    Attributes:
+        engine: The engine, as it was set.
+        why: Why it was tried.
+        steps: How many it took.
+        seconds: Wall time, judging included.
+        khat: The shape of its importance weights; NaN where it has none.
+        status: ``ok``, ``warn``, ``fail`` or ``unjudged``: how it held against the posterior.
+        worst: The quantity that is farthest off.
+        shift: By how many sds the mean of that is off.
+        ratio: Its sd, in sds of the posterior.
+        chosen: Whether it is the answer.
+    """
+
+    engine: str
+    why: str
+    steps: int
+    seconds: float
+    khat: float
+    status: str
+    worst: str
+    shift: float
+    ratio: float
+    chosen: bool = False
+
+    def __str__(self) -> str:
+        """One line."""
+        found = f"{self.worst}: mean off by {self.shift:+.2f} sd, sd {self.ratio:.2f} of it"
+        khat = "" if np.isnan(self.khat) else f", k-hat {self.khat:.2f}"
+        judged = f"{self.status} ({found}{khat})" if self.worst else self.status
+        return f"{self.engine}, {self.steps} steps, {self.seconds:.1f} s: {judged}. {self.why}"
+
+
+@dataclass(frozen=True)
 class Run:
     """One run of an engine, from one start.
 
@@ -94,6 +131,8 @@ class Run:
         loss: Minus the ELBO at each step, in nats.
         seconds: Wall time.
         notes: What the engine has to say about the result.
+        rungs: What each engine came to, where several were tried.
+        judgement: What they found of the approximation.
     """
 
     approximation: Approximation | None
@@ -102,6 +141,8 @@ class Run:
     loss: np.ndarray
     seconds: float
     notes: tuple[str, ...] = field(default=())
+    rungs: tuple[Rung, ...] = field(default=())
+    judgement: Any = field(default=None, repr=False)
 
 
 def run(
@@ -143,8 +184,16 @@ def run(
         except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
             status, why = Status.DIVERGED, "its covariance is not positive definite"
     seconds = time.perf_counter() - began
-    notes = tuple(getattr(state, "notes", ()))
-    return Run(approximation, status, why, np.array(losses), seconds, notes)
+    return Run(
+        approximation=approximation,
+        status=status,
+        why=why,
+        loss=np.array(losses)[getattr(state, "losses", slice(None))],
+        seconds=seconds,
+        notes=tuple(getattr(state, "notes", ())),
+        rungs=getattr(state, "rungs", ()),
+        judgement=getattr(state, "judgement", None),
+    )
 
 
 def _steps(engine: Engine, state: Any, losses: list[float], bar: Any) -> tuple[Status, str]:

@@ -14,10 +14,11 @@ from torch import Tensor
 from pyrovi.infer._approximation import Gaussian
 from pyrovi.infer._density import LogDensity
 from pyrovi.infer._quasi_newton import QuasiNewton
+from pyrovi.seeds import stream
 
 __all__ = ["curvature_cholesky", "find_mode", "find_modes", "log_evidence", "scout"]
 
-SEARCH_STEPS = 120
+SEARCH_EVALUATIONS = 250  # enough for what has a mode; a funnel would take any number
 WINDOW = 10  # steps in which a search that is still going gains
 GAIN = 0.01  # nats
 NEWTON_STEPS = 60
@@ -30,14 +31,50 @@ SMALLEST_EIGENVALUE = 1e-10  # as a share of the largest
 SCOUT_STEPS = 150
 SCOUT_STEP_SIZE = 0.1
 SAME_HEIGHT = 0.5  # nats
+MANY_STARTS = 32
+SAME_PLACE = 0.1  # sds
 FINALISTS = 3  # scouts from whose places a mode is sought in earnest
 
 
-def find_modes(density: LogDensity, starts: Float[Tensor, "start dim"]) -> list[Gaussian]:
-    """The modes next to the most promising of ``starts``, the one with most evidence first."""
-    places = scout(density, starts)[:FINALISTS] if len(starts) > 1 else starts
-    found = [mode for place in places if (mode := find_mode(density, place)) is not None]
-    return sorted(found, key=log_evidence, reverse=True)
+def find_modes(
+    density: LogDensity, start: Float[Tensor, "dim"], count: int | None, seed: int
+) -> list[Gaussian]:
+    """The modes found from some starts, the one with most evidence first.
+
+    Args:
+        density: The density.
+        start: The first start.
+        count: How many starts; None for two, and 32 where they come to different places.
+        seed: Draws the other starts.
+    """
+    if count is None:
+        other = density.start(stream(seed, "other start"), avoid_prior=True)
+        first, second = find_mode(density, start), find_mode(density, other)
+        if first is not None and second is not None and _same(first, second):
+            return [first]
+        near = [mode for mode in (first, second) if mode is not None]
+        return _by_evidence([*near, *find_modes(density, start, MANY_STARTS, seed)])
+    places = start[None]
+    if count > 1:
+        places = scout(density, _around(start, count, seed))[:FINALISTS]
+    return _by_evidence([m for place in places if (m := find_mode(density, place)) is not None])
+
+
+def _by_evidence(modes: list[Gaussian]) -> list[Gaussian]:
+    return sorted(modes, key=log_evidence, reverse=True)
+
+
+def _same(one: Gaussian, other: Gaussian) -> bool:
+    """Whether two searches came to one mode."""
+    apart = (one.loc - other.loc) / one.scale
+    return bool(apart.abs().max() < SAME_PLACE)
+
+
+def _around(start: Tensor, count: int, seed: int) -> Float[Tensor, "start dim"]:
+    """``start``, and places uniformly around it, one to each side."""
+    generator = torch.Generator().manual_seed(stream(seed, "scouts"))
+    around = torch.rand(count - 1, len(start), generator=generator, dtype=torch.float64)
+    return torch.cat([start[None], start + 2 * around - 1])
 
 
 def find_mode(density: LogDensity, start: Float[Tensor, "dim"]) -> Gaussian | None:
@@ -58,7 +95,8 @@ def log_evidence(mode: Gaussian) -> float:
 def _search(density: LogDensity, start: Tensor) -> Tensor | None:
     """Where a quasi-Newton search no longer gains; None where the density is not finite."""
     search, losses, stuck = QuasiNewton(density.descent, start), [torch.inf], 0
-    for _ in range(SEARCH_STEPS):
+    most = density.evaluations + SEARCH_EVALUATIONS
+    while density.evaluations < most:
         losses.append(search.step())
         if math.isnan(losses[-1]):
             return None

@@ -24,7 +24,7 @@ FIRST_STEP = 1.0  # no entry of the first step is longer: nothing is known of th
 
 
 class QuasiNewton:
-    """Minimise a function of one vector by L-BFGS; each step ends where both Wolfe conditions hold.
+    """Minimise a function of one vector by L-BFGS; a step ends where both Wolfe conditions hold.
 
     A loss that is not finite counts as too high, so that the search keeps to the domain.
 

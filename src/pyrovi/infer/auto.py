@@ -1,58 +1,275 @@
-"""`engine="auto"`: which engine to take, and why.
+"""`engine="auto"`: a ladder that climbs only while it pays, and says what it did on each rung.
 
-A rule, not a search: what can be fitted on the flat density is fitted there; what subsamples or
-learns parameters of its own needs SVI.
+1. A Gaussian in a space turned by the curvature (`dadvi`), from several starts where two disagree.
+   What subsamples or learns parameters of its own goes to SVI instead, and no further.
+2. Its draws resampled by their importance weights, where their tail is light.
+3. Its draws polished by many short Markov chains (`polish`), where the density is vectorised.
+4. A flow that starts as the Gaussian, where there are few enough dimensions.
+
+After each rung the approximation is held against the posterior, quantity by quantity (`_judge`);
+the first that passes is the answer. If none does, it is the one that is least far off, and the
+verdict says so.
 """
 
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from pyrovi.infer._approximation import Approximation, Gaussian, Resampled
 from pyrovi.infer._density import LogDensity
-from pyrovi.infer._loop import Engine
+from pyrovi.infer._judge import Judgement, judge
+from pyrovi.infer._loop import Engine, Rung
 from pyrovi.infer.dadvi import DADVI
+from pyrovi.infer.polish import Polish
 from pyrovi.infer.svi import SVI
+from pyrovi.seeds import stream
+from pyrovi.weights import threshold
 
-__all__ = ["Choice", "choose"]
+__all__ = ["Auto"]
 
 MIXTURE_STARTS = 32
-FULL_RANK_DIM = 500  # the curvature of more dimensions costs more than it mends
+FULL_RANK_DIM = 500  # the curvature of more dimensions costs more than it mends, mostly
+FULL_RANK_ENTRIES = 5_000_000  # numbers in one matrix of second derivatives: cheap for this many
+LARGEST_FULL_RANK_DIM = 2_000
+FLOW_DIM = 50
+FLOW_STEPS = 3_000
+JUDGED_DRAWS = 2_000
 
 
 @dataclass(frozen=True)
-class Choice:
-    """An engine, and why it was picked.
+class Auto:
+    """The ladder of engines.
 
     Attributes:
-        engine: The engine.
-        reason: One sentence; empty where the user picked it.
+        max_steps: How many steps of all rungs together to take at the most.
     """
 
-    engine: Engine
-    reason: str
+    max_steps: int = 100_000
+
+    def __repr__(self) -> str:
+        """Its name in `pyrovi.fit`."""
+        return "auto"
+
+    def init(self, density: LogDensity, start: Tensor, seed: int) -> "AutoState":
+        """Stand on the first rung."""
+        return AutoState(density, start, seed)
+
+    def step(self, state: "AutoState") -> float:
+        """Take one step of the rung's engine, and give its loss."""
+        return state.step()
+
+    def converged(self, state: "AutoState") -> bool:
+        """Whether an approximation passes, or no rung is left."""
+        return state.rung_is_done() and not state.climb()
+
+    def approximation(self, state: "AutoState") -> Approximation:
+        """The one that is least far off."""
+        return state.approximation()
 
 
-def choose(density: LogDensity) -> Choice:
-    """The engine for a density."""
+@dataclass
+class _Tried:
+    """A finished rung."""
+
+    rung: Rung
+    approximation: Approximation
+    judgement: Judgement | None
+    notes: tuple[str, ...] = field(default=())
+    losses_from: int = 0
+
+
+class AutoState:
+    """The rung that stands, and those that were climbed."""
+
+    def __init__(self, density: LogDensity, start: Tensor, seed: int) -> None:
+        self.density, self.start, self.seed = density, start, seed
+        self.tried: list[_Tried] = []
+        self.taken = self.rung_taken = 0
+        self.last_loss = math.inf
+        self._ladder = self._rungs()
+        self.engine, self.why = next(self._ladder)
+        self._begin()
+
+    def step(self) -> float:
+        """One step of the rung's engine; one that is lost after the first rung ends the rung."""
+        self.taken += 1
+        self.rung_taken += 1
+        loss = self.engine.step(self.inner)
+        if not math.isfinite(loss) and self.tried:
+            self.rung_taken = self.engine.max_steps
+            return self.last_loss
+        self.last_loss = loss
+        return loss
+
+    def rung_is_done(self) -> bool:
+        """Whether the rung's engine has converged or used its steps."""
+        done = self.engine.converged(self.inner)
+        return done or self.rung_taken >= self.engine.max_steps
+
+    def climb(self) -> bool:
+        """Judge the rung; whether there is another to go to."""
+        approximation = self.engine.approximation(self.inner)
+        self.density = getattr(approximation, "density", self.density)
+        judged = self._judged(approximation)
+        self._note(repr(self.engine), approximation, judged)
+        if judged is not None and judged.status != "ok" and self._weighable(judged):
+            resampled = Resampled(self.density, approximation)
+            self._note(
+                f"{self.engine!r}, resampled",
+                resampled,
+                self._judged(resampled),
+                why="The tail of the importance weights is light enough to resample by them.",
+            )
+        following = next(self._ladder, None)
+        if following is None:
+            return False
+        self.engine, self.why = following
+        self._begin()
+        return True
+
+    def approximation(self) -> Approximation:
+        """The best of the finished rungs; the unfinished first one where there is none."""
+        return self._best.approximation if self.tried else self.engine.approximation(self.inner)
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """What was done on each rung, and how far it came."""
+        return tuple(replace(each.rung, chosen=each is self._best) for each in self.tried)
+
+    @property
+    def judgement(self) -> Judgement | None:
+        """What was found of the approximation."""
+        return self._best.judgement if self.tried else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the best rung's engine has to say."""
+        return self._best.notes if self.tried else tuple(getattr(self.inner, "notes", ()))
+
+    @property
+    def losses(self) -> slice:
+        """Which of the losses are those of the best rung."""
+        if not self.tried:
+            return slice(None)
+        first = self._best.losses_from
+        return slice(first, first + self._best.rung.steps)
+
+    @property
+    def _best(self) -> _Tried:
+        passed = [each for each in self.tried if each.judgement and each.judgement.status == "ok"]
+        if passed:
+            return passed[0]
+        return min(self.tried, key=lambda each: each.judgement.excess if each.judgement else 0.0)
+
+    def _begin(self) -> None:
+        self.rung_taken, self.began = 0, time.perf_counter()
+        self.inner = self.engine.init(self.density, self.start, self.seed)
+        if isinstance(self.engine, SVI) and self.tried:
+            _start_as(self.inner.guide, self._gaussian())
+
+    def _judged(self, approximation: Approximation) -> Judgement | None:
+        model = self.density.model
+        if model.subsampled or model.parameters:
+            return None
+        drawn = approximation.draw(JUDGED_DRAWS, stream(self.seed, "judge"))
+        return judge(self.density, drawn, stream(self.seed, "judge chains"))
+
+    def _weighable(self, judged: Judgement) -> bool:
+        return judged.khat <= threshold(JUDGED_DRAWS)
+
+    def _note(
+        self,
+        name: str,
+        approximation: Approximation,
+        judged: Judgement | None,
+        why: str | None = None,
+    ) -> None:
+        now = time.perf_counter()
+        worst = judged.worst if judged else None
+        rung = Rung(
+            engine=name,
+            why=self.why if why is None else why,
+            steps=self.rung_taken,
+            seconds=now - self.began,
+            khat=judged.khat if judged else math.nan,
+            status=judged.status if judged else "unjudged",
+            worst=worst[0] if worst else "",
+            shift=worst[1].shift if worst else math.nan,
+            ratio=worst[1].ratio if worst else math.nan,
+        )
+        notes = tuple(getattr(self.inner, "notes", ()))
+        start = self.taken - self.rung_taken
+        self.tried.append(_Tried(rung, approximation, judged, notes, start))
+        self.began = now
+
+    def _passed(self) -> bool:
+        judged = self._best.judgement
+        return judged is None or judged.status == "ok" or not judged.known
+
+    def _gaussian(self) -> Gaussian | None:
+        found = self.tried[0].approximation
+        return found if isinstance(found, Gaussian) else None
+
+    def _rungs(self) -> Iterator[tuple[Engine, str]]:
+        """The engines in turn, each with the reason; it ends where an approximation passes."""
+        yield first_engine(self.density)
+        if self._passed():
+            return
+        off = self._best.rung
+        if self.density.vectorised:
+            yield (
+                Polish(base=self._best.approximation),
+                f"{off.worst} is off, and Markov chains from the draws are the cheapest mending.",
+            )
+            if self._passed():
+                return
+        if self.density.dim <= FLOW_DIM and self._gaussian() is not None:
+            yield (
+                SVI(guide=_flow(), particles=32, max_steps=FLOW_STEPS),
+                f"{self._best.rung.worst} is still off; a flow bends where a Gaussian cannot.",
+            )
+
+
+def first_engine(density: LogDensity) -> tuple[Engine, str]:
+    """The engine of the first rung, and why."""
     model, dim = density.model, density.dim
     if model.subsampled:
-        return Choice(SVI(guide="mean_field"), "SVI, since the model subsamples a plate.")
+        return SVI(guide="mean_field"), "SVI, since the model subsamples a plate."
     if model.parameters:
-        return Choice(
-            SVI(guide="mean_field"), "SVI, since the model learns parameters of its own."
+        return SVI(guide="mean_field"), "SVI, since the model learns parameters of its own."
+    cheap = dim * density.entries <= FULL_RANK_ENTRIES and dim <= LARGEST_FULL_RANK_DIM
+    if dim > FULL_RANK_DIM and not cheap:
+        return DADVI(), (
+            f"DADVI, a mean-field Gaussian, since the curvature of {dim} latent dimensions would "
+            "cost more than it mends."
         )
-    if dim <= FULL_RANK_DIM and model.discrete:
-        return Choice(
-            DADVI(whiten=True, starts=MIXTURE_STARTS),
+    if model.discrete:
+        return DADVI(whiten=True, starts=MIXTURE_STARTS), (
             f"DADVI in a space whitened by the curvature, from the best of {MIXTURE_STARTS} "
-            "starts, since summing discrete sites out tends to leave several modes.",
+            "starts, since summing discrete sites out tends to leave several modes."
         )
-    if dim <= FULL_RANK_DIM:
-        return Choice(
-            DADVI(whiten=True),
-            f"DADVI in a space whitened by the curvature, since {dim} latent dimensions are few "
-            f"enough (at most {FULL_RANK_DIM}) to carry every correlation.",
-        )
-    return Choice(
-        DADVI(),
-        f"DADVI, a mean-field Gaussian, since the curvature of {dim} latent dimensions (more than "
-        f"{FULL_RANK_DIM}) would cost more than it mends.",
+    return DADVI(whiten=True), (
+        f"DADVI in a space whitened by the curvature, since {dim} latent dimensions are few "
+        "enough to carry every correlation."
     )
+
+
+def _flow() -> Any:
+    from pyrovi.guides import FAMILIES
+
+    return FAMILIES["maf"].with_options(turned=True, init_scale=1.0)
+
+
+def _start_as(guide: Any, gaussian: Gaussian | None) -> None:
+    """Lay a flow over a fitted Gaussian, so that it starts as that."""
+    if gaussian is None:
+        return
+    factor = torch.diag(gaussian.scale_tril) if gaussian.diagonal else gaussian.scale_tril
+    with torch.no_grad():
+        guide.loc.copy_(gaussian.loc)
+        guide.turn.copy_(factor)

@@ -36,9 +36,8 @@ from pyrovi.infer._fixed_draws import FixedDraws, fixed_noise
 from pyrovi.infer._loop import settings_that_differ
 from pyrovi.infer._modes import curvature_cholesky, find_modes
 from pyrovi.infer._quasi_newton import QuasiNewton
-from pyrovi.seeds import stream
 
-__all__ = ["DADVI", "DADVIState", "starts_around"]
+__all__ = ["DADVI", "DADVIState"]
 
 START_LOG_SCALE = -2.0
 STUCK_TOLERANCES = 100  # how far off a fit may be, in tolerances, that cannot go further down
@@ -60,7 +59,7 @@ class DADVI:
         whiten: Whether to turn the space by the curvature, and so carry correlations.
         linear_response: Whether to take the covariance from linear response.
         starts: With ``whiten``, from how many places a mode is sought; the one with the most
-            evidence about it goes on.
+            evidence about it goes on. None for two, and many more where these two disagree.
         matched: Whether the draws are antithetic and moved to exact moments; else they are
             independent, and the error of the optimum is nominal rather than an upper bound.
         error: The largest error of a mean, in standard deviations, that the choice of the draws
@@ -73,7 +72,7 @@ class DADVI:
     particles: int | None = None
     whiten: bool = False
     linear_response: bool = False
-    starts: int = 1
+    starts: int | None = None
     matched: bool = True
     error: float = 0.05
     tolerance: float = 1e-4
@@ -86,7 +85,7 @@ class DADVI:
                 f"DADVI takes an even number of particles, at least 2, and {self.particles} came. "
                 "Try 64."
             )
-        if self.starts < 1:
+        if self.starts is not None and self.starts < 1:
             raise EngineError(f"DADVI takes starts from 1 up, and {self.starts} came.")
         if not self.error > 0:
             raise EngineError(f"DADVI takes a positive error, and {self.error!r} came. Try 0.05.")
@@ -100,7 +99,7 @@ class DADVI:
         self._check(density)
         noise = self.noise(self.particles or min(512, max(64, 4 * density.dim)), density.dim, seed)
         state = DADVIState(FixedDraws(density, noise, paired=self.matched), seed)
-        modes = find_modes(density, starts_around(start, self.starts, seed)) if self.whiten else []
+        modes = find_modes(density, start, self.starts, seed) if self.whiten else []
         if modes:
             state.begin_turned(modes[0].loc, modes[0].scale_tril)
         else:
@@ -224,6 +223,8 @@ class DADVIState:
             self.best = (self.search.value, self.found())
         if self.turns == MOST_TURNS or gained < SMALLEST_GAIN:
             return False
+        if self.problem.turn is not None and self.problem.gap(self.search.point) < SMALLEST_GAIN:
+            return False
         turn, raised = curvature_cholesky(self._average_curvature())
         if raised and self.problem.turn is not None:
             return False
@@ -240,7 +241,9 @@ class DADVIState:
         gaussian, dim = self.found(), self.problem.density.dim
         count = max(2, min(len(self.problem.noise), CURVATURE_ROWS // dim))
         noise = fixed_noise(count - count % 2, dim, seed=0)
-        spread = noise * gaussian.scale_tril if gaussian.diagonal else noise @ gaussian.scale_tril.T
+        spread = (
+            noise * gaussian.scale_tril if gaussian.diagonal else noise @ gaussian.scale_tril.T
+        )
         return -self.problem.density.hessian(gaussian.loc + spread).mean(0)
 
     @property
@@ -252,10 +255,3 @@ class DADVIState:
     def log_scale(self) -> Tensor:
         """The logarithms of the scales."""
         return self.search.point.chunk(2)[1]
-
-
-def starts_around(start: Tensor, count: int, seed: int) -> Float[Tensor, "start dim"]:
-    """``start``, and places uniformly around it, two to each side or fewer."""
-    generator = torch.Generator().manual_seed(stream(seed, "scouts"))
-    around = torch.rand(count - 1, len(start), generator=generator, dtype=torch.float64)
-    return torch.cat([start[None], start + 2 * around - 1])

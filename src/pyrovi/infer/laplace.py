@@ -17,6 +17,7 @@ from pyrovi.infer._quasi_newton import QuasiNewton
 
 __all__ = ["Laplace"]
 
+
 @dataclass(frozen=True, kw_only=True)
 class Laplace:
     """A Gaussian at the mode of the unconstrained density.

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-import xarray as xr
 
-from pyrovi.diagnostics._rows import Status
-from pyrovi.tree import quantities
+__all__ = ["Difference", "Status", "farthest_chains", "moved", "reweighted"]
+
+Status = Literal["ok", "warn", "fail"]
 
 SHIFT_WARN, SHIFT_FAIL = 0.1, 0.5
 """Sds between two means. 0.1: what Dhaka et al. (2020) ask of the iterates; 0.5 misleads."""
@@ -18,9 +19,6 @@ WARN_ERRORS = 3.0
 """Monte Carlo errors that an effect must have, to be one and not noise."""
 FAIL_ERRORS = 2.0
 """Monte Carlo errors by which an effect must be beyond a limit, to be surely beyond it."""
-
-BLOCK = 512
-"""Quantities judged at once, which bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,11 @@ class Difference:
         return all(FAIL_ERRORS * error <= most for _, error, most, _ in self.effects)
 
     @property
+    def excess(self) -> float:
+        """The effect in units of its limit, the larger of shift and ratio: above 1 is too much."""
+        return max(size / most for size, _, most, _ in self.effects)
+
+    @property
     def by_shift(self) -> bool:
         """Whether the means differ more, against their threshold, than the sds."""
         if self.ratio <= 0:
@@ -87,29 +90,6 @@ class Difference:
         if self.by_shift:
             return f"< {SHIFT_WARN:g} sd"
         return f"in [{1 / RATIO_WARN:g}, {RATIO_WARN:g}]"
-
-
-def blocks(dataset: xr.Dataset) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Labels and draws, shape (chain, draw, quantity), of the quantities that vary.
-
-    Discrete sites are left out: the mean and the sd of a label mean nothing, and a count's are
-    those of the continuous sites it hangs on.
-    """
-    names: list[str] = []
-    columns: list[np.ndarray] = []
-    for label, values in quantities(dataset):
-        if not np.issubdtype(values.dtype, np.floating):
-            continue
-        column = values.astype(float)
-        if not np.isfinite(column).all() or np.ptp(column) == 0.0:
-            continue
-        names.append(label)
-        columns.append(column)
-        if len(names) == BLOCK:
-            yield names, np.stack(columns, axis=-1)
-            names, columns = [], []
-    if names:
-        yield names, np.stack(columns, axis=-1)
 
 
 def reweighted(draws: np.ndarray, weights: np.ndarray) -> list[Difference]:
@@ -133,6 +113,30 @@ def reweighted(draws: np.ndarray, weights: np.ndarray) -> list[Difference]:
     ratio_error = 0.5 * np.sqrt((spread**2).sum(0))
     columns = (mean - mean_w) / sd_w, shift_error, sd / sd_w, ratio_error, mean_w, sd_w
     return [Difference(*map(float, row)) for row in zip(*columns, strict=True)]
+
+
+def moved(before: np.ndarray, after: np.ndarray) -> list[Difference]:
+    """Each quantity in draws of an approximation, against where a Markov chain took some of them.
+
+    Args:
+        before: Independent draws, shape (S, quantity).
+        after: States of independent chains, shape (chain, state, quantity); the error is taken
+            from how the chains differ, so the states of one chain may depend on each other.
+    """
+    mean, var, mean_a, var_a = before.mean(0), before.var(0), after.mean((0, 1)), after.var((0, 1))
+    sd, sd_a = np.sqrt(var), np.sqrt(var_a)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shift_error = np.hypot(_error(before), _error(after.mean(1))) / sd_a
+        spread = ((before - mean) / sd) ** 2
+        spread_a = (((after - mean_a) / sd_a) ** 2).mean(1)
+        ratio_error = 0.5 * np.hypot(_error(spread), _error(spread_a))
+        columns = (mean - mean_a) / sd_a, shift_error, sd / sd_a, ratio_error, mean_a, sd_a
+    return [Difference(*map(float, row)) for row in zip(*columns, strict=True)]
+
+
+def _error(independent: np.ndarray) -> np.ndarray:
+    """The standard error of the mean over the first axis."""
+    return independent.std(0, ddof=1) / np.sqrt(len(independent))
 
 
 def farthest_chains(draws: np.ndarray) -> list[Difference]:

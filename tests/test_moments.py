@@ -1,6 +1,6 @@
 import pytest
 
-from pyrovi.diagnostics._moments import Difference
+from pyrovi.moments import Difference
 
 
 def difference(shift=0.0, shift_error=0.0, ratio=1.0, ratio_error=0.0):

@@ -1,0 +1,88 @@
+"""Do the draws stay where they are? Short Markov chains from some of them, held against all.
+
+Hamiltonian transitions leave the posterior as it is: draws of it stay draws of it, and draws of
+anything else drift towards it. Unlike importance weights, this judges each quantity by itself, in
+any dimension. It detects; it does not repair: chains this short have not arrived. A mode that no
+draw is near stays unseen.
+"""
+
+import numpy as np
+import xarray as xr
+
+from pyrovi.diagnostics._quantities import blocks
+from pyrovi.diagnostics._rows import Row, table
+from pyrovi.errors import DiagnosticError
+from pyrovi.moments import Difference, moved
+from pyrovi.tree import ACCEPTANCE, SAMPLE_DIMS, quantities, require
+
+__all__ = ["drift"]
+
+TITLE = "Guide against posterior (drift)"
+SOURCE = (
+    "Neal (2011), arXiv:1206.1901; as a check of an approximation, compare Salimans, Kingma & "
+    "Welling (2015), ICML"
+)
+
+ACCEPTANCE_WARN, ACCEPTANCE_FAIL = 0.6, 0.3
+"""Transitions that are mostly rejected move nothing, and so say nothing."""
+
+_RICHER = "Fit with engine='auto', or a flow, or compare with NUTS."
+
+
+def drift(tree: xr.DataTree) -> xr.Dataset:
+    """Judge each quantity by how its draws differ from where Markov chains took some of them.
+
+    Returns:
+        Rows ``joint``, about the chains, and one per quantity, with its `shift` and `ratio` and
+        their Monte Carlo errors, in standard deviations of what the chains came to.
+
+    Raises:
+        DiagnosticError: If no chains were run from the draws.
+    """
+    require(tree, "posterior")
+    if "drift" not in tree:
+        raise DiagnosticError("no Markov chains were sent out: the importance weights could tell")
+    group = tree["drift"].to_dataset()
+    rows = [_chains(group[ACCEPTANCE].to_numpy())]
+    differences: list[Difference | None] = [None]
+    for label, found in _differences(tree["posterior"].to_dataset(), group):
+        rows.append(_judge(label, found))
+        differences.append(found)
+    columns = ("shift", "shift_error", "ratio", "ratio_error", "mean", "sd")
+    extra = {
+        name: ("quantity", [np.nan if d is None else getattr(d, name) for d in differences])
+        for name in columns
+    }
+    return table(rows, check="drift", title=TITLE, source=SOURCE, about="fit", extra=extra)
+
+
+def _differences(posterior: xr.Dataset, group: xr.Dataset) -> list[tuple[str, Difference]]:
+    shared = [name for name in group.data_vars if name in posterior.data_vars]
+    after = dict(quantities(group[shared], dims=(*SAMPLE_DIMS, "state")))
+    found = []
+    for labels, draws in blocks(posterior[shared]):
+        kept = [i for i, label in enumerate(labels) if np.isfinite(after[label]).all()]
+        chains = np.stack([after[labels[i]].astype(float) for i in kept], axis=-1)
+        before = draws[..., kept].reshape(-1, len(kept))
+        both = moved(before, chains.reshape(-1, *chains.shape[2:]))
+        found += [(labels[i], each) for i, each in zip(kept, both, strict=True)]
+    return found
+
+
+def _chains(acceptance: np.ndarray) -> Row:
+    mean = float(acceptance.mean())
+    status = "fail" if mean < ACCEPTANCE_FAIL else "warn" if mean < ACCEPTANCE_WARN else "ok"
+    if status == "ok":
+        why = f"{acceptance.size} short Markov chains moved freely: {mean:.0%} were accepted."
+        return Row("joint", mean, f"> {ACCEPTANCE_WARN:g}", why)
+    why = f"Only {mean:.0%} of the transitions were accepted: the draws lie where it is too steep."
+    return Row("joint", mean, f"> {ACCEPTANCE_WARN:g}", why, status, _RICHER)
+
+
+def _judge(label: str, found: Difference) -> Row:
+    why = (
+        f"Mean off by {found.shift:+.2f} sd (error {found.shift_error:.2f}), sd {found.ratio:.2f} "
+        f"(error {found.ratio_error:.2f}) of where Markov chains took the draws."
+    )
+    act = "" if found.status == "ok" else _RICHER
+    return Row(label, found.value, found.threshold, why, found.status, act)

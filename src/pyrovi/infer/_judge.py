@@ -1,0 +1,149 @@
+"""Is an approximation the posterior, quantity by quantity? The cheapest evidence that can tell.
+
+The importance weights of its draws come first: where their tail is light and every quantity is
+clearly the same reweighted, that is proof enough, and costs one evaluation a draw. Else short
+Markov chains go out from the draws; what is a draw of the posterior stays one, and what is not
+drifts (see `_hmc`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyrovi.infer._approximation import Draws
+from pyrovi.infer._density import LogDensity
+from pyrovi.infer._hmc import STEP_SIZE, Chains, chains_for, mass_factor, move
+from pyrovi.moments import Difference, Status, moved, reweighted
+from pyrovi.weights import MIN_DRAWS, smooth, threshold
+
+__all__ = ["Judgement", "judge", "send_out"]
+
+CHAINS = 256
+TRANSITIONS, KEPT = 15, 5
+USUAL_ACCEPTANCE, LEAST_ACCEPTANCE = 0.6, 0.3  # below the last the chains went nowhere
+SHORTER = (1.0, 0.4)  # shares of the usual step size
+SEVERITY: tuple[Status, ...] = ("ok", "warn", "fail")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was found of an approximation.
+
+    Attributes:
+        labels: The quantities, as `LogDensity.labels` names their sites.
+        differences: Each quantity against the posterior; empty where nothing could tell.
+        khat: The shape of the importance weights; NaN where there are none.
+        chains: Where short Markov chains went from the draws; None where they were not needed.
+    """
+
+    labels: tuple[str, ...]
+    differences: tuple[Difference, ...]
+    khat: float
+    chains: Chains | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether anything could tell."""
+        return bool(self.differences)
+
+    @property
+    def status(self) -> Status:
+        """The worst of all quantities; ``"fail"`` where the chains could not move."""
+        if self.chains is not None and float(self.chains.acceptance.mean()) < LEAST_ACCEPTANCE:
+            return "fail"
+        return max((each.status for each in self.differences), key=SEVERITY.index, default="warn")
+
+    @property
+    def worst(self) -> tuple[str, Difference] | None:
+        """The quantity that is farthest off, and how."""
+        pairs = zip(self.labels, self.differences, strict=True)
+        return max(pairs, key=lambda pair: pair[1].excess, default=None)
+
+    @property
+    def excess(self) -> float:
+        """How far off the worst quantity is, in units of what is allowed; infinite if unknown."""
+        return self.worst[1].excess if self.worst else np.inf
+
+
+def judge(density: LogDensity, drawn: Draws, seed: int, chains: Chains | None = None) -> Judgement:
+    """Hold draws of an approximation against the posterior.
+
+    Args:
+        density: The posterior's density.
+        drawn: Independent draws of the approximation.
+        seed: Seeds the Markov chains.
+        chains: Chains that went out from draws of the same approximation before.
+    """
+    labels, values = _quantities(density, drawn.flat)
+    if values.std(0).max() == 0 or not np.isfinite(values).all():
+        return Judgement((), (), np.nan)
+    khat, weighed = _by_weights(density, drawn, values)
+    if weighed and chains is None:
+        statuses = [each.status for each in weighed]
+        if all(each.clear for each in weighed) or any(status != "ok" for status in statuses):
+            return Judgement(labels, tuple(weighed), khat)
+    if not _can_move(density):
+        return Judgement(labels if weighed else (), tuple(weighed), khat)
+    chains = chains or send_out(density, drawn.flat, seed)
+    count, states, dim = chains.states.shape
+    after = _quantities(density, chains.states.reshape(-1, dim))[1].reshape(count, states, -1)
+    usable = np.isfinite(after).all((0, 1)) & (values.std(0) > 0)
+    kept = tuple(label for label, use in zip(labels, usable, strict=True) if use)
+    found = moved(values[:, usable], after[..., usable])
+    return Judgement(kept, tuple(found), khat, chains)
+
+
+def _by_weights(
+    density: LogDensity, drawn: Draws, values: np.ndarray
+) -> tuple[float, list[Difference]]:
+    """The shape of the weights, and each quantity reweighted, where the weights allow it."""
+    if drawn.log_guide is None:
+        return np.nan, []
+    log_ratios = (density.log_prob(drawn.flat).detach() - drawn.log_guide.detach()).numpy()
+    finite = np.isfinite(log_ratios)
+    if finite.sum() < MIN_DRAWS:
+        return np.inf, []
+    log_weights, khat = smooth(log_ratios[finite])
+    if khat > threshold(int(finite.sum())) or not finite.all():
+        return khat, []
+    return khat, reweighted(values, np.exp(log_weights))
+
+
+def _can_move(density: LogDensity) -> bool:
+    model = density.model
+    return density.vectorised and not (model.subsampled or model.parameters)
+
+
+def send_out(density: LogDensity, flat: Float[Tensor, "draw dim"], seed: int) -> Chains:
+    """Short Markov chains from the first draws, with smaller steps where they cannot move."""
+    start, factor = flat[: chains_for(density, CHAINS)], mass_factor(flat)
+    for shorter in SHORTER:
+        chains = move(
+            density,
+            start,
+            factor,
+            transitions=TRANSITIONS,
+            kept=KEPT,
+            seed=seed,
+            step_size=shorter * STEP_SIZE,
+        )
+        if float(chains.acceptance.mean()) > USUAL_ACCEPTANCE:
+            break
+    return chains
+
+
+def _quantities(
+    density: LogDensity, flat: Float[Tensor, "draw dim"]
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """A label for each entry of the latent sites, and their values, ``(draw, entry)``."""
+    values = density.constrain(flat)
+    labels = [
+        site + (f"[{','.join(map(str, index))}]" if index else "")
+        for site, value in values.items()
+        for index in np.ndindex(value.shape[1:])
+    ]
+    rows = torch.cat([value.reshape(len(value), -1) for value in values.values()], dim=1)
+    return tuple(labels), rows.double().numpy()
