@@ -5,10 +5,10 @@ from arviz_stats.base.array import array_stats
 
 import trees
 from pyrovi.diagnostics.psis import psis
-from pyrovi.moments import reweighted
-from pyrovi.weights import khat, smooth, threshold
 from pyrovi.errors import DiagnosticError
+from pyrovi.moments import reweighted
 from pyrovi.tree import grow
+from pyrovi.weights import khat, smooth, threshold
 
 
 def mean_field(rho, draws=100_000, seed=0):

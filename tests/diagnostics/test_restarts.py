@@ -4,8 +4,8 @@ import xarray as xr
 
 import trees
 from pyrovi.diagnostics.restarts import restarts
-from pyrovi.moments import farthest_chains
 from pyrovi.errors import DiagnosticError
+from pyrovi.moments import farthest_chains
 from pyrovi.tree import grow
 
 

@@ -120,12 +120,17 @@ def _arviz(tree: xr.DataTree, log_lik: np.ndarray) -> Any:
 
 
 def _log_ratios(tree: xr.DataTree) -> np.ndarray | None:
-    """log p - log q of each draw, shape (S,); None where the guide's density is not known."""
+    """log p - log q of each draw, shape (S,).
+
+    None where the guide's density is not known, and where the weights are too uneven to correct
+    by and Markov chains judge the draws as they are (drift).
+    """
     if not has(tree, "sample_stats", "log_joint", "log_guide"):
         return None
     stats = tree["sample_stats"]
     with np.errstate(invalid="ignore"):
-        return (stats["log_joint"].to_numpy() - stats["log_guide"].to_numpy()).ravel()
+        ratios = (stats["log_joint"].to_numpy() - stats["log_guide"].to_numpy()).ravel()
+    return None if "drift" in tree and _k(ratios) > K_BAD else ratios
 
 
 def _minimal(log_lik: np.ndarray, ratios: np.ndarray | float = 0.0) -> xr.DataTree:
@@ -184,7 +189,9 @@ def _judge(score: _Score, guide_k: float) -> Row:
 def _guide_k(tree: xr.DataTree) -> float:
     """The joint k-hat of the guide: above `K_BAD`, what fails here is the fit."""
     ratios = _log_ratios(tree)
-    if ratios is None:
-        return 0.0
+    return 0.0 if ratios is None else _k(ratios)
+
+
+def _k(ratios: np.ndarray) -> float:
     finite = ratios[np.isfinite(ratios)]
     return smooth(finite)[1] if len(finite) >= MIN_DRAWS else np.inf

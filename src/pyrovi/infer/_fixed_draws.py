@@ -5,12 +5,14 @@ function of its means and log scales,
 
     F(m, s) = -mean_z log p(m + exp(s) z) - sum(s) - dim / 2 log(2 pi e).
 
-Its matrix of second derivatives ``H`` at the optimum says two things more. Linear response:
-tilting the posterior by ``t' theta`` moves the optimal means by ``H^-1 t``, so that the block of ``H^-1``
-for the means estimates the posterior covariance, which mean field itself leaves out (Giordano,
-Broderick and Jordan 2018, https://jmlr.org/papers/v19/17-670.html). And other draws would have
-moved the optimum by about ``H^-1 g``, with ``g`` the change in the gradient: its covariance is the
-sandwich ``H^-1 Cov(g) H^-1 / draws`` (Giordano, Ingram and Broderick 2024).
+Its matrix of second derivatives ``H`` at the optimum says two things more.
+
+- Linear response: tilting the posterior by ``t' theta`` moves the optimal means by ``H^-1 t``, so
+  the block of ``H^-1`` for the means estimates the posterior covariance, which mean field itself
+  leaves out (Giordano, Broderick and Jordan 2018, https://jmlr.org/papers/v19/17-670.html).
+- The error of the optimum: other draws would have moved it by about ``H^-1 g``, with ``g`` the
+  change in the gradient, so its covariance is the sandwich ``H^-1 Cov(g) H^-1 / draws``
+  (Giordano, Ingram and Broderick 2024, https://arxiv.org/abs/2304.05527).
 """
 
 import math
@@ -50,7 +52,7 @@ class FixedDraws:
         self.density, self.noise, self.paired, self.turn = density, noise, paired, turn
         self.centre = torch.zeros_like(noise[0]) if centre is None else centre
 
-    def evaluate(self, parameters: Float[Tensor, "2*dim"]) -> tuple[float, Float[Tensor, "2*dim"]]:
+    def evaluate(self, parameters: Float[Tensor, "parameter"]) -> tuple[float, Float[Tensor, "parameter"]]:
         """The loss, in nats, and its gradient."""
         loss, parts = self._parts(parameters)
         return float(loss), parts.mean(0)
@@ -59,7 +61,7 @@ class FixedDraws:
         """Points of the turned space, in the flat space of the density."""
         return self.centre + (turned if self.turn is None else turned @ self.turn.T)
 
-    def gap(self, parameters: Float[Tensor, "2*dim"]) -> float:
+    def gap(self, parameters: Float[Tensor, "parameter"]) -> float:
         """About how much a perfect approximation would gain, in nats: half the weights' variance.
 
         To the second order in log p - log q, that is the Kullback-Leibler divergence.
@@ -68,7 +70,7 @@ class FixedDraws:
         value, _ = self._turned(loc + log_scale.exp() * self.noise)
         return 0.5 * float((value + 0.5 * self.noise.square().sum(-1)).var())
 
-    def hessian(self, parameters: Float[Tensor, "2*dim"]) -> Float[Tensor, "2*dim 2*dim"]:
+    def hessian(self, parameters: Float[Tensor, "parameter"]) -> Float[Tensor, "parameter parameter"]:
         """The second derivatives of the loss."""
         loc, log_scale = parameters.chunk(2)
         stretched = log_scale.exp() * self.noise
@@ -89,8 +91,8 @@ class FixedDraws:
         return found
 
     def hessian_product(
-        self, parameters: Float[Tensor, "2*dim"], direction: Float[Tensor, "2*dim"]
-    ) -> Float[Tensor, "2*dim"]:
+        self, parameters: Float[Tensor, "parameter"], direction: Float[Tensor, "parameter"]
+    ) -> Float[Tensor, "parameter"]:
         """The second derivatives of the loss times a direction, in a few evaluations."""
         loc, log_scale = parameters.chunk(2)
         along_loc, along_log_scale = direction.chunk(2)
@@ -103,7 +105,7 @@ class FixedDraws:
         return torch.cat([found.mean(0), (found * stretched).mean(0) + bent])
 
     def linear_response(
-        self, parameters: Float[Tensor, "2*dim"]
+        self, parameters: Float[Tensor, "parameter"]
     ) -> tuple[Float[Tensor, "dim dim"], Float[Tensor, "dim"]]:
         """The linear-response covariance of the flat vector, and the standard error of its mean.
 

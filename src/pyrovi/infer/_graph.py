@@ -81,46 +81,62 @@ class _Recorder(TorchDispatchMode):
         return out
 
 
-def _graph(calls: list[Call], point: Tensor, outputs: Outputs) -> fx.GraphModule:
-    """The calls that depend on ``point``; the others' results stand as constants."""
-    graph, constants = fx.Graph(), torch.nn.Module()
-    nodes: dict[int, fx.Node] = {id(point): graph.placeholder("flat")}
-    changed = {_storage(each) for call in calls for each in _written(call)}
+class _Builder:
+    """The calls that depend on one tensor, as a graph; the others' results stand as constants."""
 
-    def node_of(value: Any) -> Any:
+    def __init__(self, point: Tensor, changed: set[int]) -> None:
+        self.graph, self.constants, self.changed = fx.Graph(), torch.nn.Module(), changed
+        self.nodes: dict[int, fx.Node] = {id(point): self.graph.placeholder("flat")}
+
+    def node_of(self, value: Any) -> Any:
+        """The node that stands for a tensor; anything else as it is."""
         if not isinstance(value, Tensor):
             return value
-        if id(value) not in nodes:
-            name = f"constant_{len(nodes)}"
-            constants.register_buffer(name, value.detach())
-            nodes[id(value)] = graph.get_attr(name)
-        return nodes[id(value)]
+        if id(value) not in self.nodes:
+            name = f"constant_{len(self.nodes)}"
+            self.constants.register_buffer(name, value.detach())
+            self.nodes[id(value)] = self.graph.get_attr(name)
+        return self.nodes[id(value)]
 
-    for call in calls:
+    def add(self, call: Call) -> None:
+        """Keep a call, if it is needed at another point."""
         func, args, kwargs, out = call
-        tensors, made = _tensors((args, kwargs)), _tensors(out)
-        depends = any(id(t) in nodes and nodes[id(t)].op != "get_attr" for t in tensors)
-        if not depends and not any(_storage(t) in changed for t in (*tensors, *made)):
-            continue
-        if not made:
+        if not self._varies(call):
+            return
+        if not _tensors(out):
             if func is torch.ops.aten._linalg_check_errors.default:
-                continue  # a failed factorisation gives values that are not finite
+                return  # a failed factorisation gives values that are not finite
             raise NotRecordableError(f"{func} reads a value that depends on the input")
-        # Autograd's detach is for its own sake: without autograd it is the same tensor.
-        node = (
-            node_of(args[0])
-            if func is torch.ops.aten.detach.default
-            else graph.call_function(func, tree_map(node_of, args), tree_map(node_of, kwargs))
+        if func is torch.ops.aten.detach.default:  # for autograd's sake, which has no part here
+            self.nodes[id(out)] = self.node_of(args[0])
+            return
+        node = self.graph.call_function(
+            func, tree_map(self.node_of, args), tree_map(self.node_of, kwargs)
         )
         if isinstance(out, Tensor):
-            nodes[id(out)] = node
-        else:
-            for index, each in enumerate(out):
-                if isinstance(each, Tensor):
-                    nodes[id(each)] = graph.call_function(operator.getitem, (node, index))
-    graph.output(tuple(node_of(each) for each in outputs))
-    graph.eliminate_dead_code(lambda node: node.op in _KEPT or _writes(node))
-    return fx.GraphModule(constants, graph)
+            self.nodes[id(out)] = node
+            return
+        for index, each in enumerate(out):
+            if isinstance(each, Tensor):
+                self.nodes[id(each)] = self.graph.call_function(operator.getitem, (node, index))
+
+    def _varies(self, call: Call) -> bool:
+        """Whether a call's result depends on the point, or is changed in place."""
+        _, args, kwargs, out = call
+        tensors = _tensors((args, kwargs))
+        nodes = (self.nodes.get(id(each)) for each in tensors)
+        if any(node is not None and node.op != "get_attr" for node in nodes):
+            return True
+        return any(_storage(each) in self.changed for each in (*tensors, *_tensors(out)))
+
+
+def _graph(calls: list[Call], point: Tensor, outputs: Outputs) -> fx.GraphModule:
+    builder = _Builder(point, {_storage(each) for call in calls for each in _written(call)})
+    for call in calls:
+        builder.add(call)
+    builder.graph.output(tuple(builder.node_of(each) for each in outputs))
+    builder.graph.eliminate_dead_code(lambda node: node.op in _KEPT or _writes(node))
+    return fx.GraphModule(builder.constants, builder.graph)
 
 
 _KEPT = ("placeholder", "output")

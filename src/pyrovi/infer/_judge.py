@@ -77,9 +77,12 @@ def judge(density: LogDensity, drawn: Draws, seed: int, chains: Chains | None = 
         seed: Seeds the Markov chains.
         chains: Chains that went out from draws of the same approximation before.
     """
-    labels, values = _quantities(density, drawn.flat)
-    if values.std(0).max() == 0 or not np.isfinite(values).all():
+    names, values = _quantities(density, drawn.flat)
+    varying = values.std(0) > 0
+    if not varying.any() or not np.isfinite(values).all():
         return Judgement((), (), np.nan)
+    labels = tuple(name for name, varies in zip(names, varying, strict=True) if varies)
+    values = values[:, varying]
     khat, weighed = _by_weights(density, drawn, values)
     if weighed and chains is None:
         statuses = [each.status for each in weighed]
@@ -88,12 +91,11 @@ def judge(density: LogDensity, drawn: Draws, seed: int, chains: Chains | None = 
     if not _can_move(density):
         return Judgement(labels if weighed else (), tuple(weighed), khat)
     chains = chains or send_out(density, drawn.flat, seed)
-    count, states, dim = chains.states.shape
-    after = _quantities(density, chains.states.reshape(-1, dim))[1].reshape(count, states, -1)
-    usable = np.isfinite(after).all((0, 1)) & (values.std(0) > 0)
-    kept = tuple(label for label, use in zip(labels, usable, strict=True) if use)
-    found = moved(values[:, usable], after[..., usable])
-    return Judgement(kept, tuple(found), khat, chains)
+    after = _quantities(density, chains.states.flatten(0, 1))[1]
+    after = after.reshape(*chains.states.shape[:2], -1)[..., varying]
+    if not np.isfinite(after).all():
+        return Judgement((), (), khat, chains)
+    return Judgement(labels, tuple(moved(values, after)), khat, chains)
 
 
 def _by_weights(

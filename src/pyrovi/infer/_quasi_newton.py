@@ -53,6 +53,8 @@ class QuasiNewton:
             self.value, self.gradient = self._evaluate(self.point)
             if not math.isfinite(self.value) or not bool(self.gradient.isfinite().all()):
                 return math.nan
+        if not float(self.gradient.abs().max()):
+            return self._forget()
         direction = -self._times_inverse_hessian(self.gradient)
         slope = float(direction @ self.gradient)
         if not slope < 0:

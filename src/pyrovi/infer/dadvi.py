@@ -177,7 +177,7 @@ class DADVIState:
         self.errors: Tensor | None = None
         self.best: tuple[float, Gaussian] | None = None
 
-    def begin(self, parameters: Float[Tensor, "2*dim"]) -> None:
+    def begin(self, parameters: Float[Tensor, "parameter"]) -> None:
         """Search on from means and log scales."""
         self.search = QuasiNewton(self.problem.evaluate, parameters)
 
