@@ -97,5 +97,6 @@ def test_restarts_that_reach_the_best_bound_are_the_chains_and_the_others_are_to
 
 def test_auto_says_what_it_picked_and_why() -> None:
     fit = vi.fit(model, EXACT.data, seed=0)
-    assert isinstance(fit.engine, vi.DADVI)
+    assert repr(fit.engine) == "auto"
+    assert fit.method == "auto: DADVI(whiten=True)"
     assert "whitened" in fit.engine_reason

@@ -52,7 +52,9 @@ class FixedDraws:
         self.density, self.noise, self.paired, self.turn = density, noise, paired, turn
         self.centre = torch.zeros_like(noise[0]) if centre is None else centre
 
-    def evaluate(self, parameters: Float[Tensor, "parameter"]) -> tuple[float, Float[Tensor, "parameter"]]:
+    def evaluate(
+        self, parameters: Float[Tensor, "parameter"]
+    ) -> tuple[float, Float[Tensor, "parameter"]]:
         """The loss, in nats, and its gradient."""
         loss, parts = self._parts(parameters)
         return float(loss), parts.mean(0)
@@ -70,7 +72,9 @@ class FixedDraws:
         value, _ = self._turned(loc + log_scale.exp() * self.noise)
         return 0.5 * float((value + 0.5 * self.noise.square().sum(-1)).var())
 
-    def hessian(self, parameters: Float[Tensor, "parameter"]) -> Float[Tensor, "parameter parameter"]:
+    def hessian(
+        self, parameters: Float[Tensor, "parameter"]
+    ) -> Float[Tensor, "parameter parameter"]:
         """The second derivatives of the loss."""
         loc, log_scale = parameters.chunk(2)
         stretched = log_scale.exp() * self.noise
@@ -104,6 +108,16 @@ class FixedDraws:
         bent = (self.evaluate(parameters)[1][len(loc) :] + 1) * along_log_scale
         return torch.cat([found.mean(0), (found * stretched).mean(0) + bent])
 
+    def error(self, parameters: Float[Tensor, "parameter"]) -> Float[Tensor, "dim"]:
+        """About how far other draws would move each mean, in its standard deviations.
+
+        The sandwich with the curvature that the optimum itself tells of: one over the squared
+        scales. In a turned space the entries are those of the turned space.
+        """
+        scale = parameters.chunk(2)[1].exp()
+        parts = self._independent_parts(parameters)[:, : len(scale)]
+        return (parts * scale).std(0) / math.sqrt(len(parts))
+
     def linear_response(
         self, parameters: Float[Tensor, "parameter"]
     ) -> tuple[Float[Tensor, "dim dim"], Float[Tensor, "dim"]]:
@@ -114,9 +128,7 @@ class FixedDraws:
         """
         dim = self.noise.shape[1]
         inverse = torch.linalg.inv(self.hessian(parameters))
-        parts = self._parts(parameters)[1]
-        if self.paired:
-            parts = (parts[: len(parts) // 2] + parts[len(parts) // 2 :]) / 2
+        parts = self._independent_parts(parameters)
         moved = (parts - parts.mean(0)) @ inverse[:, :dim]
         turn = torch.eye(dim, dtype=inverse.dtype) if self.turn is None else self.turn
         error = (moved @ turn.T).square().sum(0).sqrt() / math.sqrt(len(parts) * (len(parts) - 1))
@@ -127,6 +139,13 @@ class FixedDraws:
         loc, log_scale = parameters.chunk(2)
         loss, parts = fixed_draws_loss(self._turned, loc, log_scale, self.noise)
         return loss.nan_to_num(torch.inf, torch.inf), parts
+
+    def _independent_parts(self, parameters: Tensor) -> Tensor:
+        """The gradient's parts by draw, or by pair of draws that mirror each other."""
+        parts = self._parts(parameters)[1]
+        if not self.paired:
+            return parts
+        return (parts[: len(parts) // 2] + parts[len(parts) // 2 :]) / 2
 
     def _turned(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         value, gradient = self.density.value_and_gradient(self.flat(rows))

@@ -24,7 +24,6 @@ JITTER = (0.5, 1.5)  # of the step size, so that no trajectory closes on itself
 WIDE_JITTER = (0.1, 1.5)  # for a posterior that is narrow in places, as a funnel
 DRAWS_PER_DIM = 5  # fewer draws than this a dimension give no usable covariance
 FEWEST_CHAINS = 64
-CHAIN_ENTRIES = 4_000_000  # numbers in one evaluation of all chains, a bound on the time
 RIDGE = 1e-6  # of the variances, added to their matrix
 
 
@@ -53,9 +52,9 @@ def mass_factor(flat: Float[Tensor, "draw dim"]) -> Tensor:
     return sd[:, None] * factor
 
 
-def chains_for(density: LogDensity, most: int) -> int:
-    """How many chains a density is cheap enough for."""
-    return max(FEWEST_CHAINS, min(most, CHAIN_ENTRIES // density.entries))
+def chains_for(density: LogDensity, most: int, entries: int) -> int:
+    """How many chains to run, up to ``most``, so that one evaluation is ``entries`` numbers."""
+    return max(FEWEST_CHAINS, min(most, entries // density.entries))
 
 
 def move(

@@ -22,6 +22,7 @@ from pyrovi.weights import MIN_DRAWS, smooth, threshold
 __all__ = ["Judgement", "judge", "send_out"]
 
 CHAINS = 256
+CHAIN_ENTRIES = 600_000  # numbers in one evaluation of all chains: some seconds at the most
 TRANSITIONS, KEPT = 15, 5
 USUAL_ACCEPTANCE, LEAST_ACCEPTANCE = 0.6, 0.3  # below the last the chains went nowhere
 SHORTER = (1.0, 0.4)  # shares of the usual step size
@@ -121,7 +122,7 @@ def _can_move(density: LogDensity) -> bool:
 
 def send_out(density: LogDensity, flat: Float[Tensor, "draw dim"], seed: int) -> Chains:
     """Short Markov chains from the first draws, with smaller steps where they cannot move."""
-    start, factor = flat[: chains_for(density, CHAINS)], mass_factor(flat)
+    start, factor = flat[: chains_for(density, CHAINS, CHAIN_ENTRIES)], mass_factor(flat)
     for shorter in SHORTER:
         chains = move(
             density,

@@ -41,7 +41,7 @@ __all__ = ["DADVI", "DADVIState"]
 
 START_LOG_SCALE = -2.0
 STUCK_TOLERANCES = 100  # how far off a fit may be, in tolerances, that cannot go further down
-CURVATURE_ROWS = 20_000  # rows of Hessians in an average curvature, a bound on its cost
+CURVATURE_ROWS = 5_000  # rows of Hessians in an average curvature, a bound on its cost
 DENSE_DIM = 2_000  # above it, linear response is for chosen quantities: `pyrovi.linear_response`
 MOST_PARTICLES = 1024
 MOST_TURNS = 5
@@ -147,7 +147,7 @@ class DADVI:
         if self.particles is not None or state.error() <= self.error:
             return False
         more = 2 * len(state.problem.noise)
-        if more > MOST_PARTICLES or more * state.problem.density.dim > CURVATURE_ROWS:
+        if more > MOST_PARTICLES:
             return False
         state.renew(self.noise(more, state.problem.density.dim, state.seed))
         return True
@@ -205,14 +205,7 @@ class DADVIState:
 
     def error(self) -> float:
         """The largest error of a mean by the choice of the draws, in its standard deviations."""
-        dim = self.problem.density.dim
-        if len(self.problem.noise) * dim > CURVATURE_ROWS:
-            return 0.0
-        try:
-            covariance, error = self.problem.linear_response(self.search.point)
-        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
-            return 0.0
-        self.errors = error / covariance.diagonal().clamp(min=1e-300).sqrt()
+        self.errors = self.problem.error(self.search.point)
         return float(self.errors.max())
 
     def turn_again(self) -> bool:

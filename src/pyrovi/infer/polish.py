@@ -28,6 +28,7 @@ TRANSITIONS = 10  # in a step
 TARGET_ACCEPTANCE = 0.7
 FEWEST_STEPS = 20
 CHAINS = 512
+CHAIN_ENTRIES = 200_000  # numbers in one evaluation of all chains: half a minute in all
 DRAWS = 4000
 
 
@@ -59,7 +60,7 @@ class Polish:
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "PolishState":
         """Set the chains out at draws of the base."""
-        count = self.chains or chains_for(density, CHAINS)
+        count = self.chains or chains_for(density, CHAINS, CHAIN_ENTRIES)
         return PolishState(density, self.base.draw(count, stream(seed, "polish")).flat, seed)
 
     def step(self, state: "PolishState") -> float:
