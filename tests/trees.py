@@ -92,6 +92,7 @@ def linear_gaussian_tree(
     status: str = "converged",
     misfit: float = 0.0,
     model: LinearGaussian | None = None,
+    drift: bool = False,
 ) -> xr.DataTree:
     """The tree of a fit of `LinearGaussian`, complete and as right or wrong as asked.
 
@@ -106,6 +107,7 @@ def linear_gaussian_tree(
         status: How each restart ended.
         misfit: Makes the model, and not the fit, wrong: see `LinearGaussian`.
         model: Another `LinearGaussian`.
+        drift: Whether Markov chains were sent out, which came to exact draws of the posterior.
     """
     model = model or LinearGaussian(misfit=misfit)
     rng = np.random.default_rng([seed, 1])
@@ -131,6 +133,8 @@ def linear_gaussian_tree(
     }
     if mean_field:
         groups["log_guide"] = _summed(sites)
+    if drift:
+        groups["drift"] = _drift(model, chains, rng)
     return grow(tree, **groups)
 
 
@@ -154,6 +158,21 @@ def gaussian_tree(
         xr.DataTree(),
         posterior=xr.Dataset({"theta": (("chain", "draw", "axis"), theta)}),
         sample_stats=xr.Dataset(stats_group, attrs={"engine": "SVI()"}),
+    )
+
+
+def _drift(model: LinearGaussian, chains: int, rng: np.random.Generator) -> xr.Dataset:
+    """Where 256 Markov chains that mix at once would be after their last five transitions."""
+    exact = stats.multivariate_normal(model.mean, model.cov)
+    theta = exact.rvs(size=(chains, 256, 5), random_state=rng).reshape(chains, 256, 5, 3)
+    dims = ("chain", "draw", "state")
+    return xr.Dataset(
+        {
+            "alpha": (dims, theta[..., 0]),
+            "beta": ((*dims, "feature"), theta[..., 1:]),
+            "acceptance_rate": (("chain", "draw"), rng.uniform(0.9, 1.0, (chains, 256))),
+        },
+        coords={**_numbered(theta), "feature": list(FEATURES)},
     )
 
 

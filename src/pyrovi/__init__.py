@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pyrovi import tree as tree
     from pyrovi.diagnostics import Verdict, check, verdict
     from pyrovi.errors import PyroviError, PyroviWarning
-    from pyrovi.infer import DADVI, NUTS, SVI, Fit, Laplace, Status, fit
+    from pyrovi.infer import DADVI, NUTS, SVI, Fit, Laplace, Status, fit, linear_response
     from pyrovi.posterior import draw
     from pyrovi.reports import Report, report
     from pyrovi.tree import data_tree, open_tree, save
@@ -43,6 +43,7 @@ __all__ = [
     "guides",
     "Fit",
     "Status",
+    "linear_response",
     "draw",
     "check",
     "verdict",
@@ -66,6 +67,7 @@ _HOME = {
     "NUTS": "pyrovi.infer",
     "Fit": "pyrovi.infer",
     "Status": "pyrovi.infer",
+    "linear_response": "pyrovi.infer",
     "draw": "pyrovi.posterior",
     "check": "pyrovi.diagnostics",
     "verdict": "pyrovi.diagnostics",

@@ -22,6 +22,7 @@ BAD = {
     "convergence": {"status": "diverged"},
     "restarts": {"chains": 1, "restarts": 4},
     "psis": {"shift": 6.0},
+    "drift": {"shift": 0.5, "drift": True},
     "elbo": {"shift": 10.0, "draws": 50},
     "predictive": {"misfit": 6.0},
     "loo": {"shift": 6.0},
@@ -38,7 +39,7 @@ def outcome(diagnostic, tree):
 
 @pytest.fixture(scope="module")
 def good():
-    return trees.linear_gaussian_tree(chains=2, restarts=4)
+    return trees.linear_gaussian_tree(chains=2, restarts=4, drift=True)
 
 
 def test_every_check_is_shown_a_bad_tree():
@@ -124,7 +125,7 @@ def test_what_does_not_apply_is_named_with_its_reason():
     tree = trees.linear_gaussian_tree(draws=100)
     del tree["log_likelihood"]
     skipped = json.loads(check(tree)["diagnostics"].attrs["skipped"])
-    assert set(skipped) == {"restarts", "loo"}
+    assert set(skipped) == {"restarts", "loo", "drift"}
     assert "restarts=4" in skipped["restarts"]
 
 

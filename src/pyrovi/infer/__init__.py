@@ -4,8 +4,9 @@ from pyrovi.infer._fit import Fit, fit
 from pyrovi.infer._loop import Status
 from pyrovi.infer.dadvi import DADVI
 from pyrovi.infer.laplace import Laplace
+from pyrovi.infer.linear_response import linear_response
 from pyrovi.infer.nuts import NUTS
 from pyrovi.infer.registry import ENGINES
 from pyrovi.infer.svi import SVI
 
-__all__ = ["DADVI", "ENGINES", "NUTS", "SVI", "Fit", "Laplace", "Status", "fit"]
+__all__ = ["DADVI", "ENGINES", "NUTS", "SVI", "Fit", "Laplace", "Status", "fit", "linear_response"]

@@ -1,0 +1,147 @@
+"""Claims: linear response is exact on Gaussians, and the optimum's error bars cover."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from infer.conjugate import Conjugate, model
+from scipy import stats
+from torch import Tensor
+
+import pyrovi as vi
+from pyrovi.infer._density import LogDensity
+from pyrovi.infer._fit import bind_model
+from pyrovi.infer._fixed_draws import FixedDraws, fixed_noise
+from pyrovi.infer._quasi_newton import QuasiNewton
+from pyrovi.tensors import bind
+
+EXACT = Conjugate()
+
+
+def test_linear_response_recovers_the_covariance_that_mean_field_leaves_out() -> None:
+    fit = vi.fit(model, EXACT.data, vi.DADVI(linear_response=True, tolerance=1e-10), seed=0)
+    (found,) = fit.approximations()
+    covariance = found.scale_tril @ found.scale_tril.T
+    torch.testing.assert_close(covariance, EXACT.cov, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found.loc, EXACT.mean, rtol=1e-6, atol=1e-6)
+
+
+def test_linear_response_of_chosen_quantities_is_the_same_without_the_dense_matrix() -> None:
+    fit = vi.fit(model, EXACT.data, vi.DADVI(tolerance=1e-10), seed=0)
+    found = vi.linear_response(fit, of=["coefficient[1]", "coefficient[3]"])
+    exact = EXACT.cov[[1, 3]][:, [1, 3]]
+    torch.testing.assert_close(
+        torch.as_tensor(found["covariance"].values), exact, rtol=1e-6, atol=1e-6
+    )
+    conditional = EXACT.precision.diagonal().rsqrt()[[1, 3]]
+    torch.testing.assert_close(
+        torch.as_tensor(found["gaussian_sd"].values), conditional, rtol=1e-4, atol=1e-4
+    )
+
+
+def test_linear_response_in_a_turned_space_is_that_of_the_flat_space() -> None:
+    fit = vi.fit(model, EXACT.data, vi.DADVI(whiten=True), seed=0)
+    sd = torch.as_tensor(vi.linear_response(fit)["sd"].values)
+    torch.testing.assert_close(sd, EXACT.sd, rtol=1e-6, atol=1e-6)
+
+
+def test_products_with_the_second_derivatives_are_those_of_the_dense_matrix() -> None:
+    def bent() -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.Normal(x, (0.3 * x).exp()))
+        pyro.sample("z", dist.Gamma(2.0, 1.0))
+
+    density = LogDensity(bind_model(bent, bind(bent, {})))
+    generator = torch.Generator().manual_seed(3)
+    turn = torch.eye(3).double() + 0.3 * torch.ones(3, 3).double().tril(-1)
+    problem = FixedDraws(density, fixed_noise(16, 3, 0), turn=turn, centre=torch.ones(3).double())
+    at = 0.3 * torch.randn(6, generator=generator, dtype=torch.float64)
+    dense = problem.hessian(at)
+    columns = torch.stack([problem.hessian_product(at, row) for row in torch.eye(6).double()])
+    torch.testing.assert_close(columns, dense)
+    # And both are the derivative of the gradient.
+    step = 1e-5
+    for index in range(6):
+        there, back = at.clone(), at.clone()
+        there[index] += step
+        back[index] -= step
+        slope = (problem.evaluate(there)[1] - problem.evaluate(back)[1]) / (2 * step)
+        torch.testing.assert_close(slope, dense[index], rtol=1e-5, atol=1e-6)
+
+
+def poisson(y: Tensor) -> None:
+    rate = pyro.sample("log_rate", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+    with pyro.plate("row", len(y)):
+        pyro.sample("y", dist.Poisson((rate[0] + rate[1]).exp() / 2), obs=y)
+
+
+@pytest.mark.parametrize("particles", [32, 64])
+def test_the_error_bars_of_the_optimum_cover_as_they_say(particles: int) -> None:
+    """Nominal 90 % intervals about the optimum, over 300 sets of independent draws."""
+    density = LogDensity(bind_model(poisson, bind(poisson, {"y": torch.tensor([2.0, 4.0, 1.0])})))
+    start = torch.tensor([0.5, 0.5, -1.0, -1.0], dtype=torch.float64)
+
+    def optimum(problem: FixedDraws) -> Tensor:
+        search = QuasiNewton(problem.evaluate, start)
+        for _ in range(60):
+            search.step()
+            if search.stuck or float(search.gradient.abs().max()) < 1e-7:
+                break
+        return search.point
+
+    truth = optimum(FixedDraws(density, fixed_noise(16384, 2, 5)))[:2]
+    covered, tries, reach = 0, 300, stats.norm.ppf(0.95)
+    for seed in range(tries):
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(particles, 2, generator=generator, dtype=torch.float64)
+        problem = FixedDraws(density, noise, paired=False)
+        found = optimum(problem)
+        error = problem.linear_response(found)[1]
+        covered += int(((found[:2] - truth).abs() < reach * error).sum())
+    assert 0.85 <= covered / (2 * tries) <= 0.95
+
+
+def test_draws_are_doubled_until_others_would_change_little() -> None:
+    def skewed() -> None:
+        x = pyro.sample("x", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        pyro.factor("tail", -(1.5 * x).exp().sum())
+
+    loose = vi.fit(skewed, {}, vi.DADVI(error=10.0, matched=False), seed=0)
+    tight = vi.fit(skewed, {}, vi.DADVI(error=0.02, matched=False), seed=0)
+    assert tight.density.evaluations > 4 * loose.density.evaluations
+    exact = vi.fit(skewed, {}, vi.DADVI(particles=4096), seed=0).approximations()[0]
+    far = [
+        float(((fit.approximations()[0].loc - exact.loc) / exact.scale).abs().max())
+        for fit in (tight, loose)
+    ]
+    assert far[0] < 0.08
+    assert far[0] < far[1]
+
+
+def test_full_rank_with_too_few_draws_is_refused() -> None:
+    with pytest.raises(vi.errors.EngineError, match=r"5 dimensions and particles=4 came"):
+        vi.fit(model, EXACT.data, vi.DADVI(whiten=True, particles=4), seed=0)
+
+
+def test_a_dense_covariance_of_thousands_of_dimensions_is_refused() -> None:
+    def wide() -> None:
+        pyro.sample("x", dist.Normal(torch.zeros(2001), 1.0).to_event(1))
+
+    with pytest.raises(vi.errors.EngineError, match="linear_response"):
+        vi.fit(wide, {}, vi.DADVI(linear_response=True), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("of", "says"),
+    [(["coeficient"], "no quantity 'coeficient'"), (["coefficient[9]"], "no quantity")],
+)
+def test_an_unknown_quantity_is_one_clear_line(of: list[str], says: str) -> None:
+    fit = vi.fit(model, EXACT.data, vi.DADVI(), seed=0)
+    with pytest.raises(vi.errors.EngineError, match=says):
+        vi.linear_response(fit, of=of)
+
+
+def test_linear_response_needs_a_gaussian() -> None:
+    fit = vi.fit(model, EXACT.data, vi.SVI(guide="maf", max_steps=10), seed=0)
+    with pytest.raises(vi.errors.EngineError, match="needs a Gaussian fit"):
+        vi.linear_response(fit)

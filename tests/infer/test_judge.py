@@ -1,0 +1,121 @@
+"""Claims: chains leave the posterior alone and move all else, and the judge tells them apart."""
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from infer.conjugate import Conjugate, model
+from torch import Tensor
+
+from pyrovi.infer._approximation import Draws, Gaussian, Resampled
+from pyrovi.infer._density import LogDensity
+from pyrovi.infer._fit import bind_model
+from pyrovi.infer._hmc import mass_factor, move
+from pyrovi.infer._judge import judge
+from pyrovi.infer.polish import Polish
+from pyrovi.tensors import bind
+
+EXACT = Conjugate()
+
+
+@pytest.fixture(scope="module")
+def density() -> LogDensity:
+    return LogDensity(bind_model(model, bind(model, EXACT.data)))
+
+
+def gaussian(density: LogDensity, shift: float = 0.0, scale: float = 1.0) -> Gaussian:
+    factor = torch.linalg.cholesky(EXACT.cov)
+    return Gaussian(density, EXACT.mean + shift * EXACT.sd, scale * factor)
+
+
+def test_transitions_leave_the_posterior_as_it_is(density: LogDensity) -> None:
+    start = gaussian(density).draw(4000, 0).flat
+    chains = move(density, start, mass_factor(start), transitions=10, kept=1, seed=1)
+    after = chains.states[:, -1]
+    error = 4.3 / np.sqrt(4000)  # a false alarm in 50,000
+    assert ((after.mean(0) - EXACT.mean) / EXACT.sd).abs().max() < error
+    assert (after.std(0) / EXACT.sd - 1).abs().max() < error
+    assert float(chains.acceptance.mean()) > 0.8
+    # And they do move: what is left of the start is nothing.
+    both = torch.corrcoef(torch.stack([start[:, 0], after[:, 0]]))
+    assert abs(float(both[0, 1])) < 4.3 / np.sqrt(4000) + 0.02
+
+
+def test_chains_come_to_the_posterior_from_elsewhere(density: LogDensity) -> None:
+    start = gaussian(density, shift=1.0, scale=0.5).draw(2000, 0).flat
+    chains = move(density, start, mass_factor(start), transitions=60, kept=1, seed=1)
+    after = chains.states[:, -1]
+    assert ((after.mean(0) - EXACT.mean) / EXACT.sd).abs().max() < 0.1
+    assert (after.std(0) / EXACT.sd - 1).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_posterior_passes_by_its_weights_alone(density: LogDensity, seed: int) -> None:
+    found = judge(density, gaussian(density).draw(2000, seed), seed)
+    assert found.status == "ok"
+    assert found.chains is None
+    assert found.khat == 0.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_posterior_passes_by_chains_where_there_are_no_weights(
+    density: LogDensity, seed: int
+) -> None:
+    found = judge(density, Draws(gaussian(density).draw(2000, seed).flat), seed)
+    assert found.chains is not None
+    assert found.status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("shift", "scale"), [(0.3, 1.0), (-0.3, 1.0), (0.0, 0.6), (0.0, 1.6), (1.0, 0.3)]
+)
+@pytest.mark.parametrize("weights", [True, False])
+def test_what_is_not_the_posterior_does_not_pass(
+    density: LogDensity, shift: float, scale: float, weights: bool
+) -> None:
+    drawn = gaussian(density, shift, scale).draw(2000, 0)
+    found = judge(density, drawn if weights else Draws(drawn.flat), 0)
+    assert found.status != "ok"
+
+
+def test_one_wrong_quantity_is_named() -> None:
+    def two() -> None:
+        pyro.sample("right", dist.Normal(0.0, 1.0))
+        pyro.sample("wrong", dist.Normal(0.0, 1.0))
+
+    density = LogDensity(bind_model(two, bind(two, {})))
+    off = Gaussian(density, torch.tensor([0.0, 0.8]).double(), torch.ones(2).double())
+    found = judge(density, Draws(off.draw(2000, 0).flat), 0)
+    worst = found.worst
+    assert worst is not None
+    assert worst[0] == "wrong"
+    assert found.differences[0].status == "ok"
+
+
+def test_resampling_by_weights_mends_a_guide_that_is_somewhat_off(density: LogDensity) -> None:
+    wide = gaussian(density, shift=0.3, scale=1.3)
+    drawn = Resampled(density, wide).draw(4000, 0)
+    assert drawn.log_guide is None
+    assert ((drawn.flat.mean(0) - EXACT.mean) / EXACT.sd).abs().max() < 0.1
+    assert (drawn.flat.std(0) / EXACT.sd - 1).abs().max() < 0.07
+    assert len(torch.unique(drawn.flat, dim=0)) > 3000
+
+
+def test_polish_finds_a_posterior_that_its_start_is_far_from() -> None:
+    def banana() -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.Normal(x * x, 0.3))
+
+    density = LogDensity(bind_model(banana, bind(banana, {})))
+    base = Gaussian(density, torch.zeros(2).double(), torch.full((2,), 0.3).double())
+    engine = Polish(base=base)
+    state = engine.init(density, torch.zeros(2).double(), seed=0)
+    losses: list[float] = []
+    while not engine.converged(state) and len(losses) < engine.max_steps:
+        losses.append(engine.step(state))
+    assert len(losses) < engine.max_steps
+    flat: Tensor = engine.approximation(state).flat
+    exact_mean, exact_sd = torch.tensor([0.0, 1.0]), torch.tensor([1.0, (2 + 0.09) ** 0.5])
+    assert ((flat.mean(0) - exact_mean) / exact_sd).abs().max() < 0.15
+    assert (flat.std(0) / exact_sd - 1).abs().max() < 0.12

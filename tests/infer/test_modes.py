@@ -1,0 +1,113 @@
+"""Claims: modes are found through bad scales and from several starts, or not claimed at all."""
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor
+
+from pyrovi.infer import _modes
+from pyrovi.infer._density import LogDensity
+from pyrovi.infer._fit import bind_model
+from pyrovi.infer._quasi_newton import QuasiNewton
+from pyrovi.tensors import bind
+
+
+def density_of(model: object) -> LogDensity:
+    return LogDensity(bind_model(model, bind(model, {})))
+
+
+def test_the_search_minimises_rosenbrocks_valley() -> None:
+    def valley(point: Tensor) -> tuple[float, Tensor]:
+        at = point.clone().requires_grad_()
+        value = 100 * (at[1] - at[0] ** 2) ** 2 + (1 - at[0]) ** 2
+        return float(value.detach()), torch.autograd.grad(value, at)[0]
+
+    search = QuasiNewton(valley, torch.tensor([-1.2, 1.0], dtype=torch.float64))
+    losses = [search.step() for _ in range(60)]
+    assert losses == sorted(losses, reverse=True)
+    torch.testing.assert_close(search.point, torch.ones(2, dtype=torch.float64))
+
+
+def test_the_search_stays_where_the_loss_is_a_number() -> None:
+    def walled(point: Tensor) -> tuple[float, Tensor]:
+        at = point.clone().requires_grad_()
+        value = torch.log(at).square().sum()  # not a number below zero
+        return float(value.detach()), torch.autograd.grad(value, at)[0]
+
+    search = QuasiNewton(walled, torch.tensor([60.0], dtype=torch.float64))
+    for _ in range(40):
+        assert np.isfinite(search.step())
+    assert abs(float(search.point) - 1.0) < 1e-6
+
+
+def test_a_search_that_starts_at_the_optimum_ends_there() -> None:
+    search = QuasiNewton(lambda at: (float(at @ at), 2 * at), torch.zeros(3, dtype=torch.float64))
+    assert search.step() == 0.0
+    assert search.stuck
+
+
+def test_scales_from_a_millionth_to_a_million_do_not_hide_the_mode() -> None:
+    sds = torch.tensor([1e-6, 1.0, 1e6], dtype=torch.float64)
+    where = torch.tensor([3e-6, 2.0, -5e6], dtype=torch.float64)
+
+    def model() -> None:
+        pyro.sample("x", dist.Normal(where, sds).to_event(1))
+
+    density = density_of(model)
+    mode = _modes.find_mode(density, torch.zeros(3, dtype=torch.float64))
+    assert mode is not None
+    assert ((mode.loc - where) / sds).abs().max() < 1e-3
+    torch.testing.assert_close(mode.scale, sds)
+
+
+def test_a_funnel_has_no_mode_to_stand_on() -> None:
+    def funnel() -> None:
+        log_scale = pyro.sample("log_scale", dist.Normal(0.0, 3.0))
+        with pyro.plate("point", 9):
+            pyro.sample("x", dist.Normal(0.0, (log_scale / 2).exp()))
+
+    found = _modes.find_mode(density_of(funnel), torch.full((10,), 0.5, dtype=torch.float64))
+    # Its one maximum is at x = 0 and log_scale = -40.5, where no draw of it ever is.
+    assert found is None or float(found.loc[0]) < -20
+
+
+def test_of_two_modes_the_one_with_most_evidence_comes_first() -> None:
+    def two() -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 50.0))
+        low = torch.tensor(0.1).log() + dist.Normal(-4.0, 0.3).log_prob(x)
+        high = torch.tensor(0.9).log() + dist.Normal(4.0, 0.3).log_prob(x)
+        pyro.factor("humps", torch.logaddexp(low, high))
+
+    density = density_of(two)
+    nearby = torch.tensor([-3.0], dtype=torch.float64)
+    assert float(_modes.find_modes(density, nearby, 1, seed=0)[0].loc) < -3.9
+    between = torch.tensor([0.0], dtype=torch.float64)
+    modes = _modes.find_modes(density, between, 32, seed=0)
+    assert float(modes[0].loc) > 3.9
+    assert float(modes[-1].loc) < -3.9
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+def test_the_cholesky_factor_of_a_curvature_is_that_of_its_inverse(scale: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(20, 6, generator=generator, dtype=torch.float64)
+    units = scale ** torch.linspace(0, 1, 6, dtype=torch.float64)
+    precision = units[:, None] * (rows.T @ rows) * units
+    factor, raised = _modes.curvature_cholesky(precision)
+    assert not raised
+    exact = torch.linalg.cholesky(torch.linalg.inv(rows.T @ rows)) / units[:, None]
+    torch.testing.assert_close(
+        factor / exact.abs().clamp(min=1e-300),
+        exact / exact.abs().clamp(min=1e-300),
+        rtol=1e-6,
+        atol=1e-6,
+    )
+    assert (factor.diagonal() > 0).all()
+
+
+def test_a_direction_that_is_not_curved_down_is_named() -> None:
+    factor, raised = _modes.curvature_cholesky(torch.diag(torch.tensor([1.0, -2.0]).double()))
+    assert raised == [1]
+    assert factor.isfinite().all()
