@@ -375,6 +375,11 @@ def _sample_stats(fit: Fit, stacked: dict[str, Arrays], notes: list[str]) -> xr.
             np.array([b.value if b is not None else np.nan for b in fit.bounds]),
         ),
     }
+    errors = [each.errors for each in kept]
+    if all(each is not None for each in errors):
+        found = np.stack([to_numpy(each) for each in errors])
+        variables["optimum_error"] = (("chain", "latent"), found)
+        variables["latent"] = ("latent", fit.density.labels())
     flags = [getattr(each.approximation, "diverging", None) for each in kept]
     if all(flag is not None for flag in flags):
         length = variables["log_joint"][1].shape[1]

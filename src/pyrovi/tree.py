@@ -76,6 +76,7 @@ _STATS_DIMS = {
     "log_guide": SAMPLE_DIMS,
     "diverging": SAMPLE_DIMS,
     "loss": ("chain", "step"),
+    "optimum_error": ("chain", "latent"),
     "status": ("chain",),
     "seconds": ("chain",),
     "restart_index": ("chain",),

@@ -4,11 +4,11 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from infer.conjugate import Conjugate, model
 from scipy import stats
 from torch import Tensor
 
 import pyrovi as vi
+from infer.conjugate import Conjugate, model
 from pyrovi.infer._density import LogDensity
 from pyrovi.infer._fit import bind_model
 from pyrovi.infer._fixed_draws import FixedDraws, fixed_noise

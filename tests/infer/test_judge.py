@@ -5,9 +5,9 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from infer.conjugate import Conjugate, model
 from torch import Tensor
 
+from infer.conjugate import Conjugate, model
 from pyrovi.infer._approximation import Draws, Gaussian, Resampled
 from pyrovi.infer._density import LogDensity
 from pyrovi.infer._fit import bind_model

@@ -21,7 +21,10 @@ from pyrovi.tree import has, require
 __all__ = ["convergence"]
 
 TITLE = "Convergence"
-SOURCE = "Dhaka et al. (2020), NeurIPS; Welandawe et al. (2022), arXiv:2203.15945"
+SOURCE = (
+    "Dhaka et al. (2020), NeurIPS; Welandawe et al. (2022), arXiv:2203.15945; "
+    "Giordano, Ingram & Broderick (2024), arXiv:2304.05527"
+)
 SOURCE_NUTS = "Vehtari, Gelman, Simpson, Carpenter & Buerkner (2021), Bayesian Analysis 16(2)"
 
 WINDOW = 0.1
@@ -38,6 +41,10 @@ FEW_ERRORS = 4.0
 """Standard errors of a trend over few steps, as quasi-Newton takes, which have little noise."""
 NONFINITE_SHARE = 0.05
 """Share of steps without a finite loss that makes a fit diverged."""
+
+OPTIMUM_ERROR = 0.1
+"""Sds by which the choice of the fixed draws may move a mean: an upper bound where the draws are
+moved to match moments."""
 
 RHAT_WARN, RHAT_FAIL = 1.01, 1.1
 """Vehtari et al. (2021), section 4; 1.1 is the older bound of Gelman & Rubin (1992)."""
@@ -87,6 +94,8 @@ def _fits(tree: xr.DataTree) -> Iterator[Row]:
             yield _judge_status(f"status{suffix}", str(group["status"].to_numpy()[chain]))
         if "loss" in group:
             yield _judge_loss(f"loss{suffix}", group["loss"].to_numpy()[chain])
+        if "optimum_error" in group:
+            yield _judge_optimum(f"optimum{suffix}", group["optimum_error"][chain])
 
 
 def _suffix(group: xr.Dataset, chain: int) -> str:
@@ -127,6 +136,17 @@ def _judge_loss(label: str, loss: np.ndarray) -> Row:
     )
     act = "Fit for longer." if trend.change < 0 else "Use a smaller learning rate, and fit again."
     return Row(label, trend.change, asked, why, "warn", act)
+
+
+def _judge_optimum(label: str, errors: xr.DataArray) -> Row:
+    """The Monte Carlo error of an optimum over fixed draws (Giordano et al. 2024)."""
+    worst = int(errors.to_numpy().argmax())
+    size, name = float(errors[worst]), str(errors["latent"].to_numpy()[worst])
+    why = f"Other fixed draws would move the means by {size:.2g} sd at the most ({name})."
+    if size <= OPTIMUM_ERROR:
+        return Row(label, size, f"< {OPTIMUM_ERROR:g} sd", why)
+    act = "Fit with more particles: DADVI(particles=1024)."
+    return Row(label, size, f"< {OPTIMUM_ERROR:g} sd", why, "warn", act)
 
 
 def _not_finite(label: str, bad: np.ndarray) -> Row:

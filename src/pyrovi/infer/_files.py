@@ -43,6 +43,8 @@ def save_fit(fit: Fit, folder: Path) -> Path:
     runs = []
     for index, run in enumerate(fit.restarts):
         tensors[f"{index}/loss"] = torch.as_tensor(run.loss)
+        if run.errors is not None:
+            tensors[f"{index}/errors"] = run.errors
         runs.append(_run_record(run, fit.bounds[index]))
         if run.approximation is not None:
             for name, value in run.approximation.tensors().items():
@@ -179,6 +181,7 @@ def _rebuilt(
                 saved["seconds"],
                 tuple(saved["notes"]),
                 tuple(Rung(**rung) for rung in saved["rungs"]),
+                errors=tensors.get(f"{index}/errors"),
             )
         )
         densities.append(density)

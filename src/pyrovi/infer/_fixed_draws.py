@@ -109,14 +109,17 @@ class FixedDraws:
         return torch.cat([found.mean(0), (found * stretched).mean(0) + bent])
 
     def error(self, parameters: Float[Tensor, "parameter"]) -> Float[Tensor, "dim"]:
-        """About how far other draws would move each mean, in its standard deviations.
+        """About how far other draws would move each flat mean, in its standard deviations.
 
         The sandwich with the curvature that the optimum itself tells of: one over the squared
-        scales. In a turned space the entries are those of the turned space.
+        scales. `linear_response` takes the whole curvature, at its cost.
         """
         scale = parameters.chunk(2)[1].exp()
-        parts = self._independent_parts(parameters)[:, : len(scale)]
-        return (parts * scale).std(0) / math.sqrt(len(parts))
+        moved = self._independent_parts(parameters)[:, : len(scale)] * scale**2
+        sd = scale
+        if self.turn is not None:
+            moved, sd = moved @ self.turn.T, (self.turn * scale).square().sum(-1).sqrt()
+        return moved.std(0) / math.sqrt(len(moved)) / sd
 
     def linear_response(
         self, parameters: Float[Tensor, "parameter"]

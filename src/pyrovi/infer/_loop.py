@@ -133,6 +133,8 @@ class Run:
         notes: What the engine has to say about the result.
         rungs: What each engine came to, where several were tried.
         judgement: What they found of the approximation.
+        errors: How far other fixed draws would move each flat mean, in its sds; None where the
+            engine has none.
     """
 
     approximation: Approximation | None
@@ -143,6 +145,7 @@ class Run:
     notes: tuple[str, ...] = field(default=())
     rungs: tuple[Rung, ...] = field(default=())
     judgement: Any = field(default=None, repr=False)
+    errors: Tensor | None = field(default=None, repr=False)
 
 
 def run(
@@ -193,6 +196,7 @@ def run(
         notes=tuple(getattr(state, "notes", ())),
         rungs=getattr(state, "rungs", ()),
         judgement=getattr(state, "judgement", None),
+        errors=getattr(state, "errors", None),
     )
 
 

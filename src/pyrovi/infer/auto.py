@@ -81,6 +81,7 @@ class _Tried:
     judgement: Judgement | None
     notes: tuple[str, ...] = field(default=())
     losses_from: int = 0
+    errors: Tensor | None = None
 
 
 class AutoState:
@@ -152,6 +153,11 @@ class AutoState:
         return self._best.notes if self.tried else tuple(getattr(self.inner, "notes", ()))
 
     @property
+    def errors(self) -> Tensor | None:
+        """How far other fixed draws would move each flat mean, in its sds."""
+        return self._best.errors if self.tried else None
+
+    @property
     def losses(self) -> slice:
         """Which of the losses are those of the best rung."""
         if not self.tried:
@@ -204,7 +210,8 @@ class AutoState:
         )
         notes = tuple(getattr(self.inner, "notes", ()))
         start = self.taken - self.rung_taken
-        self.tried.append(_Tried(rung, approximation, judged, notes, start))
+        errors = getattr(self.inner, "errors", None)
+        self.tried.append(_Tried(rung, approximation, judged, notes, start, errors))
         self.began = now
 
     def _passed(self) -> bool:

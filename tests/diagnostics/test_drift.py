@@ -1,0 +1,67 @@
+"""Claims about the drift of Markov chains: exact draws stay, and each wrong quantity is named."""
+
+import numpy as np
+import pytest
+
+import trees
+from pyrovi.diagnostics import check, verdict
+from pyrovi.diagnostics.drift import drift
+from pyrovi.errors import DiagnosticError
+
+
+def by_quantity(tree):
+    found = drift(tree)
+    return dict(zip(found["quantity"].values, found["status"].values, strict=True))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_exact_draws_pass(seed):
+    assert set(by_quantity(trees.linear_gaussian_tree(drift=True, seed=seed)).values()) == {"ok"}
+
+
+@pytest.mark.parametrize(("shift", "scale"), [(0.4, 1.0), (-0.4, 1.0), (0.0, 0.6), (0.0, 1.7)])
+def test_draws_that_are_off_are_flagged(shift, scale):
+    found = by_quantity(trees.linear_gaussian_tree(drift=True, shift=shift, scale=scale))
+    assert {found[name] for name in ("alpha", "beta[slope]", "beta[curve]")} <= {"warn", "fail"}
+    assert found["joint"] == "ok"
+
+
+def test_mean_field_is_flagged_where_its_sds_fall_short():
+    model = trees.LinearGaussian()
+    short = model.mean_field_sd / np.diag(model.cov) ** 0.5
+    found = by_quantity(trees.linear_gaussian_tree(drift=True, mean_field=True, model=model))
+    for name, ratio in zip(("alpha", "beta[slope]", "beta[curve]"), short, strict=True):
+        assert found[name] != "ok" or ratio > 0.75
+        assert found[name] == "ok" or ratio < 0.85
+
+
+def test_the_numbers_are_those_of_the_shift_and_the_scale():
+    found = drift(trees.linear_gaussian_tree(drift=True, shift=0.5, scale=1.5, draws=20_000))
+    rows = found.isel(quantity=slice(1, None))
+    assert (abs(rows["shift"] - 0.5) < 5 * rows["shift_error"]).all()
+    assert (abs(np.log(rows["ratio"] / 1.5)) < 5 * rows["ratio_error"]).all()
+
+
+def test_chains_that_cannot_move_say_so():
+    tree = trees.linear_gaussian_tree(drift=True)
+    tree["drift"]["acceptance_rate"][:] = 0.1
+    assert by_quantity(tree)["joint"] == "fail"
+
+
+def test_without_chains_there_is_nothing_to_judge():
+    with pytest.raises(DiagnosticError, match="weights could tell"):
+        drift(trees.linear_gaussian_tree())
+
+
+def test_weights_too_uneven_to_use_are_no_fault_where_chains_judge():
+    # Twenty sds away in the likelihood of nothing: what is shifted is the density, not the draws.
+    tree = trees.linear_gaussian_tree(drift=True)
+    tree["sample_stats"]["log_guide"] = tree["sample_stats"]["log_guide"] - np.random.default_rng(
+        0
+    ).standard_t(1.3, size=tree["sample_stats"]["log_guide"].shape)
+    bare = tree.copy()
+    del bare["drift"]
+    assert verdict(check(bare)).fit_status != "ok"
+    psis = check(tree)["diagnostics/psis"]
+    assert list(psis["quantity"].values) == ["joint"]
+    assert "drift" in str(psis["why"].values[0])
