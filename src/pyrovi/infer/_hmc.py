@@ -115,13 +115,13 @@ def _leapfrog(
 
     A gradient that is not finite gives way to zero: such a trajectory is rejected by its value.
     """
-    momentum = momentum + width / 2 * _times(gradient, factor)
-    for index in range(LEAPFROGS):
+    value = here.new_zeros(len(here))
+    for _ in range(LEAPFROGS):
+        momentum = momentum + width / 2 * _times(gradient, factor)
         here = here + width * _times(momentum, factor.mT if factor.dim() == 2 else factor)
         value, gradient = density.value_and_gradient(here)
         gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
-        last = index == LEAPFROGS - 1
-        momentum = momentum + (width / 2 if last else width) * _times(gradient, factor)
+        momentum = momentum + width / 2 * _times(gradient, factor)
     return here, value, gradient, momentum
 
 

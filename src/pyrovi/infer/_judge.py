@@ -25,8 +25,7 @@ CHAINS = 256
 CHAIN_ENTRIES = 600_000  # numbers in one evaluation of all chains: some seconds at the most
 TRANSITIONS, KEPT = 15, 5
 USUAL_ACCEPTANCE, LEAST_ACCEPTANCE = 0.6, 0.3  # below the last the chains went nowhere
-SHORTER = (1.0, 0.4)  # shares of the usual step size
-SEVERITY: tuple[Status, ...] = ("ok", "warn", "fail")
+SHORTER = 0.4  # of the usual step size, where too few transitions are accepted
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,8 @@ class Judgement:
         """The worst of all quantities; ``"fail"`` where the chains could not move."""
         if self.chains is not None and float(self.chains.acceptance.mean()) < LEAST_ACCEPTANCE:
             return "fail"
-        return max((each.status for each in self.differences), key=SEVERITY.index, default="warn")
+        found = {each.status for each in self.differences}
+        return "fail" if "fail" in found else "warn" if "warn" in found or not found else "ok"
 
     @property
     def worst(self) -> tuple[str, Difference] | None:
@@ -123,19 +123,22 @@ def _can_move(density: LogDensity) -> bool:
 def send_out(density: LogDensity, flat: Float[Tensor, "draw dim"], seed: int) -> Chains:
     """Short Markov chains from the first draws, with smaller steps where they cannot move."""
     start, factor = flat[: chains_for(density, CHAINS, CHAIN_ENTRIES)], mass_factor(flat)
-    for shorter in SHORTER:
-        chains = move(
+
+    def sent(step_size: float) -> Chains:
+        return move(
             density,
             start,
             factor,
             transitions=TRANSITIONS,
             kept=KEPT,
             seed=seed,
-            step_size=shorter * STEP_SIZE,
+            step_size=step_size,
         )
-        if float(chains.acceptance.mean()) > USUAL_ACCEPTANCE:
-            break
-    return chains
+
+    chains = sent(STEP_SIZE)
+    if float(chains.acceptance.mean()) > USUAL_ACCEPTANCE:
+        return chains
+    return sent(SHORTER * STEP_SIZE)
 
 
 def _quantities(
