@@ -9,6 +9,7 @@ indices of a plate may be exchanged, draws and chains are relabelled to agree wi
 import json
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -23,6 +24,7 @@ from pyrovi.infer import Fit, Status
 from pyrovi.infer._approximation import Draws
 from pyrovi.infer._density import LogDensity
 from pyrovi.infer._judge import judge, send_out
+from pyrovi.infer._loop import Rung
 from pyrovi.infer._runs import discrete_draws, predictions, prior_draws
 from pyrovi.seeds import stream
 from pyrovi.sites import BoundModel, Site
@@ -392,7 +394,7 @@ def _record(fit: Fit, notes: list[str]) -> dict[str, Any]:
     return {
         "model": fit.model.name,
         "engine": fit.method,
-        "rungs": json.dumps([str(rung) for rung in fit.rungs]),
+        "rungs": json.dumps([_rung_record(rung) for rung in fit.rungs]),
         "engine_reason": fit.engine_reason,
         "status": worst.value,
         "why": fit.restarts[fit.kept[0]].why,
@@ -407,6 +409,11 @@ def _record(fit: Fit, notes: list[str]) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def _rung_record(rung: Rung) -> dict[str, Any]:
+    """A rung as JSON, which has no NaN."""
+    return {key: None if value != value else value for key, value in asdict(rung).items()}  # noqa: PLR0124
 
 
 def _site_record(site: Site) -> dict[str, Any]:

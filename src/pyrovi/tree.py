@@ -381,7 +381,7 @@ def _check_stats(tree: xr.DataTree, sizes: dict[str, int]) -> None:
         unknown = set(map(str, found)) - set(STATUSES)
         if unknown:
             _refuse("sample_stats", name, f"{', '.join(STATUSES)}, and {min(unknown)!r} came")
-    for key in ("sites", "notes", "versions"):
+    for key in ("sites", "notes", "versions", "rungs"):
         json_attr(tree, key)
 
 

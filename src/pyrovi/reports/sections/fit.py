@@ -1,5 +1,6 @@
 """How the answer was found: the engine, the loss, the restarts and the bound they reached."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import xarray as xr
 from pyrovi.reports.numbers import MINUS, count, fixed, seconds, short
 from pyrovi.reports.parts import Column, Plot, Section, Table, present
 from pyrovi.reports.sections._groups import attrs, diagnostic, group
+from pyrovi.tree import json_attr
 
 __all__ = ["fit_section"]
 
@@ -41,7 +43,7 @@ def fit_section(tree: xr.DataTree) -> Section:
         "Divergent draws": int(stats["diverging"].sum()) if "diverging" in stats else None,
     }
     found = diagnostic(tree, "elbo")
-    tables = (_elbo_table(found), _site_table(found), _restart_table(stats))
+    tables = (_rung_table(tree), _elbo_table(found), _site_table(found), _restart_table(stats))
     return Section(
         id="fit",
         title="Fit",
@@ -64,6 +66,40 @@ def _draws(posterior: xr.Dataset) -> str | None:
     each = count(posterior.sizes["draw"], "draw")
     chains = posterior.sizes["chain"]
     return each if chains == 1 else f"{each} from each of {chains} fits"
+
+
+def _rung_table(tree: xr.DataTree) -> Table:
+    """What was tried in turn, where several engines were; the one that was kept is marked."""
+    columns = (
+        Column("Tried in turn"),
+        Column("Held against the posterior", "status"),
+        Column("Farthest off"),
+        Column("k-hat", "number"),
+        Column("Steps", "number"),
+        Column("Time", "number"),
+    )
+    rungs = json_attr(tree, "rungs", [])
+    if len(rungs) < 2:
+        return Table("Engines", columns, ())
+    rows = (
+        (
+            f"{rung['engine']}{' (kept)' if rung['chosen'] else ''}",
+            rung["status"],
+            _worst(rung),
+            "" if rung["khat"] is None else fixed(rung["khat"], 2),
+            f"{rung['steps']:,}",
+            seconds(rung["seconds"]),
+        )
+        for rung in rungs
+    )
+    return Table.capped("Engines, until one passed", columns, rows)
+
+
+def _worst(rung: Mapping[str, Any]) -> str:
+    if not rung["worst"]:
+        return ""
+    shift, ratio = fixed(rung["shift"], 2), fixed(rung["ratio"], 2)
+    return f"{rung['worst']}: mean {shift} sd off, sd {ratio} of what it should be"
 
 
 def _elbo_table(found: xr.Dataset) -> Table:
@@ -131,7 +167,8 @@ def _loss_plots(stats: xr.Dataset) -> tuple[Plot, ...]:
         kind="loss",
         title="Loss",
         alt=f"The loss at each step of {count(len(curves), 'fit')}, ending at {ends} nats.",
-        caption="Minus the ELBO, in nats. The first tenth of the steps may leave the frame.",
+        caption="What was minimised, in nats: minus the ELBO, or minus the mean log density for "
+        "Markov chains. The first tenth of the steps may leave the frame.",
         arrays=tuple(curves.values()),
         labels=tuple(curves),
     )
