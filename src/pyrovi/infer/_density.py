@@ -39,7 +39,8 @@ STARTS = 100  # as many as Stan tries before it gives up
 CHUNK_ENTRIES = 20_000_000  # tensor entries per vectorised call, a bound on memory
 MANY_ENUMERATED = 20  # above this, one contraction per observed site costs too much
 REPEATS = 20  # evaluations for one number of points before a recording of it pays
-HESSIAN_ROWS = 4_000  # rows differentiated twice at once, a bound on memory
+HESSIAN_ENTRIES = 1_000_000  # numbers differentiated twice at once, a bound on memory
+RECORDED_ENTRIES = 2_000_000  # a recording holds every step; above, its saving is nothing
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class LogDensity:
 
     def hessian(self, flat: Float[Tensor, "draw dim"]) -> Float[Tensor, "draw dim dim"]:
         """The matrix of second derivatives at each flat vector, by differentiating twice."""
-        at_once = max(1, HESSIAN_ROWS // self.dim)
+        at_once = max(1, HESSIAN_ENTRIES // (self.dim * self.entries))
         parts = [
             self._again("hessian", self._differentiated_twice, part.repeat_interleave(self.dim, 0))
             for part in flat.detach().split(at_once)
@@ -188,7 +189,8 @@ class LogDensity:
 
     def _can_be_recorded(self, rows: int) -> bool:
         """Whether each run is the same operations: no loop, nothing learned, nothing random."""
-        same = bool(self._vectorised) and self._chunk(rows) is None
+        small = rows * self.entries <= RECORDED_ENTRIES
+        same = bool(self._vectorised) and small and self._chunk(rows) is None
         return same and not self.model.parameters and not self.model.subsampled
 
     def explain(self, flat: Float[Tensor, "draw dim"]) -> dict[str, Tensor]:

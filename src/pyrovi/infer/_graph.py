@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 __all__ = ["NotRecordableError", "record"]
 
 Outputs = tuple[Tensor, ...]
+MOST_CALLS = 1_500  # above, a recording takes long and the operations themselves take the time
 AGREEMENT = 1e-9  # relative; the operations are the same ones, so they should agree to the bit
 
 
@@ -78,6 +79,8 @@ class _Recorder(TorchDispatchMode):
             raise NotRecordableError(f"{func} draws random numbers")
         out = func(*args, **(kwargs or {}))
         self.calls.append((func, args, kwargs or {}, out))
+        if len(self.calls) > MOST_CALLS:
+            raise NotRecordableError(f"more than {MOST_CALLS} operations, which save no time")
         return out
 
 

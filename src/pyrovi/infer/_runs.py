@@ -72,8 +72,11 @@ def _each(
     count: int,
     given_data: bool = False,
 ) -> Values:
+    # Two rows first: where an axis of draws meets another of its own, all rows would fill memory.
+    trial = {name: value[:2] for name, value in values.items()}
     with model.running(), isolated(seed), torch.no_grad():
-        together = True
+        together = count < 3 or _together(model, trial, names, 2, given_data) is not None
+    with model.running(), isolated(seed), torch.no_grad():
         parts = []
         for start in range(0, count, step := _at_once(model, count)):
             rows = {name: value[start : start + step] for name, value in values.items()}
