@@ -74,7 +74,7 @@ class QuasiNewton:
     def _times_inverse_hessian(self, gradient: Tensor) -> Tensor:
         """The two-loop recursion."""
         if not self._pairs:
-            return gradient * min(1.0, FIRST_STEP / float(gradient.abs().max()))
+            return gradient / max(1.0, float(gradient.abs().max()) / FIRST_STEP)
         found, shares = gradient, []
         for moved, turned, product in reversed(self._pairs):
             shares.append(float(moved @ found) / product)
