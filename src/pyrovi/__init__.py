@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     from pyrovi import tree as tree
     from pyrovi.diagnostics import Verdict, check, verdict
     from pyrovi.errors import PyroviError, PyroviWarning
-    from pyrovi.infer import DADVI, NUTS, SVI, Fit, Laplace, Status, fit, linear_response
+    from pyrovi.infer import (
+        DADVI,
+        NUTS,
+        SVI,
+        Fit,
+        Laplace,
+        Pathfinder,
+        Status,
+        fit,
+        linear_response,
+    )
     from pyrovi.posterior import draw
     from pyrovi.reports import Report, report
     from pyrovi.tree import data_tree, open_tree, save
@@ -39,6 +49,7 @@ __all__ = [
     "SVI",
     "DADVI",
     "Laplace",
+    "Pathfinder",
     "NUTS",
     "guides",
     "Fit",
@@ -64,6 +75,7 @@ _HOME = {
     "SVI": "pyrovi.infer",
     "DADVI": "pyrovi.infer",
     "Laplace": "pyrovi.infer",
+    "Pathfinder": "pyrovi.infer",
     "NUTS": "pyrovi.infer",
     "Fit": "pyrovi.infer",
     "Status": "pyrovi.infer",

@@ -17,6 +17,7 @@ QUICK: dict[str, Callable[[], object]] = {
     "svi": lambda: vi.SVI(guide="full_rank", max_steps=200),
     "dadvi": vi.DADVI,
     "laplace": vi.Laplace,
+    "pathfinder": vi.Pathfinder,
     "nuts": lambda: vi.NUTS(draws=30, warmup=30),
 }
 

@@ -6,7 +6,19 @@ from pyrovi.infer.dadvi import DADVI
 from pyrovi.infer.laplace import Laplace
 from pyrovi.infer.linear_response import linear_response
 from pyrovi.infer.nuts import NUTS
+from pyrovi.infer.pathfinder import Pathfinder
 from pyrovi.infer.registry import ENGINES
 from pyrovi.infer.svi import SVI
 
-__all__ = ["DADVI", "ENGINES", "NUTS", "SVI", "Fit", "Laplace", "Status", "fit", "linear_response"]
+__all__ = [
+    "DADVI",
+    "ENGINES",
+    "NUTS",
+    "SVI",
+    "Fit",
+    "Laplace",
+    "Pathfinder",
+    "Status",
+    "fit",
+    "linear_response",
+]

@@ -28,6 +28,7 @@ __all__ = [
     "Draws",
     "Empirical",
     "Gaussian",
+    "GaussianMixture",
     "GuideDraws",
     "Resampled",
 ]
@@ -52,7 +53,7 @@ class Draws:
 
 @runtime_checkable
 class Approximation(Protocol):
-    """What every engine gives: see `Gaussian`, `GuideDraws` and `Empirical`."""
+    """What every engine gives: see `Gaussian`, `GaussianMixture`, `GuideDraws` and `Empirical`."""
 
     kind: ClassVar[str]
 
@@ -122,6 +123,71 @@ class Gaussian:
     ) -> "Gaussian":
         """As it was when it was written."""
         return Gaussian(density, tensors["loc"], tensors["scale_tril"])
+
+
+@dataclass(frozen=True)
+class GaussianMixture:
+    """Several normal distributions over the flat vector, weighted: of Pathfinder with many paths.
+
+    Attributes:
+        density: The model's density.
+        locs: The mean of each.
+        scale_trils: The lower Cholesky factor of the covariance of each.
+        weights: How much of the whole each is; they sum to one.
+    """
+
+    density: LogDensity
+    locs: Float[Tensor, "component dim"]
+    scale_trils: Float[Tensor, "component dim dim"]
+    weights: Float[Tensor, "component"]
+    kind: ClassVar[str] = "mixture"
+
+    def draw(self, draws: int, seed: int) -> Draws:
+        """``draws`` independent draws, the same for the same ``seed``."""
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(draws, self.locs.shape[1], generator=generator, dtype=torch.float64)
+        chosen = torch.multinomial(self.weights, draws, replacement=True, generator=generator)
+        flat = torch.empty_like(noise)
+        for component in range(len(self.weights)):
+            own = chosen == component
+            scale_tril = self.scale_trils[component].contiguous()
+            flat[own] = self.locs[component] + noise[own] @ scale_tril.T
+        return Draws(flat, self.log_prob(flat))
+
+    def log_prob(self, flat: Float[Tensor, "draw dim"]) -> Float[Tensor, "draw"]:
+        """The log density of the mixture."""
+        return (self.component_log_prob(flat) + self.weights.log()).logsumexp(-1)
+
+    def component_log_prob(
+        self, flat: Float[Tensor, "draw dim"]
+    ) -> Float[Tensor, "draw component"]:
+        """The log density of each normal distribution."""
+        found = []
+        for loc, scale_tril in zip(self.locs, self.scale_trils, strict=True):
+            noise = torch.linalg.solve_triangular(scale_tril, (flat - loc).T, upper=False)
+            each = -0.5 * noise.square() - 0.5 * torch.log(torch.tensor(2 * torch.pi))
+            found.append(each.sum(0) - scale_tril.diagonal().log().sum())
+        return torch.stack(found, dim=-1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The means, the scales and the weights."""
+        return {"locs": self.locs, "scale_trils": self.scale_trils, "weights": self.weights}
+
+    def settings(self) -> dict[str, Any]:
+        """Nothing beside the tensors."""
+        return {}
+
+    @staticmethod
+    def restore(
+        density: LogDensity, tensors: Mapping[str, Tensor], _settings: Mapping[str, Any]
+    ) -> "GaussianMixture":
+        """As it was when it was written."""
+        locs, scale_trils, weights = (tensors[name] for name in ("locs", "scale_trils", "weights"))
+        if locs.shape[1] != density.dim:
+            raise ValueError(
+                f"it has {locs.shape[1]} latent dimensions, and the model {density.dim}"
+            )
+        return GaussianMixture(density, locs, scale_trils, weights)
 
 
 @dataclass(frozen=True)
@@ -352,6 +418,7 @@ POOL = 10  # draws of the base for each that is resampled
 
 APPROXIMATIONS: dict[str, Callable[..., Approximation]] = {
     Gaussian.kind: Gaussian.restore,
+    GaussianMixture.kind: GaussianMixture.restore,
     Empirical.kind: Empirical.restore,
     GuideDraws.kind: GuideDraws.restore,
     Resampled.kind: Resampled.restore,

@@ -6,6 +6,7 @@ from pyrovi.infer._loop import Engine
 from pyrovi.infer.dadvi import DADVI
 from pyrovi.infer.laplace import Laplace
 from pyrovi.infer.nuts import NUTS
+from pyrovi.infer.pathfinder import Pathfinder
 from pyrovi.infer.svi import SVI
 
 __all__ = ["ENGINES"]
@@ -14,5 +15,6 @@ ENGINES: dict[str, Callable[..., Engine]] = {
     "svi": SVI,
     "dadvi": DADVI,
     "laplace": Laplace,
+    "pathfinder": Pathfinder,
     "nuts": NUTS,
 }

@@ -1,0 +1,329 @@
+"""Pathfinder against dense BFGS, Gaussians in closed form, two humps, and gold-standard draws."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from scipy.stats import wasserstein_distance
+from torch import Tensor
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+
+import pyrovi as vi
+from infer.conjugate import Conjugate, model
+from posteriordb import needs_posteriordb, posterior
+from pyrovi.diagnostics.psis import smooth
+from pyrovi.errors import EngineError
+from pyrovi.infer._approximation import Gaussian, GaussianMixture
+from pyrovi.infer._path import inverse_hessian, path_gaussians
+from pyrovi.infer.pathfinder import best_weights
+
+EXACT = Conjugate()
+
+
+def precision_of(dim: int, seed: int = 0) -> Tensor:
+    """A dense positive-definite matrix."""
+    root = torch.randn(dim, dim, generator=torch.Generator().manual_seed(seed)).double()
+    return root @ root.T + torch.eye(dim, dtype=torch.float64)
+
+
+def steps_and_changes(dim: int, count: int) -> tuple[Tensor, Tensor]:
+    """Random steps on a quadratic, and the changes of gradient they make, as columns."""
+    generator = torch.Generator().manual_seed(1)
+    steps = torch.randn(dim, count, generator=generator, dtype=torch.float64)
+    return steps, precision_of(dim) @ steps
+
+
+def dense_bfgs(alpha: Tensor, steps: Tensor, changes: Tensor) -> Tensor:
+    """H <- (I - s z' / s'z) H (I - z s' / s'z) + s s' / s'z, a step at a time."""
+    found, eye = torch.diag(alpha), torch.eye(len(alpha), dtype=alpha.dtype)
+    for step, change in zip(steps.T, changes.T, strict=True):
+        product = step @ change
+        if product == 0:
+            continue
+        left = eye - torch.outer(step, change) / product
+        found = left @ found @ left.T + torch.outer(step, step) / product
+    return found
+
+
+# ------------------------------------------------------------------ the inverse Hessian
+
+
+@pytest.mark.parametrize(("dim", "count", "absent"), [(7, 4, 0), (7, 4, 2), (3, 6, 0), (40, 6, 3)])
+def test_the_compact_inverse_hessian_is_the_dense_product(
+    dim: int, count: int, absent: int
+) -> None:
+    steps, changes = steps_and_changes(dim, count)
+    steps[:, :absent] = changes[:, :absent] = 0
+    alpha = torch.linspace(0.5, 2.0, dim, dtype=torch.float64)
+    beta, gamma = inverse_hessian(alpha[None], steps[None], changes[None])
+    compact = torch.diag(alpha) + beta[0] @ gamma[0] @ beta[0].T
+    torch.testing.assert_close(compact, dense_bfgs(alpha, steps, changes), rtol=1e-9, atol=1e-9)
+
+
+def conjugate_path(precision: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """The points and gradients of conjugate gradients, each line search exact."""
+    point = torch.zeros_like(mean)
+    gradient = precision @ (point - mean)
+    direction, points, gradients = -gradient, [point], [gradient]
+    for _ in range(len(mean)):
+        point = point - (gradient @ direction) / (direction @ precision @ direction) * direction
+        before, gradient = gradient, precision @ (point - mean)
+        direction = -gradient + (gradient @ gradient) / (before @ before) * direction
+        points.append(point)
+        gradients.append(gradient)
+    return torch.stack(points), torch.stack(gradients)
+
+
+def test_as_many_conjugate_steps_as_dimensions_give_a_gaussian_exactly() -> None:
+    """BFGS ends with the inverse Hessian of a quadratic, whatever diagonal it began with."""
+    precision, mean = precision_of(5), torch.arange(1.0, 6.0, dtype=torch.float64)
+    points, gradients = conjugate_path(precision, mean)
+    local = path_gaussians(points, gradients, history=6)
+    root = local.scale_tril(4)
+    torch.testing.assert_close(root @ root.T, torch.linalg.inv(precision), rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(local.loc[4], mean, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("dim", [3, 30])
+def test_a_points_draws_have_the_density_they_are_given(dim: int) -> None:
+    generator = torch.Generator().manual_seed(2)
+    points = torch.randn(9, dim, generator=generator, dtype=torch.float64)
+    local = path_gaussians(points, points @ precision_of(dim), history=4)
+    noise = torch.randn(5, dim, generator=generator, dtype=torch.float64)
+    flat, log_prob = local.draw(noise)
+    for point in range(8):
+        own = MultivariateNormal(local.loc[point], scale_tril=local.scale_tril(point))
+        torch.testing.assert_close(log_prob[point], own.log_prob(flat[point]))
+
+
+# ------------------------------------------------------------------ Gaussian posteriors
+
+
+def test_an_isotropic_gaussian_is_met_exactly() -> None:
+    """One step tells the one scale there is, and a Newton step from anywhere ends at the mean."""
+
+    def ball() -> None:
+        pyro.sample("x", dist.Normal(torch.full((10,), 4.0), 0.3).to_event(1))
+
+    (found,) = vi.fit(ball, {}, vi.Pathfinder(), seed=0).approximations()
+    assert isinstance(found, Gaussian)
+    torch.testing.assert_close(found.loc, torch.full_like(found.loc, 4.0), rtol=1e-7, atol=0)
+    torch.testing.assert_close(found.scale, torch.full_like(found.loc, 0.3), rtol=1e-6, atol=0)
+
+
+def test_a_correlated_gaussian_has_its_mean_and_nearly_its_covariance() -> None:
+    """An inexact line search leaves BFGS near the inverse Hessian, not at it."""
+    fit = vi.fit(model, EXACT.data, vi.Pathfinder(), seed=0)
+    (found,) = fit.approximations()
+    assert isinstance(found, Gaussian)
+    assert fit.status is vi.Status.CONVERGED
+    assert ((found.loc - EXACT.mean) / EXACT.sd).abs().max() < 1e-3
+    torch.testing.assert_close(found.scale, EXACT.sd, rtol=0.05, atol=0)
+    assert fit.elbo is not None
+    assert fit.elbo.value == pytest.approx(EXACT.log_evidence, abs=0.02)
+
+
+def test_a_start_at_the_mode_itself_is_no_dead_end() -> None:
+    def prior() -> None:
+        pyro.sample("x", dist.Normal(torch.zeros(3), 2.0).to_event(1))
+
+    fit = vi.fit(prior, {}, vi.Pathfinder(), seed=0)
+    (found,) = fit.approximations()
+    assert isinstance(found, Gaussian)
+    torch.testing.assert_close(found.scale, torch.full_like(found.loc, 2.0), rtol=1e-6, atol=0)
+
+
+# ------------------------------------------------------------------ the best point, and its end
+
+
+def funnel() -> None:
+    width = pyro.sample("width", dist.Normal(0.0, 3.0))
+    pyro.sample("x", dist.Normal(torch.zeros(9), torch.exp(width / 2)).to_event(1))
+
+
+def test_the_body_of_a_funnel_is_taken_and_not_its_mode() -> None:
+    """The density is highest at width = -9 * 9 / 2, 13 standard deviations below the mean."""
+    path = vi.fit(funnel, {}, vi.Pathfinder(), seed=0)
+    mode = vi.fit(funnel, {}, vi.Laplace(), seed=0)
+    assert path.elbo is not None
+    assert mode.elbo is not None
+    width = path.draw(500)[0].flat[:, 0].mean()
+    assert abs(width) < 6
+    assert path.elbo.value > mode.elbo.value + 2
+
+
+def test_a_density_that_runs_away_ends_the_path_once_the_bounds_fall() -> None:
+    def away() -> None:
+        x = pyro.sample("x", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        pyro.factor("away", 0.5 * x.square().sum() + 1e-3 * x.sum() + 0.1 * x.abs().sqrt().sum())
+
+    fit = vi.fit(away, {}, vi.Pathfinder(max_steps=2000), seed=0)
+    assert len(fit.loss) <= 200
+
+
+def test_a_path_that_is_cut_short_counts_as_far_as_it_came() -> None:
+    fit = vi.fit(model, EXACT.data, vi.Pathfinder(max_steps=4), seed=0)
+    assert fit.status is vi.Status.STOPPED
+    assert fit.draw(10)[0].flat.isfinite().all()
+
+
+def test_no_finite_bound_is_a_divergence() -> None:
+    def ledge() -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        pyro.factor("ledge", torch.where(x > 1e-3, -1e4 * x, -torch.inf))
+
+    fit = vi.fit(ledge, {}, vi.Pathfinder(), seed=0)
+    assert fit.status is vi.Status.DIVERGED
+
+
+# ------------------------------------------------------------------ several paths
+
+
+def two_humps() -> None:
+    """A quarter of the mass is around -4 and three quarters around 4, in two dimensions."""
+    x = pyro.sample("x", dist.Normal(torch.zeros(2), 50.0).to_event(1))
+    far = torch.stack([-0.5 * ((x - 4) ** 2).sum(), -0.5 * ((x + 4) ** 2).sum() - math.log(3)])
+    pyro.factor("humps", far.logsumexp(0))
+
+
+def test_several_paths_find_both_modes_and_weigh_them_by_their_mass() -> None:
+    fit = vi.fit(two_humps, {}, vi.Pathfinder(paths=12), seed=0)
+    (found,) = fit.approximations()
+    assert isinstance(found, GaussianMixture)
+    right = found.locs[:, 0] > 0
+    assert found.weights[right].sum() == pytest.approx(0.75, abs=0.02)
+    draws = fit.draw(4000)[0].flat
+    assert (draws[:, 0] > 0).double().mean() == pytest.approx(0.75, abs=0.03)
+    for side, centre in ((draws[draws[:, 0] > 0], 4.0), (draws[draws[:, 0] < 0], -4.0)):
+        torch.testing.assert_close(
+            side.mean(0), torch.full((2,), centre).double(), atol=0.1, rtol=0
+        )
+        torch.testing.assert_close(side.std(0), torch.ones(2).double(), atol=0.1, rtol=0)
+
+
+def test_one_path_finds_one_of_them() -> None:
+    draws = vi.fit(two_humps, {}, vi.Pathfinder(), seed=0).draw(500)[0].flat
+    assert (draws[:, 0] > 0).all() or (draws[:, 0] < 0).all()
+
+
+def test_components_that_share_a_mode_share_its_weight() -> None:
+    """Three copies where a fifth of the mass is, and one where the rest is."""
+    apart = torch.full((4, 1, 4), -math.inf, dtype=torch.float64)
+    apart[:3, :, :3] = 0.0
+    apart[3, :, 3] = 0.0
+    log_joint = torch.tensor([[0.2], [0.2], [0.2], [0.8]], dtype=torch.float64).log()
+    weights = best_weights(log_joint, apart)
+    assert weights[:3].sum() == pytest.approx(0.2, abs=1e-9)
+    assert weights[3] == pytest.approx(0.8, abs=1e-9)
+
+
+def test_a_component_outside_the_support_gets_no_weight() -> None:
+    log_joint = torch.tensor([[0.0], [-math.inf]], dtype=torch.float64)
+    weights = best_weights(log_joint, torch.zeros(2, 1, 2, dtype=torch.float64))
+    assert weights.tolist() == [1.0, 0.0]
+
+
+def test_a_mixtures_density_is_that_of_torch_and_survives_a_file(tmp_path: Path) -> None:
+    fit = vi.fit(two_humps, {}, vi.Pathfinder(paths=6), seed=0)
+    (found,) = fit.approximations()
+    assert isinstance(found, GaussianMixture)
+    normals = MultivariateNormal(found.locs, scale_tril=found.scale_trils)
+    drawn = found.draw(50, seed=1)
+    expected = MixtureSameFamily(Categorical(found.weights), normals).log_prob(drawn.flat)
+    torch.testing.assert_close(drawn.log_guide, expected)
+    fit.save(tmp_path)
+    again = vi.Fit.open(tmp_path, two_humps, {}).draw(50)[0]
+    assert torch.equal(again.flat, fit.draw(50)[0].flat)
+
+
+def test_a_mixture_of_another_model_is_refused(tmp_path: Path) -> None:
+    fit = vi.fit(two_humps, {}, vi.Pathfinder(paths=2), seed=0)
+    (found,) = fit.approximations()
+    other = vi.fit(funnel, {}, vi.Pathfinder(), seed=0)
+    with pytest.raises(ValueError, match="2 latent dimensions, and the model 10"):
+        GaussianMixture.restore(other.density, found.tensors(), {})
+
+
+# ------------------------------------------------------------------ settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"paths": 0}, "paths as a whole number from 1, and 0 came"),
+        ({"paths": True}, "paths as a whole number from 1, and True came"),
+        ({"draws_per_elbo": 0}, "draws_per_elbo as a whole number from 1"),
+        ({"tolerance": 0.0}, "a positive tolerance"),
+        ({"paths": 8, "max_steps": 4}, "4 steps for 8 paths"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(EngineError, match=message):
+        vi.Pathfinder(**settings)  # pyright: ignore[reportArgumentType]
+
+
+# ------------------------------------------------------------------ gold-standard posteriors
+
+
+def errors(name: str, engine: vi.Pathfinder, *, resampled: bool = False) -> tuple[float, float]:
+    """The largest error of a mean and Wasserstein-1 distance, in reference sds."""
+    reference = posterior(name)
+    fit = vi.fit(reference.model, {"data": reference.data}, engine, seed=0)
+    tree = vi.draw(fit, draws=4000)
+    weights = np.full(4000, 1 / 4000)
+    if resampled:
+        stats = tree["sample_stats"]
+        log_weights, _ = smooth(np.ravel(stats["log_joint"] - stats["log_guide"]))
+        weights = np.exp(log_weights)
+    off, apart = [], []
+    gold = reference.draws()
+    names = list(gold["names"]) if "names" in gold else list(reference.names)
+    for quantity, mean, sd in zip(reference.names, reference.mean, reference.sd, strict=True):
+        base, _, index = quantity.partition("[")
+        values = tree["posterior"][base].values.reshape(4000, -1)
+        values = values[:, int(index[:-1]) - 1 if index else 0]
+        off.append(abs(weights @ values - mean) / sd)
+        draws = gold["draws"][..., names.index(quantity)].ravel()
+        apart.append(wasserstein_distance(values, draws, u_weights=weights) / sd)
+    return max(off), max(apart)
+
+
+@needs_posteriordb
+@pytest.mark.parametrize(
+    ("name", "single", "several"),
+    [
+        ("kidiq-kidscore_interaction", 0.25, 0.25),
+        ("arK-arK", 0.45, 0.45),
+        ("gp_pois_regr-gp_regr", 0.15, 0.15),
+        ("eight_schools-eight_schools_noncentered", 1.5, 1.2),
+    ],
+)
+def test_gold_standard_means_are_met_within_what_a_local_gaussian_can(
+    name: str, single: float, several: float
+) -> None:
+    off, apart = errors(name, vi.Pathfinder())
+    assert off < single
+    assert apart < single
+    off, apart = errors(name, vi.Pathfinder(paths=8))
+    assert off < several
+    assert apart < several
+
+
+@needs_posteriordb
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kidiq-kidscore_interaction",
+        "arK-arK",
+        "gp_pois_regr-gp_regr",
+        "mesquite-logmesquite_logva",
+    ],
+)
+def test_importance_weights_mend_several_paths(name: str) -> None:
+    off, apart = errors(name, vi.Pathfinder(paths=8), resampled=True)
+    assert off < 0.1
+    assert apart < 0.1
