@@ -18,6 +18,7 @@ QUICK: dict[str, Callable[[], object]] = {
     "dadvi": vi.DADVI,
     "laplace": vi.Laplace,
     "pathfinder": vi.Pathfinder,
+    "batch_and_match": vi.BatchAndMatch,
     "nuts": lambda: vi.NUTS(draws=30, warmup=30),
 }
 

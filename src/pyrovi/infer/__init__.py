@@ -2,6 +2,7 @@
 
 from pyrovi.infer._fit import Fit, fit
 from pyrovi.infer._loop import Status
+from pyrovi.infer.batch_and_match import BatchAndMatch
 from pyrovi.infer.dadvi import DADVI
 from pyrovi.infer.laplace import Laplace
 from pyrovi.infer.linear_response import linear_response
@@ -11,6 +12,7 @@ from pyrovi.infer.registry import ENGINES
 from pyrovi.infer.svi import SVI
 
 __all__ = [
+    "BatchAndMatch",
     "DADVI",
     "ENGINES",
     "NUTS",

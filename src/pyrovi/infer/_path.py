@@ -122,7 +122,7 @@ def _remembered(
     Float[Tensor, "point dim history"],
     Float[Tensor, "point dim history"],
 ]:
-    """The diagonal and the last steps with their changes of gradient, at all points but the first."""
+    """The diagonal, and the last steps with their changes of gradient, at points but the first."""
     alpha = torch.ones_like(points[0])
     steps = points.new_zeros(points.shape[1], history)
     changes = torch.zeros_like(steps)

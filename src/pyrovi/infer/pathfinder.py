@@ -28,7 +28,7 @@ from pyrovi.infer._path import PathGaussians, path_gaussians
 from pyrovi.infer._quasi_newton import QuasiNewton
 from pyrovi.seeds import stream
 
-__all__ = ["Pathfinder"]
+__all__ = ["Pathfinder", "best_of_a_path"]
 
 WINDOW = 3  # steps in which a path that has not arrived gains
 LOOK_EVERY = 50  # steps between two looks at the bounds
@@ -210,6 +210,20 @@ class Path:
     def arrived(self, tolerance: float) -> bool:
         """Whether the last few steps gained next to nothing."""
         return self.taken >= WINDOW and self.losses[-1 - WINDOW] - self.losses[-1] < tolerance
+
+
+def best_of_a_path(density: LogDensity, start: Tensor, seed: int) -> Gaussian | None:
+    """The best Gaussian along a path from ``start``; None where no bound is finite.
+
+    Where a density has no mode to stand on, this is a place to begin.
+    """
+    engine = Pathfinder()
+    state = engine.init(density, start, seed)
+    for _ in range(engine.max_steps):
+        if not math.isfinite(engine.step(state)) or engine.converged(state):
+            break
+    found = engine.approximation(state)
+    return found if isinstance(found, Gaussian) else None
 
 
 def elbos(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from pyrovi.infer._loop import Engine
+from pyrovi.infer.batch_and_match import BatchAndMatch
 from pyrovi.infer.dadvi import DADVI
 from pyrovi.infer.laplace import Laplace
 from pyrovi.infer.nuts import NUTS
@@ -16,5 +17,6 @@ ENGINES: dict[str, Callable[..., Engine]] = {
     "dadvi": DADVI,
     "laplace": Laplace,
     "pathfinder": Pathfinder,
+    "batch_and_match": BatchAndMatch,
     "nuts": NUTS,
 }
