@@ -287,7 +287,9 @@ def _bound_of(one: Run, density: LogDensity, seed: int) -> Bound | None:
     if drawn.log_guide is None:
         return None
     terms = (density.log_prob(drawn.flat).detach() - drawn.log_guide).numpy()
-    return Bound(float(terms.mean()), float(terms.std(ddof=1) / np.sqrt(len(terms))))
+    with np.errstate(invalid="ignore"):  # a draw outside the support makes the bound infinite
+        error = terms.std(ddof=1) / np.sqrt(len(terms))
+    return Bound(float(terms.mean()), float(error))
 
 
 def _reached_the_best(runs: list[Run], bounds: list[Bound | None]) -> tuple[int, ...]:
