@@ -114,22 +114,25 @@ class Pathfinder:
         """Whether every path has arrived."""
         return len(state.paths) == self.paths and state.paths[-1].ended
 
-    def approximation(self, state: "PathfinderState") -> Gaussian | GaussianMixture | None:
+    def approximation(self, state: "PathfinderState") -> Gaussian | GaussianMixture:
         """The Gaussian with the best bound along the path; of several paths, their mixture.
 
-        A path that was cut short counts as far as it came; None where no bound is finite.
+        A path that was cut short counts as far as it came. Where no bound is finite it is a
+        standard normal at the last point, of a fit that diverged.
         """
         path, found = state.paths[-1], [*state.found]
         if not path.ended:
             self._look(state, path)
             found += path.best
-        if not found or self.paths == 1:
-            return found[0] if found else None
+        if not found:
+            return Gaussian(state.density, path.points[-1], torch.ones_like(path.points[-1]))
+        if self.paths == 1:
+            return found[0]
         return weighed(found, stream(state.seed, "weights"))
 
     def _look(self, state: "PathfinderState", path: "Path") -> None:
         """Find the point with the best bound, and end a path whose bounds have stopped to rise."""
-        if len(path.points) < 2:
+        if len(path.points) == len(path.bounds) + 1:
             return
         local = path_gaussians(torch.stack(path.points), torch.stack(path.gradients), self.history)
         generator = torch.Generator().manual_seed(stream(state.seed, "bounds"))
@@ -222,8 +225,8 @@ def best_of_a_path(density: LogDensity, start: Tensor, seed: int) -> Gaussian | 
     for _ in range(engine.max_steps):
         if not math.isfinite(engine.step(state)) or engine.converged(state):
             break
-    found = engine.approximation(state)
-    return found if isinstance(found, Gaussian) else None
+    (path,) = state.paths
+    return path.best[0] if path.best else None
 
 
 def elbos(
