@@ -330,7 +330,9 @@ class GuideDraws:
                 "This fit's guide is not of a family of pyrovi.guides, so it cannot be made "
                 "again from a file. Keep the draws instead: pyrovi.save(tree, path)."
             )
-        return {"family": self.family.name, "options": self.family.options}
+        # Where a guide started is a function, and what it came to is in the file of tensors.
+        options = {key: value for key, value in self.family.options.items() if not callable(value)}
+        return {"family": self.family.name, "options": options}
 
     @staticmethod
     def restore(

@@ -360,7 +360,9 @@ class _PyroState(SVIState):
 
 
 def _start_options(family: Family, density: LogDensity, start: Tensor) -> dict[str, Any]:
-    """How each family is told where to begin."""
+    """How each family is told where to begin, unless its options say so already."""
+    if "init_loc_fn" in family.options:
+        return {}
     values = {name: value[0] for name, value in density.constrain(start[None]).items()}
     if family.name == "iaf" or density.model.subsampled:
         return {}
@@ -392,6 +394,10 @@ def _check_local_sites(model: Any, family: Family | None) -> None:
 
 def _guide_name(guide: Any) -> str:
     if isinstance(guide, Family):
-        options = [f"{key}={value!r}" for key, value in guide.options.items() if key != "network"]
+        options = [
+            f"{key}={getattr(value, '__name__', repr(value))}"
+            for key, value in guide.options.items()
+            if key != "network"
+        ]
         return f"{guide.name}({', '.join(options)})" if options else guide.name
     return getattr(guide, "__name__", type(guide).__name__)
