@@ -1,8 +1,11 @@
 """The shelf's reference posteriors: long runs of Pyro's NUTS, and how far they can be trusted.
 
+Where there is one dimension, quadrature stands in for the sampler.
+
     python benchmarks/make_reference.py                           print what the shelf holds
     python benchmarks/make_reference.py --make eight_schools      run it again (minutes)
     python benchmarks/make_reference.py --make gaussian_mixture
+    python benchmarks/make_reference.py --make quadratic_observation
     python benchmarks/make_reference.py --draw                    draw the cards' figures again
 
 A reference holds, for each quantity, mean, sd, quantiles, their Monte Carlo errors, rank R-hat
@@ -28,9 +31,12 @@ from matplotlib.figure import Figure
 from pyro.infer import MCMC, NUTS
 from pyro.infer.autoguide import init_to_value
 from pyro.infer.mcmc.util import initialize_model
+from scipy.integrate import cumulative_trapezoid
+from scipy.optimize import minimize
 from torch import Tensor
 
 from pyrovi import models
+from pyrovi.models import quadratic_observation as quadratic
 from pyrovi.seeds import stream
 from pyrovi.tensors import bind
 from pyrovi.tree import quantities
@@ -156,6 +162,77 @@ def gaussian_mixture() -> dict[str, Any]:
     return {"model": "gaussian_mixture", "data": "iris", "variants": variants}
 
 
+def quadratic_observation() -> dict[str, Any]:
+    """Quadrature; and the Gaussians that each way of approximating comes to."""
+    exact = quadratic_posterior("two_modes")
+    how = {
+        "method": "trapezoid rule",
+        "points": len(exact.x),
+        "reach": "12 prior standard deviations each way",
+        "log_evidence": round(exact.log_evidence, 9),
+        "versions": {name: version(name) for name in ("numpy", "scipy")},
+    }
+    size = np.where(exact.x >= 0, 2 * np.exp(exact.log_density), 0.0)
+    quantities = {
+        "x": by_quadrature(exact.x, np.exp(exact.log_density)),
+        "size": by_quadrature(exact.x, size),
+    }
+    variants = {
+        "signed": {"how": how, "quantities": quantities},
+        "positive": {"how": how, "quantities": {"size": quantities["size"]}},
+    }
+    names = models.get("quadratic_observation").datasets
+    approximations = {name: quadratic_gaussians(quadratic_posterior(name)) for name in names}
+    return {
+        "model": "quadratic_observation",
+        "data": "two_modes",
+        "variants": variants,
+        "approximations": approximations,
+    }
+
+
+def quadratic_posterior(name: str) -> quadratic.Exact:
+    data = models.get("quadratic_observation").load(name)
+    return quadratic.Exact(data["observed_data"]["y"].to_numpy())
+
+
+def by_quadrature(x: np.ndarray, density: np.ndarray) -> dict[str, float]:
+    """Moments and quantiles of a density on a grid; there is no Monte Carlo error."""
+    below = cumulative_trapezoid(density, x, initial=0.0)
+    mean = np.trapezoid(density * x, x)
+    numbers = {
+        "mean": mean,
+        "sd": np.sqrt(np.trapezoid(density * (x - mean) ** 2, x)),
+        **{name: np.interp(at, below, x) for name, at in QUANTILES.items()},
+    }
+    # what symmetry makes zero comes out as rounding error
+    return {n: float(f"{v:.6g}") if abs(v) > 1e-9 else 0.0 for n, v in numbers.items()}
+
+
+def quadratic_gaussians(exact: quadratic.Exact) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation of each Gaussian, and both of its divergences in nats."""
+
+    def loss(at: np.ndarray) -> float:
+        return -quadratic.elbo(at[0], float(np.exp(at[1])), exact.y)
+
+    best = minimize(loss, [exact.laplace[0], -1.5], method="Nelder-Mead", tol=1e-12).x
+    gaussians = {
+        "laplace": exact.laplace,
+        "variational": (best[0], np.exp(best[1])),
+        "linearised": quadratic.linearised(exact.y, start=0.0),
+        "moments": exact.moments,
+    }
+    return {
+        name: {
+            "loc": round(float(loc), 6) + 0.0,
+            "scale": round(float(scale), 6),
+            "kl_from": round(exact.kl_from(round(loc, 6), round(scale, 6)), 6),
+            "kl_to": round(exact.kl_to(round(loc, 6), round(scale, 6)), 6),
+        }
+        for name, (loc, scale) in gaussians.items()
+    }
+
+
 def best_mode(
     model: Callable[..., Any], arguments: dict[str, Any], *, restarts: int
 ) -> tuple[dict[str, Tensor], float]:
@@ -241,9 +318,40 @@ def gaussian_mixture_figure(found: dict[str, dict[str, float]]) -> Figure:
     return figure
 
 
+GAUSSIANS = {
+    "laplace": ("Laplace", {"color": "#2e86c1"}),
+    "variational": ("variational: least KL(q to p)", {"color": "#d68910"}),
+    "linearised": ("linearised at zero: the prior", {"color": "#c0392b", "linestyle": "--"}),
+    "moments": ("moments: least KL(p to q)", {"color": "#6c3483", "linestyle": "-."}),
+}
+
+
+def quadratic_observation_figure(_found: dict[str, dict[str, float]]) -> Figure:
+    """The exact posterior of each worked example, and the Gaussians beside it."""
+    approximations = reference("quadratic_observation")["approximations"]
+    figure, panels = plt.subplots(1, 2, figsize=(7.5, 3.4), layout="constrained")
+    for axes, (name, gaussians) in zip(panels, approximations.items(), strict=True):
+        exact = quadratic_posterior(name)
+        shown = np.abs(exact.x) < 3
+        x = exact.x[shown][::100]
+        axes.fill_between(x, np.exp(exact.log_density[shown][::100]), color=SOFT, label="exact")
+        for key, row in gaussians.items():
+            label, style = GAUSSIANS[key]
+            z = (x - row["loc"]) / row["scale"]
+            density = np.exp(-0.5 * z**2) / row["scale"] / np.sqrt(2 * np.pi)
+            axes.plot(x, density, label=label, linewidth=1.4, **style)
+        axes.set(title=f"mean of y: {exact.y.mean():g}", xlabel="x", xlim=(-3, 3), ylim=(0, None))
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("density")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, ncols=3, loc="outside upper center")
+    return figure
+
+
 FIGURES = {
     "eight_schools": ("noncentered", eight_schools_figure),
     "gaussian_mixture": ("full", gaussian_mixture_figure),
+    "quadratic_observation": ("signed", quadratic_observation_figure),
 }
 
 
@@ -261,15 +369,25 @@ def reference(name: str) -> dict[str, Any]:
     return json.loads((SHELF / name / "reference.json").read_text())
 
 
-MAKERS = {"eight_schools": eight_schools, "gaussian_mixture": gaussian_mixture}
+MAKERS = {
+    "eight_schools": eight_schools,
+    "gaussian_mixture": gaussian_mixture,
+    "quadratic_observation": quadratic_observation,
+}
 
 
 def show(reference: dict[str, Any]) -> None:
     for variant, part in reference["variants"].items():
         how, found = part["how"], part["quantities"]
+        about = f"\n{reference['model']}:{variant} on {reference['data']}"
+        if "method" in how:
+            print(f"{about}: {how['method']}, {how['points']} points")
+            for label, row in found.items():
+                print(f"{label:<28}{row['mean']:>10.3f}{row['sd']:>10.3f}")
+            continue
         print(
-            f"\n{reference['model']}:{variant} on {reference['data']}: {how['chains']} chains of "
-            f"{how['draws']} draws, {how['divergences']} divergences, {how['seconds']} s"
+            f"{about}: {how['chains']} chains of {how['draws']} draws, "
+            f"{how['divergences']} divergences, {how['seconds']} s"
         )
         print(f"{'quantity':<28}{'mean':>10}{'sd':>10}{'mcse':>10}{'R-hat':>8}{'ESS':>8}")
         for label, row in found.items():
