@@ -276,14 +276,25 @@ def test_restarts_show_that_the_sign_is_not_known_and_the_size_is() -> None:
     assert (found["x"], found["size"]) == ("fail", "ok")
 
 
-@pytest.mark.parametrize(
-    "engine", ["auto", vi.DADVI(), vi.Laplace()], ids=["auto", "VI", "Laplace"]
-)
+def flagged(verdict: vi.Verdict) -> bool:
+    """Whether the fit is not ok, and x is among what is named."""
+    named = verdict.table[verdict.table["status"] != "ok"]["quantity"]
+    return verdict.fit_status != "ok" and "x" in set(named)
+
+
+@pytest.mark.parametrize("engine", [vi.DADVI(), vi.Laplace()], ids=["VI", "Laplace"])
 def test_a_gaussian_in_one_mode_is_never_ok(engine: Any) -> None:
     fit = vi.fit(ENTRY.model, ENTRY.load("two_modes"), engine, seed=0)
-    verdict = vi.verdict(vi.draw(fit, draws=2000))
-    assert verdict.fit_status in ("warn", "fail")
-    assert statuses(verdict, "psis")["x"] != "ok"
+    assert flagged(vi.verdict(vi.draw(fit, draws=2000)))
+
+
+@pytest.mark.slow
+def test_the_default_fit_holds_both_modes_or_is_not_ok() -> None:
+    for seed in range(5):
+        fit = vi.fit(ENTRY.model, ENTRY.load("two_modes"), seed=seed)
+        tree = vi.draw(fit, draws=2000)
+        below = float((tree["posterior"]["x"] < 0).mean())
+        assert 0.3 < below < 0.7 or vi.verdict(tree).fit_status != "ok"
 
 
 def test_a_mode_that_nobody_visited_cannot_be_seen_by_reweighting() -> None:
