@@ -26,7 +26,7 @@ def fresh_seed() -> int:
     return secrets.randbelow(SEED_BOUND)
 
 
-def check_seed(seed: int | None) -> int:
+def check_seed(seed: int | np.integer | None) -> int:
     """The seed to use: ``seed`` itself, or a fresh one for ``None``.
 
     Raises:
