@@ -1,5 +1,6 @@
 """The command line: the same verbs, one line for a mistake, and no folder half written."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 
 import pyrovi as vi
+from pyrovi import models
 from pyrovi.cli import main
 from pyrovi.cli.folder import OWN_FILES
 from trees import linear_gaussian_tree
@@ -136,6 +138,20 @@ def test_a_zoo_model_runs_on_its_default_data_in_the_variant_asked_for(pyrovi, h
     tree = vi.open_tree(home / "es" / "posterior.nc")
     assert tree["posterior"]["theta"].sizes["school"] == 8
     assert "theta_trans" not in tree["posterior"]
+
+
+def test_a_zoo_model_without_real_data_runs_on_simulated_data_and_says_so(
+    pyrovi, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = dataclasses.replace(models.get("eight_schools"), name="unmeasured", loaders={})
+    monkeypatch.setattr(models, "get", lambda name: entry)
+    done = pyrovi("run", "unmeasured", "--engine", "laplace", "--draws", "100", "--out", "sim")
+    assert done.code == 0
+    assert done.err.startswith(
+        "pyrovi: warning: 'unmeasured' has no real data, so these are simul"
+    )
+    tree = vi.open_tree(home / "sim" / "posterior.nc")
+    assert tree["observed_data"].equals(entry.simulate(0)["observed_data"])
 
 
 def test_bracketed_columns_are_the_columns_of_a_matrix(pyrovi, home: Path) -> None:

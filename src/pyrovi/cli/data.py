@@ -2,11 +2,12 @@
 
 import csv
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyrovi.errors import DataError
+from pyrovi.errors import DataError, PyroviWarning
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,9 +16,19 @@ if TYPE_CHECKING:
 
 __all__ = ["keep", "kept", "load_any", "load_zoo", "with_settings"]
 
+SIMULATION_SEED = 0  # of the data; that of the fit is the command's own
+
 
 def load_zoo(entry: Any, data: str | None) -> Any:
-    """A data set of the zoo entry by its name, or a file."""
+    """A data set of the zoo entry by its name, or a file; simulated where it has no data."""
+    if data is None and not entry.datasets:
+        warnings.warn(
+            f"{entry.name!r} has no real data, so these are simulated from it (seed "
+            f"{SIMULATION_SEED}). Use --data for your own.",
+            PyroviWarning,
+            stacklevel=2,
+        )
+        return entry.simulate(SIMULATION_SEED)
     if data is None or data in entry.datasets:
         return entry.load(data)
     return load_any(data) if _looks_like_a_file(data) else entry.load(data)
