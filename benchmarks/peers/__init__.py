@@ -1,0 +1,1 @@
+"""The sides of `benchmarks/speed.py`: the same six models in three libraries, and their fits."""

@@ -1,0 +1,244 @@
+"""One problem, every side: the runs, each in a process of its own, and what is to be said of them.
+
+A record is a dict, so that it can be kept in a file: the problem, the family, the side, whether it
+reached the best bound within `WITHIN`, by which step size and in how many steps, its cold and warm
+seconds, and its accuracy at that time.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from peers.clock import Gaussian
+from peers.judge import Judge, Reference, constrained
+from peers.problems import PROBLEMS, Data
+
+__all__ = ["FAMILIES", "RATES", "SIDES", "WITHIN", "Bench", "Record", "measure"]
+
+RATES = (0.001, 0.01, 0.1)  # the first is the default of Pyro's Adam and of PyMC
+WITHIN = 0.1  # nats
+AGREEMENT = 1e-6  # of log densities, relative
+GIVEN_UP = 600  # seconds, for what has no limit of its own
+FAMILIES = ("mean-field", "full-rank")
+SIDES = ("numpyro", "pymc", "pyro")  # Pyro last: it stops once it is as good as the others
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    "JAX_PLATFORMS": "cpu",
+    "PYTHONWARNINGS": "ignore",
+}
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all runs of one problem share.
+
+    Attributes:
+        name: The problem.
+        folder: Where its data are kept, and its reference.
+        limit: Seconds a stochastic run may take.
+    """
+
+    name: str
+    folder: Path
+    limit: float
+
+    def data(self) -> Data:
+        """The data, which the runs read from a file, so that making them costs no side time."""
+        data = PROBLEMS[self.name].data()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        np.savez(self.folder / f"{self.name}.npz", **data)
+        return data
+
+    def run(self, task: str, **options: Any) -> dict[str, np.ndarray]:
+        """One task in a fresh process, with one thread, and what it wrote."""
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "out.npz"
+            asked = {"task": task, "name": self.name, "limit": self.limit, "out": str(out)}
+            asked |= {"data": str(self.folder / f"{self.name}.npz"), **options}
+            asked |= {"began": time.perf_counter()}  # on Linux one clock for all processes
+            done = subprocess.run(
+                [sys.executable, "-m", "peers.worker", json.dumps(asked)],
+                cwd=Path(__file__).parents[1],
+                env=os.environ | ONE_THREAD,
+                capture_output=True,
+                check=False,
+                text=True,
+                timeout=GIVEN_UP,
+            )
+            if done.returncode:
+                raise RuntimeError(f"{task} {options}: {done.stderr.strip()[-2000:]}")
+            with np.load(out, allow_pickle=False) as file:
+                return dict(file)
+
+
+@dataclass(frozen=True)
+class Course:
+    """What one stochastic run passed through.
+
+    Attributes:
+        rate: Its step size.
+        steps: At each checkpoint, how many steps it had taken.
+        seconds: And how long it had taken, from the start of the process.
+        gaussians: And its parameters.
+        elbos: And their ELBO.
+    """
+
+    rate: float
+    steps: np.ndarray
+    seconds: np.ndarray
+    gaussians: tuple[Gaussian, ...]
+    elbos: np.ndarray
+
+    @property
+    def best(self) -> float:
+        """The highest ELBO."""
+        return float(self.elbos.max(initial=-np.inf))
+
+    def reached(self, target: float) -> int | None:
+        """The first checkpoint whose ELBO is at least ``target``."""
+        places = np.flatnonzero(self.elbos >= target)
+        return int(places[0]) if len(places) else None
+
+
+def measure(bench: Bench) -> Iterator[Record]:
+    """A record for each family and side; first the densities are compared."""
+    problem, data = PROBLEMS[bench.name], bench.data()
+    judge = Judge(bench.name, data)
+    agreed = agreement(bench, judge)
+    reference = make_reference(bench, data)
+    for family in FAMILIES:
+        for record in measure_family(bench, judge, reference, family):
+            about = {"problem": bench.name, "dim": problem.dim, "family": family}
+            yield about | record | {"limit": bench.limit, "agreed": agreed}
+
+
+def agreement(bench: Bench, judge: Judge) -> float:
+    """The largest relative difference of the three log densities at random points.
+
+    Raises:
+        RuntimeError: If it is large: the sides would not be solving one problem.
+    """
+    flats = np.random.default_rng(1).normal(size=(3, judge.problem.dim)) * 0.5
+    ours = judge.log_prob(flats)
+    largest = 0.0
+    for side in ("numpyro", "pymc"):
+        theirs = bench.run("density", side=side, flat=flats.tolist())["value"]
+        worst = float((np.abs(theirs - ours) / np.abs(ours)).max())
+        if not worst < AGREEMENT:
+            raise RuntimeError(f"The densities of {bench.name} differ: {side} {theirs}, {ours}.")
+        largest = max(largest, worst)
+    return largest
+
+
+def make_reference(bench: Bench, data: Data) -> Reference:
+    """Exact, or from a long run of NUTS, which is kept in a file for the next time."""
+    problem = PROBLEMS[bench.name]
+    if problem.exact is not None:
+        return Reference(*problem.exact(data))
+    file = bench.folder / f"{bench.name}_reference.npz"
+    if not file.is_file():
+        np.savez(file, **bench.run("reference"))
+    with np.load(file) as kept:
+        values = constrained(kept["flat"], problem.positive)
+    return Reference(values.mean(0), values.std(0))
+
+
+def measure_family(
+    bench: Bench, judge: Judge, reference: Reference, family: str
+) -> Iterator[Record]:
+    """Every side on one family; the best bound of any of them sets the target."""
+    own = bench.run("pyrovi", family=family)
+    own_elbo, own_flat = judged(own, judge)
+    best = {"pyrovi": own_elbo if "loc" in own else -np.inf}  # a Gaussian, or it sets no target
+    courses: dict[str, list[Course]] = {}
+    for side in SIDES:
+        target = max(best.values()) - WITHIN / 2
+        courses[side] = [
+            follow(bench, judge, side=side, family=family, rate=rate, target=target)
+            for rate in RATES
+        ]
+        best[side] = max(course.best for course in courses[side])
+    top = max(best, key=lambda side: best[side])
+    shared = {"best": best[top], "best_by": top}
+    yield shared | {
+        "side": "pyrovi",
+        "engine": str(own["engine"]),
+        "evaluations": int(own["evaluations"]),
+        "reached": own_elbo >= best[top] - WITHIN,
+        "gap": best[top] - own_elbo,
+        "cold": float(own["cold"]),
+        "warm": float(np.median(own["warm"])),
+        **judge.accuracy(own_flat, reference),
+    }
+    for side in SIDES:
+        timed = time_course(bench, side, family, courses[side], best[top] - WITHIN)
+        flat = judge.draws(timed.pop("gaussian"))
+        yield shared | {"side": side} | timed | judge.accuracy(flat, reference)
+    if family == "full-rank":
+        yield shared | pathfinder(bench, judge, reference, best[top])
+
+
+def judged(own: dict[str, np.ndarray], judge: Judge) -> tuple[float, np.ndarray]:
+    """The ELBO of what pyrovi found, and draws of it."""
+    if "loc" in own:
+        found = Gaussian(own["loc"], own["scale"])
+        return judge.elbo(found), judge.draws(found)
+    return float((judge.log_prob(own["flat"]) - own["log_guide"]).mean()), own["flat"]
+
+
+def follow(
+    bench: Bench, judge: Judge, *, side: str, family: str, rate: float, target: float
+) -> Course:
+    """A stochastic run with its checkpoints, and the ELBO at each."""
+    found = bench.run("fit", side=side, family=family, rate=rate, target=target)
+    gaussians = tuple(map(Gaussian, found["loc"], found["scale"]))
+    elbos = np.array([judge.elbo(each) for each in gaussians])
+    return Course(rate, found["steps"], found["seconds"], gaussians, elbos)
+
+
+def time_course(
+    bench: Bench, side: str, family: str, courses: list[Course], target: float
+) -> Record:
+    """The step size that got there first, run again for as many steps, cold and warm."""
+    there = [(course, at) for course in courses if (at := course.reached(target)) is not None]
+    default = courses[0].reached(target)
+    record: Record = {"default": None if default is None else float(courses[0].seconds[default])}
+    if not there:
+        course = max(courses, key=lambda each: each.best)
+        at = int(course.elbos.argmax())
+        record |= {"reached": False, "rate": course.rate, "steps": int(course.steps[-1])}
+        return record | _where(course, at, target)
+    course, at = min(there, key=lambda pair: pair[0].seconds[pair[1]])
+    steps = int(course.steps[at])
+    record |= {"reached": True, "rate": course.rate, "steps": steps}
+    timed = bench.run("timed", side=side, family=family, rate=course.rate, steps=steps)
+    record |= {key: float(np.median(value)) for key, value in timed.items()}
+    return record | _where(course, at, target)
+
+
+def _where(course: Course, at: int, target: float) -> Record:
+    return {"gap": target + WITHIN - float(course.elbos[at]), "gaussian": course.gaussians[at]}
+
+
+def pathfinder(bench: Bench, judge: Judge, reference: Reference, best: float) -> Record:
+    """Pathfinder, which stops by itself: the ELBO is that of its best path before weighting."""
+    found = bench.run("pathfinder")
+    gap = best - float(found["elbo"])
+    record = {"side": "pathfinder", "reached": gap <= WITHIN, "gap": gap}
+    record |= {"cold": float(found["cold"]), "warm": float(np.median(found["warm"]))}
+    return record | judge.accuracy(found["flat"], reference)
