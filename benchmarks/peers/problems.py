@@ -46,6 +46,7 @@ class Problem:
         data: Makes the data, the same every time.
         latents: The latent variables, in the order of the flat vector.
         exact: Mean and sd of each entry of the flat vector, where they are known in closed form.
+        start: Where the long run of NUTS starts, for a posterior with lesser modes elsewhere.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Problem:
     data: Callable[[], Data]
     latents: tuple[Latent, ...]
     exact: Callable[[Data], tuple[np.ndarray, np.ndarray]] | None = None
+    start: Data | None = None
 
     @property
     def dim(self) -> int:
@@ -95,10 +97,19 @@ def logistic() -> Data:
 def mixture() -> Data:
     """1,000 points from five Gaussians on a line."""
     rng = np.random.default_rng(5)
-    component = rng.choice(5, 1000, p=[0.1, 0.3, 0.2, 0.25, 0.15])
-    loc = np.array([-6.0, -2.5, 0.0, 3.0, 7.0])
-    scale = np.array([0.6, 0.8, 0.5, 0.9, 0.7])
-    return {"y": loc[component] + scale[component] * rng.normal(size=1000)}
+    component = rng.choice(5, 1000, p=MIXTURE_WEIGHT)
+    truth = MIXTURE_TRUTH
+    loc = truth["first"] + np.concatenate([[0.0], truth["gap"].cumsum()])
+    return {"y": loc[component] + truth["scale"][component] * rng.normal(size=1000)}
+
+
+MIXTURE_WEIGHT = np.array([0.1, 0.3, 0.2, 0.25, 0.15])
+MIXTURE_TRUTH = {
+    "first": np.array(-6.0),
+    "gap": np.array([3.5, 2.5, 3.0, 4.0]),
+    "scale": np.array([0.6, 0.8, 0.5, 0.9, 0.7]),
+    "logit": np.log(MIXTURE_WEIGHT[1:] / MIXTURE_WEIGHT[0]),
+}
 
 
 def gp() -> Data:
@@ -165,6 +176,7 @@ PROBLEMS = {
                 Latent("scale", (5,), positive=True),
                 Latent("logit", (4,)),
             ),
+            start=MIXTURE_TRUTH,
         ),
         Problem(
             "gp",

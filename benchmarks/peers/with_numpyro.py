@@ -10,7 +10,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jax import Array, lax
-from numpyro.infer import MCMC, NUTS, SVI, Trace_ELBO
+from numpyro.infer import MCMC, NUTS, SVI, Trace_ELBO, init_to_uniform, init_to_value
 from numpyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 from numpyro.infer.util import potential_energy
 
@@ -132,7 +132,9 @@ def kept(name: str, data: Data, family: str, rate: float, steps: int) -> Callabl
 def reference(name: str, data: Data) -> np.ndarray:
     """Draws of the flat vector by a long run of NUTS: four chains of 5,000 draws."""
     jax.config.update("jax_enable_x64", val=True)
-    kernel = NUTS(MODELS[name], target_accept_prob=0.95)
+    start = PROBLEMS[name].start
+    strategy = init_to_uniform if start is None else init_to_value(values=start)
+    kernel = NUTS(MODELS[name], target_accept_prob=0.95, init_strategy=strategy)
     run = MCMC(
         kernel,
         num_warmup=2000,
