@@ -13,10 +13,10 @@ parameters, off the clock.
 
 *Cold* is wall time from the start of a fresh process, with imports and compilation; *warm* is the
 median of three more fits in it. A stochastic side first runs with checkpoints, at step sizes
-0.001, 0.01 and 0.1. The one that is there first is run again for exactly so many steps, and that is
-timed: nobody knows the number beforehand, so these are the least seconds a user could see. *0.001*
-is the cold time with that step size, the default of Pyro's Adam and of PyMC. pyrovi and Pathfinder
-stop by themselves.
+0.001, 0.01 and 0.1. The one that is there first is run again for exactly so many steps, and that
+is timed: nobody knows the number beforehand, so these are the least seconds a user could see.
+*0.001* is the cold time with that step size, the default of Pyro's Adam and of PyMC. pyrovi and
+Pathfinder stop by themselves.
 
 One thread for every side. NumPyro and Pyro compute in float32, PyMC and pyrovi in float64: their
 defaults. NumPyro's ``svi.run`` compiles its loop whenever it is called; *kept* is that loop
@@ -109,7 +109,9 @@ def table(records: list[Record]) -> str:
 
 def ratio_table(records: list[Record]) -> list[str]:
     """Medians over the problems of a side's seconds over pyrovi's."""
-    lines = ["seconds over pyrovi's, the median over problems (and each; 0: pyrovi did not arrive)"]
+    lines = [
+        "seconds over pyrovi's, the median over problems (and each; 0: pyrovi did not arrive)"
+    ]
     for family in (*dict.fromkeys(r["family"] for r in records), "both"):
         own = [r for r in records if family in {"both", r["family"]}]
         for side in ("numpyro", "pymc", "pyro", "pathfinder"):
@@ -128,7 +130,9 @@ def losses(records: list[Record]) -> list[str]:
     lines = []
     for own in (r for r in records if r["side"] == "pyrovi"):
         here = [r for r in records if _place(r) == _place(own) and r["side"] != "pyrovi"]
-        beaten = [b for r in here for key in ("cold", "warm", "kept") if (b := _beats(r, own, key))]
+        beaten = [
+            b for r in here for key in ("cold", "warm", "kept") if (b := _beats(r, own, key))
+        ]
         if not own["reached"]:
             lines.append(f"{_place(own)}: pyrovi ends {own['gap']:.2f} nats short of the best")
         if beaten:
@@ -163,7 +167,9 @@ def main() -> None:
         return
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        print(f"Skipped: {', '.join(missing)} is not here; install the extra: pip install .[bench]")
+        print(
+            f"Skipped: {', '.join(missing)} is not here; install the extra: pip install .[bench]"
+        )
         return
     from peers.problems import PROBLEMS
     from peers.race import Bench, measure

@@ -120,9 +120,7 @@ def pathfinder(name: str, data: Data) -> np.ndarray:
     import pymc_extras as pmx
 
     model = _model(name, data)
-    found = pmx.fit_pathfinder(
-        model, **PATHS, display_summary=False, add_pathfinder_groups=False
-    )
+    found = pmx.fit_pathfinder(model, **PATHS, display_summary=False, add_pathfinder_groups=False)
     posterior = found["posterior"]
     columns = []
     for latent in PROBLEMS[name].latents:
