@@ -10,14 +10,13 @@ and predicted like any other.
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-import xarray as xr
 from torch import Tensor
 
 from pyrovi.errors import DataError
@@ -37,7 +36,7 @@ class Arguments:
         dims: For arguments that came labelled, the name of each axis.
         coords: For each labelled axis, the label of each index.
         missing: For arguments that came masked, True where a value is missing.
-        truth: What simulated the data, where a tree came with it.
+        truth: What simulated the data, an `xarray.Dataset`, where a tree came with it.
     """
 
     args: tuple[Any, ...] = ()
@@ -45,7 +44,7 @@ class Arguments:
     dims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     coords: Mapping[str, np.ndarray] = field(default_factory=dict)
     missing: Mapping[str, Tensor] = field(default_factory=dict)
-    truth: xr.Dataset | None = None
+    truth: Any = None
 
 
 def bind(model: Callable[..., Any], data: Any) -> Arguments:
@@ -92,6 +91,15 @@ def to_numpy(value: Any) -> np.ndarray:
     return np.array(value)
 
 
+def _is(value: Any, library: str, name: str) -> bool:
+    """Whether a value is of a class of a library, which is not loaded just to find out.
+
+    Where nobody has loaded it, nothing can be of its classes.
+    """
+    loaded = sys.modules.get(library)
+    return loaded is not None and isinstance(value, getattr(loaded, name))
+
+
 @dataclass(frozen=True)
 class _Converted:
     value: Any
@@ -104,20 +112,21 @@ def _named(data: Any) -> tuple[dict[str, Any] | None, Any, dict[str, np.ndarray]
     """The data by name, or else as it came; and labels that no variable carries itself."""
     if data is None:
         return {}, None, {}
-    if isinstance(data, xr.DataTree):
+    if _is(data, "xarray", "DataTree"):
         return _variables_of_tree(data), None, {}
-    if isinstance(data, xr.Dataset):
+    if _is(data, "xarray", "Dataset"):
         return {str(name): variable for name, variable in data.data_vars.items()}, None, {}
-    if isinstance(data, xr.DataArray | pd.Series) and data.name is not None:
+    labelled = _is(data, "xarray", "DataArray") or _is(data, "pandas", "Series")
+    if labelled and data.name is not None:
         return {str(data.name): data}, None, {}
-    if isinstance(data, pd.DataFrame):
+    if _is(data, "pandas", "DataFrame"):
         return _columns(data), None, {}
     if isinstance(data, Mapping):
         return dict(data), None, {}
     return None, data, {}
 
 
-def _variables_of_tree(tree: xr.DataTree) -> dict[str, xr.DataArray]:
+def _variables_of_tree(tree: Any) -> dict[str, Any]:
     present = [group for group in DATA_GROUPS if group in tree.children]
     if not present:
         groups = ", ".join(tree.children) or "no groups"
@@ -132,13 +141,13 @@ def _variables_of_tree(tree: xr.DataTree) -> dict[str, xr.DataArray]:
     }
 
 
-def _truth(data: Any) -> xr.Dataset | None:
-    if isinstance(data, xr.DataTree) and "truth" in data.children:
+def _truth(data: Any) -> Any:
+    if _is(data, "xarray", "DataTree") and "truth" in data.children:
         return data["truth"].to_dataset()
     return None
 
 
-def _columns(frame: pd.DataFrame) -> dict[str, Any]:
+def _columns(frame: Any) -> dict[str, Any]:
     if frame.columns.has_duplicates:
         twice = frame.columns[frame.columns.duplicated()][0]
         raise DataError(f"Column {twice!r} is there twice. Rename or drop one of the two.")
@@ -206,7 +215,7 @@ def _takes_the_whole(
     signature: Mapping[str, inspect.Parameter], named: Mapping[str, Any], data: Any
 ) -> bool:
     """Whether the model is one of those that take a dict of data as their one argument."""
-    if not isinstance(data, Mapping) or isinstance(data, xr.Dataset) or not named:
+    if not isinstance(data, Mapping) or _is(data, "xarray", "Dataset") or not named:
         return False
     own = [p for p in signature.values() if p.kind is not p.VAR_KEYWORD]
     required = [p for p in own if p.default is p.empty and _can_be_positional(p)]
@@ -239,9 +248,9 @@ def _check_names(
 def _convert(name: str, value: Any) -> _Converted:
     if isinstance(value, Tensor):
         return _Converted(_checked(name, value.detach().clone()))
-    if isinstance(value, xr.DataArray):
+    if _is(value, "xarray", "DataArray"):
         return _labelled(name, value)
-    if isinstance(value, pd.Series):
+    if _is(value, "pandas", "Series"):
         return _Converted(_from_numpy(name, _numeric_column(name, value)))
     if isinstance(value, np.ma.MaskedArray):
         return _masked(name, value)
@@ -254,7 +263,7 @@ def _convert(name: str, value: Any) -> _Converted:
     return _Converted(value)
 
 
-def _labelled(name: str, value: xr.DataArray) -> _Converted:
+def _labelled(name: str, value: Any) -> _Converted:
     dims = tuple(map(str, value.dims))
     coords = {
         str(dim): np.asarray(value.coords[dim].values) for dim in value.dims if dim in value.coords
@@ -262,7 +271,9 @@ def _labelled(name: str, value: xr.DataArray) -> _Converted:
     return _Converted(_from_numpy(name, value.values), dims, coords)
 
 
-def _numeric_column(name: str, column: pd.Series) -> np.ndarray:
+def _numeric_column(name: str, column: Any) -> np.ndarray:
+    import pandas as pd
+
     if not (pd.api.types.is_numeric_dtype(column.dtype) or column.dtype == bool):
         raise DataError(
             f"{name}: expected numbers, and a column of {column.dtype} came "

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from arviz_stats.base import array_stats  # pyright: ignore[reportAttributeAccessIssue, reportPrivateImportUsage]
 from torch import Tensor
 
 __all__ = ["Iterates"]
@@ -56,6 +55,8 @@ class Iterates:
         moving = halves.std(1).min(0) > STILL
         if not moving.any():
             return True
+        from arviz_stats.base.array import array_stats  # almost a second the first time
+
         rhat = array_stats.rhat(halves[..., moving], chain_axis=0, draw_axis=1, method="identity")
         return bool(np.nanmax(rhat) < RHAT_THRESHOLD)
 
@@ -72,6 +73,8 @@ class Iterates:
         moving = spread > STILL
         if not moving.any():
             return 0.0
+        from arviz_stats.base.array import array_stats
+
         error = array_stats.mcse(window[None][..., moving], chain_axis=0, draw_axis=1)
         return float(np.nanmax(error / (spread if units is None else units)[moving]))
 
