@@ -116,7 +116,7 @@ def _drift(fit: Fit, drawn: list[Draws]) -> dict[str, Arrays]:
     states = []
     for index, each, judged in zip(fit.kept, drawn, found, strict=True):
         density = fit.densities[index]
-        chains = judged.chains or send_out(density, each.flat, stream(fit.seed, "drift", index))
+        chains = judged.chains or send_out(density, each, stream(fit.seed, "drift", index))
         values = density.constrain(chains.states.flatten(0, 1))
         count = chains.states.shape[:2]
         states.append(

@@ -125,3 +125,35 @@ def test_a_flow_that_starts_as_the_gaussian_gains_on_it() -> None:
 def test_the_ladder_is_an_engine_like_any_other() -> None:
     assert repr(Auto()) == "auto"
     assert vi.fit(model, EXACT.data, Auto(), seed=3).method == "auto: DADVI(whiten=True)"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_two_modes_of_one_evidence_are_both_held(seed: int) -> None:
+    def square() -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.Normal(x * x, 0.4), obs=torch.tensor(2.0))
+
+    fit = vi.fit(square, {}, seed=seed)
+    assert fit.method.startswith("auto: Modes(2 of")
+    assert "2 modes of about the same evidence" in fit.rungs[1].why
+    x = vi.draw(fit, draws=2000)["posterior"]["x"].to_numpy().ravel()
+    assert 0.4 < (x > 0).mean() < 0.6
+    # Quadrature on a fine grid.
+    grid = np.linspace(-5, 5, 20_001)
+    weight = np.exp(-0.5 * grid**2 - 0.5 * ((2 - grid**2) / 0.4) ** 2)
+    exact = (np.abs(grid) * weight).sum() / weight.sum()
+    spread = np.sqrt(((np.abs(grid) - exact) ** 2 * weight).sum() / weight.sum())
+    assert abs(np.abs(x).mean() - exact) < 0.1 * spread
+    assert abs(np.abs(x).std() / spread - 1) < 0.1
+
+
+def test_a_mode_of_less_than_a_thousandth_is_left_out() -> None:
+    def lopsided() -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 5.0))
+        low = dist.Normal(-4.0, 0.3).log_prob(x) - 12.0
+        pyro.factor("humps", torch.logaddexp(low, dist.Normal(4.0, 0.3).log_prob(x)))
+
+    for seed in range(3):
+        fit = vi.fit(lopsided, {}, seed=seed)
+        assert fit.method == "auto: DADVI(whiten=True)"
+        assert float(vi.draw(fit, draws=500)["posterior"]["x"].min()) > 2.0

@@ -44,11 +44,14 @@ class Draws:
             draws of a sampler.
         by_site: Where the approximation factorises over sites, the log density of each site's
             piece of each draw.
+        within: The Cholesky factor of the covariance within one mode, where there are several:
+            that of all draws together is far too wide for any of them.
     """
 
     flat: Float[Tensor, "draw dim"]
     log_guide: Float[Tensor, "draw"] | None = None
     by_site: Mapping[str, Float[Tensor, "draw"]] | None = None
+    within: Float[Tensor, "dim dim"] | None = None
 
 
 @runtime_checkable
@@ -152,7 +155,9 @@ class GaussianMixture:
             own = chosen == component
             scale_tril = self.scale_trils[component].contiguous()
             flat[own] = self.locs[component] + noise[own] @ scale_tril.T
-        return Draws(flat, self.log_prob(flat))
+        factors = self.scale_trils * self.weights.sqrt()[:, None, None]
+        covariance = (factors @ factors.mT).sum(0)
+        return Draws(flat, self.log_prob(flat), within=torch.linalg.cholesky(covariance))
 
     def log_prob(self, flat: Float[Tensor, "draw dim"]) -> Float[Tensor, "draw"]:
         """The log density of the mixture."""
@@ -397,7 +402,8 @@ class Resampled:
         places = (np.arange(draws) + generator.random()) / draws
         reached = np.cumsum(weights / weights.sum())
         chosen = np.searchsorted(reached, places).clip(max=len(weights) - 1)
-        return Draws(pool.flat[torch.as_tensor(generator.permutation(chosen))])
+        order = torch.as_tensor(generator.permutation(chosen))
+        return Draws(pool.flat[order], within=pool.within)
 
     def tensors(self) -> dict[str, Tensor]:
         """The base's."""

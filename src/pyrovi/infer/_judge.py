@@ -91,7 +91,7 @@ def judge(density: LogDensity, drawn: Draws, seed: int, chains: Chains | None = 
             return Judgement(labels, tuple(weighed), khat)
     if not _can_move(density):
         return Judgement(labels if weighed else (), tuple(weighed), khat)
-    chains = chains or send_out(density, drawn.flat, seed)
+    chains = chains or send_out(density, drawn, seed)
     after = _quantities(density, chains.states.flatten(0, 1))[1]
     after = after.reshape(*chains.states.shape[:2], -1)[..., varying]
     if not np.isfinite(after).all():
@@ -120,9 +120,10 @@ def _can_move(density: LogDensity) -> bool:
     return density.vectorised and not (model.subsampled or model.parameters)
 
 
-def send_out(density: LogDensity, flat: Float[Tensor, "draw dim"], seed: int) -> Chains:
+def send_out(density: LogDensity, drawn: Draws, seed: int) -> Chains:
     """Short Markov chains from the first draws, with smaller steps where they cannot move."""
-    start, factor = flat[: chains_for(density, CHAINS, CHAIN_ENTRIES)], mass_factor(flat)
+    start = drawn.flat[: chains_for(density, CHAINS, CHAIN_ENTRIES)]
+    factor = mass_factor(drawn.flat) if drawn.within is None else drawn.within
 
     def sent(step_size: float) -> Chains:
         return move(

@@ -214,7 +214,7 @@ def _steps(engine: Engine, state: Any, losses: list[float], bar: Any) -> tuple[S
     return Status.STOPPED, f"it took its {engine.max_steps} steps without converging"
 
 
-def settings_that_differ(engine: Any, **shown: str) -> str:
+def settings_that_differ(engine: Any, /, **shown: str) -> str:
     """An engine's repr: its settings that are not the defaults, and those in ``shown`` as given.
 
     >>> from pyrovi.infer import DADVI

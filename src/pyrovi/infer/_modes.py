@@ -44,24 +44,30 @@ def find_modes(
     Args:
         density: The density.
         start: The first start.
-        count: How many starts; None for two, and 32 where they come to different places.
+        count: How many starts; None for three, and 32 where they come to different places.
         seed: Draws the other starts.
     """
     if count is None:
+        # One elsewhere, and its mirror image: densities that are even have a mode on each side.
         other = density.start(stream(seed, "other start"), avoid_prior=True)
-        first, second = find_mode(density, start), find_mode(density, other)
-        if first is not None and second is not None and _same(first, second):
-            return [first]
-        near = [mode for mode in (first, second) if mode is not None]
-        return _by_evidence([*near, *find_modes(density, start, MANY_STARTS, seed)])
+        near = [find_mode(density, place) for place in (start, other, -other)]
+        found = _distinct_modes(near)
+        if len(found) == 1 and None not in near:
+            return found
+        return _distinct_modes([*found, *find_modes(density, start, MANY_STARTS, seed)])
     places = start[None]
     if count > 1:
         places = scout(density, _around(start, count, seed))[:FINALISTS]
-    return _by_evidence([m for place in places if (m := find_mode(density, place)) is not None])
+    return _distinct_modes([find_mode(density, place) for place in places])
 
 
-def _by_evidence(modes: list[Gaussian]) -> list[Gaussian]:
-    return sorted(modes, key=log_evidence, reverse=True)
+def _distinct_modes(modes: list[Gaussian | None]) -> list[Gaussian]:
+    """The modes that were found, each once, the one with most evidence first."""
+    kept: list[Gaussian] = []
+    for mode in sorted((m for m in modes if m is not None), key=log_evidence, reverse=True):
+        if not any(_same(other, mode) for other in kept):
+            kept.append(mode)
+    return kept
 
 
 def _same(one: Gaussian, other: Gaussian) -> bool:

@@ -1,7 +1,8 @@
 """`engine="auto"`: a ladder that climbs only while it pays, and says what it did on each rung.
 
-1. A Gaussian in a space turned by the curvature (`dadvi`), from several starts where two disagree.
-   What subsamples or learns parameters of its own goes to SVI instead, and no further.
+1. A Gaussian in a space turned by the curvature (`dadvi`), from many starts where three disagree.
+   What subsamples or learns parameters of its own goes to SVI instead, and no further. Where the
+   starts end in different modes of about the same evidence, a Gaussian in each of them (`modes`).
 2. Its draws resampled by their importance weights, where their tail is light.
 3. Its draws polished by many short Markov chains (`polish`), where the density is vectorised.
 4. A flow that starts as the Gaussian, where there are few enough dimensions.
@@ -24,7 +25,9 @@ from pyrovi.infer._approximation import Approximation, Gaussian, Resampled
 from pyrovi.infer._density import LogDensity
 from pyrovi.infer._judge import Judgement, judge
 from pyrovi.infer._loop import Engine, Rung
+from pyrovi.infer._modes import log_evidence
 from pyrovi.infer.dadvi import DADVI
+from pyrovi.infer.modes import Modes
 from pyrovi.infer.polish import Polish
 from pyrovi.infer.svi import SVI
 from pyrovi.seeds import stream
@@ -37,6 +40,7 @@ FULL_RANK_DIM = 500  # the curvature of more dimensions costs more than it mends
 FULL_RANK_ENTRIES = 5_000_000  # numbers in one matrix of second derivatives: cheap for this many
 LARGEST_FULL_RANK_DIM = 2_000
 FLOW_DIM = 50
+RIVAL_NATS = 7.0  # less evidence by this is less than a thousandth of the posterior
 FLOW_STEPS = 3_000
 JUDGED_DRAWS = 2_000
 
@@ -90,6 +94,7 @@ class AutoState:
     def __init__(self, density: LogDensity, start: Tensor, seed: int) -> None:
         self.density, self.start, self.seed = density, start, seed
         self.tried: list[_Tried] = []
+        self.candidates_from = 0  # rungs before it miss a mode, which no judgement of them can see
         self.taken = self.rung_taken = 0
         self.last_loss = math.inf
         self._ladder = self._rungs()
@@ -167,10 +172,11 @@ class AutoState:
 
     @property
     def _best(self) -> _Tried:
-        passed = [each for each in self.tried if each.judgement and each.judgement.status == "ok"]
+        candidates = self.tried[self.candidates_from :] or self.tried
+        passed = [each for each in candidates if each.judgement and each.judgement.status == "ok"]
         if passed:
             return passed[0]
-        return min(self.tried, key=lambda each: each.judgement.excess if each.judgement else 0.0)
+        return min(candidates, key=lambda each: each.judgement.excess if each.judgement else 0.0)
 
     def _begin(self) -> None:
         self.rung_taken, self.began = 0, time.perf_counter()
@@ -218,6 +224,17 @@ class AutoState:
         judged = self._best.judgement
         return judged is None or judged.status == "ok" or not judged.known
 
+    def _rivals(self) -> tuple[Gaussian, ...]:
+        """The modes whose evidence counts; one alone where labels may be exchanged.
+
+        Permuting the labels of a mixture gives modes of the same evidence that mean the same.
+        """
+        modes = getattr(self.inner, "modes", ())
+        if self.density.model.discrete or self.density.model.structure.exchangeable:
+            return modes[:1]
+        least = log_evidence(modes[0]) - RIVAL_NATS if modes else 0.0
+        return tuple(mode for mode in modes if log_evidence(mode) > least)
+
     def _gaussian(self) -> Gaussian | None:
         found = self.tried[0].approximation
         return found if isinstance(found, Gaussian) else None
@@ -225,6 +242,13 @@ class AutoState:
     def _rungs(self) -> Iterator[tuple[Engine, str]]:
         """The engines in turn, each with the reason; it ends where an approximation passes."""
         yield first_engine(self.density)
+        rivals = self._rivals()
+        if len(rivals) > 1:
+            self.candidates_from = len(self.tried)
+            yield (
+                Modes(modes=rivals),
+                f"{len(rivals)} modes of about the same evidence were found.",
+            )
         if self._passed():
             return
         off = self._best.rung
@@ -235,7 +259,8 @@ class AutoState:
             )
             if self._passed():
                 return
-        if self.density.dim <= FLOW_DIM and self._gaussian() is not None:
+        one_mode = not self.candidates_from  # a flow that starts in one mode stays there
+        if one_mode and self.density.dim <= FLOW_DIM and self._gaussian() is not None:
             yield (
                 SVI(guide=_flow(), particles=32, max_steps=FLOW_STEPS),
                 f"{self._best.rung.worst} is still off; a flow bends where a Gaussian cannot.",

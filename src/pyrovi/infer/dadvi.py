@@ -59,7 +59,7 @@ class DADVI:
         whiten: Whether to turn the space by the curvature, and so carry correlations.
         linear_response: Whether to take the covariance from linear response.
         starts: With ``whiten``, from how many places a mode is sought; the one with the most
-            evidence about it goes on. None for two, and many more where these two disagree.
+            evidence about it goes on. None for three, and many more where these disagree.
         matched: Whether the draws are antithetic and moved to exact moments; else they are
             independent, and the error of the optimum is nominal rather than an upper bound.
         error: The largest error of a mean, in standard deviations, that the choice of the draws
@@ -100,10 +100,18 @@ class DADVI:
         noise = self.noise(self.particles or min(512, max(64, 4 * density.dim)), density.dim, seed)
         state = DADVIState(FixedDraws(density, noise, paired=self.matched), seed)
         modes = find_modes(density, start, self.starts, seed) if self.whiten else []
+        state.modes = tuple(modes)
         if modes:
             state.begin_turned(modes[0].loc, modes[0].scale_tril)
         else:
             state.begin(torch.cat([start, torch.full_like(start, START_LOG_SCALE)]))
+        return state
+
+    def begin_at(self, density: LogDensity, mode: Gaussian, seed: int) -> "DADVIState":
+        """Fix the draws, and start as a Gaussian that is given, in a space turned by it."""
+        noise = self.noise(self.particles or min(512, max(64, 4 * density.dim)), density.dim, seed)
+        state = DADVIState(FixedDraws(density, noise, paired=self.matched), seed)
+        state.begin_turned(mode.loc, mode.scale_tril)
         return state
 
     def noise(self, particles: int, dim: int, seed: int) -> Float[Tensor, "draw dim"]:
@@ -167,6 +175,7 @@ class DADVIState:
     Attributes:
         problem: The objective with its fixed draws.
         search: Where the optimisation stands.
+        modes: The modes that were found, the one with most evidence first.
         errors: The error of each mean by the choice of the draws, in sds; None if unknown.
     """
 
@@ -174,6 +183,7 @@ class DADVIState:
         self.problem, self.seed = problem, seed
         self.notes: list[str] = []
         self.turns = 0
+        self.modes: tuple[Gaussian, ...] = ()
         self.errors: Tensor | None = None
         self.best: tuple[float, Gaussian] | None = None
 
@@ -238,6 +248,12 @@ class DADVIState:
             noise * gaussian.scale_tril if gaussian.diagonal else noise @ gaussian.scale_tril.T
         )
         return -self.problem.density.hessian(gaussian.loc + spread).mean(0)
+
+    @property
+    def loss(self) -> float:
+        """Minus the ELBO of what was found, in nats."""
+        here = self.search.value
+        return here if self.best is None else min(here, self.best[0])
 
     @property
     def loc(self) -> Tensor:

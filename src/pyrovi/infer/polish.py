@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pyrovi.errors import EngineError
-from pyrovi.infer._approximation import Approximation, Empirical
+from pyrovi.infer._approximation import Approximation, Draws, Empirical
 from pyrovi.infer._density import LogDensity
 from pyrovi.infer._hmc import STEP_SIZE, WIDE_JITTER, chains_for, mass_factor, move
 from pyrovi.infer._loop import settings_that_differ
@@ -61,7 +61,7 @@ class Polish:
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "PolishState":
         """Set the chains out at draws of the base."""
         count = self.chains or chains_for(density, CHAINS, CHAIN_ENTRIES)
-        return PolishState(density, self.base.draw(count, stream(seed, "polish")).flat, seed)
+        return PolishState(density, self.base.draw(count, stream(seed, "polish")), seed)
 
     def step(self, state: "PolishState") -> float:
         """Move every chain ten times, and give minus the average log density."""
@@ -79,8 +79,9 @@ class Polish:
 class PolishState:
     """Where the chains stand and stood; the first half of every past is dropped as it grows."""
 
-    def __init__(self, density: LogDensity, flat: Tensor, seed: int) -> None:
-        self.density, self.flat, self.seed = density, flat, seed
+    def __init__(self, density: LogDensity, drawn: Draws, seed: int) -> None:
+        self.density, self.flat, self.seed = density, drawn.flat, seed
+        self.within = drawn.within
         self.step_size, self.taken = STEP_SIZE, 0
         self.past: list[Tensor] = []
         self.notes: list[str] = []
@@ -90,7 +91,7 @@ class PolishState:
         chains = move(
             self.density,
             self.flat,
-            mass_factor(torch.cat([self.flat, *self.past[len(self.past) // 2 :]])),
+            self.factor(),
             transitions=TRANSITIONS,
             kept=1,
             seed=stream(self.seed, "move", self.taken),
@@ -102,6 +103,12 @@ class PolishState:
         self.past.append(self.flat)
         self.step_size *= float(torch.exp(chains.acceptance.mean() - TARGET_ACCEPTANCE))
         return -float(self.density.log_prob(self.flat).mean())
+
+    def factor(self) -> Tensor:
+        """The Cholesky factor of where the chains are, within one mode where there are several."""
+        if self.within is not None:
+            return self.within
+        return mass_factor(torch.cat([self.flat, *self.past[len(self.past) // 2 :]]))
 
     def kept(self) -> Tensor:
         """The states of the later half of the steps, ``(step, chain, dim)``."""
