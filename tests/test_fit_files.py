@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pyro.infer.autoguide import init_to_mean
 from safetensors import safe_open
 
 import pyrovi as vi
@@ -22,6 +23,9 @@ ENGINES = {
     "Laplace": vi.Laplace(),
     "NUTS": vi.NUTS(draws=20, warmup=20),
     "full rank": vi.SVI(guide="full_rank", max_steps=60),
+    "own start": vi.SVI(
+        guide=vi.guides.full_rank.with_options(init_loc_fn=init_to_mean), max_steps=30
+    ),
     "flow": vi.SVI(guide=vi.guides.maf.with_options(transforms=2), max_steps=30),
 }
 

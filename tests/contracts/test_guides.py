@@ -5,8 +5,10 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import SVI, Predictive, Trace_ELBO, TraceEnum_ELBO
+from pyro.infer.autoguide import init_to_mean, init_to_value
 from torch import Tensor
 
+import pyrovi as vi
 from pyrovi import guides
 from pyrovi.errors import GuideError
 
@@ -96,3 +98,11 @@ def test_options_make_another_family_of_the_same_name() -> None:
     guide = guides.low_rank.with_options(rank=2)(schools)
     guide(Y)
     assert guide.cov_factor.shape == (10, 2)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue, reportCallIssue]
+
+
+def test_a_start_among_a_family_s_options_is_where_an_engine_starts_it() -> None:
+    at = init_to_value(values={"loc": torch.tensor(3.25)}, fallback=init_to_mean)
+    family = guides.full_rank.with_options(init_loc_fn=at)
+    fit = vi.fit(schools, {"y": Y}, vi.SVI(guide=family, max_steps=1, step_size=1e-9), seed=0)
+    (found,) = fit.approximations()
+    assert found.guide.loc[0].item() == pytest.approx(3.25)  # pyright: ignore[reportAttributeAccessIssue]
