@@ -27,7 +27,8 @@ def test_the_recorded_density_is_the_density_to_the_last_bit(name: str) -> None:
         expected, expected_gradient = fresh._differentiated(rows)
         assert torch.equal(value, expected)
         torch.testing.assert_close(gradient, expected_gradient, rtol=1e-12, atol=0.0)
-    assert ("gradient", 4) in density._recorded
+    long = name == "hmm_example-hmm_example"  # its loop is too many operations to gain by it
+    assert (("gradient", 4) in density._recorded) != long
 
 
 def test_a_function_that_draws_random_numbers_is_refused() -> None:
