@@ -6,13 +6,14 @@ that is passed on shares memory with what came in.
 
 A value that is not finite is an error. To leave values out of the likelihood on purpose, pass a
 ``numpy.ma.MaskedArray``: its masked entries are skipped where the model observes that argument,
-and predicted like any other.
+and predicted like any other. In a labelled array the attribute `pyrovi.tree.MISSING` says the same
+of its NaNs.
 """
 
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from pyrovi.errors import DataError
+from pyrovi.tree import MISSING
 
 __all__ = ["Arguments", "bind", "to_numpy"]
 
@@ -268,6 +270,9 @@ def _labelled(name: str, value: Any) -> _Converted:
     coords = {
         str(dim): np.asarray(value.coords[dim].values) for dim in value.dims if dim in value.coords
     }
+    if value.attrs.get(MISSING):
+        masked = _masked(name, np.ma.masked_invalid(value.values))
+        return replace(masked, dims=dims, coords=coords)
     return _Converted(_from_numpy(name, value.values), dims, coords)
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "ACCEPTANCE",
     "DATA_GROUPS",
     "DRAW_GROUPS",
+    "MISSING",
     "PRIOR_GROUPS",
     "SAMPLE_DIMS",
     "STATUSES",
@@ -68,6 +69,8 @@ DRAW_GROUPS = (
 ACCEPTANCE = "acceptance_rate"
 """In the group `drift`, each Markov chain's average probability of acceptance."""
 PRIOR_GROUPS = ("prior", "prior_predictive")
+MISSING = "missing_as_nan"
+"""The attribute, 1, of an observed variable whose NaNs are values to leave out and predict."""
 STATUSES = ("converged", "stopped", "diverged")
 """How a fit can end; an order from good to bad."""
 

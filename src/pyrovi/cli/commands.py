@@ -44,6 +44,14 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `pyro
 Where = Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder, or a .nc file.")]
 
 
+# An entry of the zoo may take options of its own for a person's table, which it alone knows.
+MORE = {"allow_extra_args": True, "ignore_unknown_options": True}
+TABLES = (
+    "A table with columns of your own takes the entry's own options: "
+    "pyrovi run multitask_regression --data marks.csv --task subject --outcome mark --out marks"
+)
+
+
 @app.callback()
 def _options(
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
@@ -57,8 +65,9 @@ def _options(
         raise typer.Exit
 
 
-@app.command()
+@app.command(context_settings=MORE, epilog=TABLES)
 def run(
+    context: typer.Context,
     name: Name,
     out: Out,
     data: Data = None,
@@ -83,6 +92,8 @@ def run(
         seed=seed,
         restarts=restarts,
         max_seconds=max_seconds,
+        more=tuple(context.args),
+        options=tuple(each for one in context.command.params for each in one.opts),
     )
     with folders.new_folder(out, force=force) as folder:
         stages.draw(folder, stages.fit(folder, request), draws)
@@ -92,8 +103,9 @@ def run(
     typer.echo(f"\nReport: {out / REPORT}")
 
 
-@app.command()
+@app.command(context_settings=MORE, epilog=TABLES)
 def fit(
+    context: typer.Context,
     name: Name,
     out: Out,
     data: Data = None,
@@ -117,6 +129,8 @@ def fit(
         seed=seed,
         restarts=restarts,
         max_seconds=max_seconds,
+        more=tuple(context.args),
+        options=tuple(each for one in context.command.params for each in one.opts),
     )
     with folders.new_folder(out, force=force) as folder:
         fitted = stages.fit(folder, request)

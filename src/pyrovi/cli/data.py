@@ -1,6 +1,7 @@
 """The data that a command was pointed to, and keeping them beside the fit."""
 
 import csv
+import inspect
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,8 +20,15 @@ __all__ = ["keep", "kept", "load_any", "load_zoo", "with_settings"]
 SIMULATION_SEED = 0  # of the data; that of the fit is the command's own
 
 
-def load_zoo(entry: Any, data: str | None) -> Any:
-    """A data set of the zoo entry by its name, or a file; simulated where it has no data."""
+def load_zoo(entry: Any, data: str | None, options: Mapping[str, str]) -> Any:
+    """A data set of the zoo entry by its name, or a file; ``options`` say how to read a table."""
+    if data is not None and data not in entry.datasets and _looks_like_a_file(data):
+        return _load_file(entry, data, options)
+    if options:
+        raise DataError(
+            f"--{next(iter(options))} is for a table of your own, and none came. "
+            "Name a .csv file: --data marks.csv"
+        )
     if data is None and not entry.datasets:
         warnings.warn(
             f"{entry.name!r} has no real data, so these are simulated from it (seed "
@@ -29,9 +37,26 @@ def load_zoo(entry: Any, data: str | None) -> Any:
             stacklevel=2,
         )
         return entry.simulate(SIMULATION_SEED)
-    if data is None or data in entry.datasets:
-        return entry.load(data)
-    return load_any(data) if _looks_like_a_file(data) else entry.load(data)
+    return entry.load(data)
+
+
+def _load_file(entry: Any, data: str, options: Mapping[str, str]) -> Any:
+    """A file as it is; or, with options or column names of its own, as the entry reads tables."""
+    path = Path(data)
+    if entry.reader is None or path.suffix != ".csv" or not path.is_file():
+        return load_any(data)
+    header, rows = _cells(path)
+    arguments = inspect.signature(entry.model).parameters
+    if not options and all(re.sub(r"\[.*\]$", "", name) in arguments for name in header):
+        return load_any(data)
+    import pandas as pd
+
+    lines = pd.Index([line for line, _ in rows], name="line")
+    table = pd.DataFrame([cells for _, cells in rows], columns=header, index=lines, dtype=str)
+    try:
+        return entry.read(table, **options)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def _looks_like_a_file(data: str) -> bool:

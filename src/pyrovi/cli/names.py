@@ -8,13 +8,21 @@ import json
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pyrovi.cli.data import load_any, load_zoo
 from pyrovi.errors import DataError, EngineError, ModelError
 
-__all__ = ["Chosen", "engine_named", "is_file_model", "model_named", "settings_of"]
+__all__ = [
+    "Chosen",
+    "engine_named",
+    "is_file_model",
+    "model_named",
+    "settings_of",
+    "table_options",
+]
 
 
 @dataclass(frozen=True)
@@ -23,13 +31,15 @@ class Chosen:
 
     Attributes:
         call: The Pyro callable.
-        load: Data by the name that `--data` gave; None for the default.
+        load: Data by the name that `--data` gave, None for the default, and options for a table.
         digest: SHA-256 of the user's file, and "" for the zoo.
+        options: The options that it has for a table.
     """
 
     call: Callable[..., Any]
-    load: Callable[[str | None], Any]
+    load: Callable[[str | None, Mapping[str, str]], Any]
     digest: str = ""
+    options: tuple[str, ...] = ()
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -44,12 +54,13 @@ def model_named(name: str, variant: str | None) -> Chosen:
             raise ModelError("--variant is for models of the zoo. Name another callable instead.")
         path, _, attribute = name.rpartition(":")
         call = _from_file(Path(path), attribute)
-        return Chosen(call, load_any, hashlib.sha256(Path(path).read_bytes()).hexdigest())
+        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return Chosen(call, lambda data, _: load_any(data), digest)
     from pyrovi import models
 
     entry = models.get(name)
     entry = entry.variant(variant) if variant is not None else entry
-    return Chosen(entry.model, lambda data: load_zoo(entry, data))
+    return Chosen(entry.model, lambda data, of: load_zoo(entry, data, of), options=entry.options)
 
 
 def is_file_model(name: str) -> bool:
@@ -134,3 +145,32 @@ def settings_of(texts: Sequence[str]) -> dict[str, Any]:
         except ValueError:
             pairs[name] = value
     return pairs
+
+
+def table_options(
+    more: Sequence[str], known: Sequence[str], chosen: Chosen, name: str
+) -> dict[str, str]:
+    """The options for a table among what is no option of the command: ``--name value``."""
+    given: dict[str, str] = {}
+    rest = list(more)
+    while rest:
+        option, equals, value = rest.pop(0).partition("=")
+        own = option.removeprefix("--").replace("-", "_")
+        if not option.startswith("-"):
+            raise DataError(f"Expected an option, and the word {option!r} came. Try --help.")
+        if own not in chosen.options or not option.startswith("--"):
+            raise DataError(
+                f"No such option: {option}. {_what_there_is(option, known, chosen, name)}"
+            )
+        if not equals and not rest:
+            raise DataError(f"Expected {option} with a value, and none came.")
+        given[own] = value if equals else rest.pop(0)
+    return given
+
+
+def _what_there_is(option: str, known: Sequence[str], chosen: Chosen, name: str) -> str:
+    own = [f"--{each.replace('_', '-')}" for each in chosen.options]
+    near = get_close_matches(option, [*known, *own], n=1, cutoff=0.75)
+    if near:
+        return f"Did you mean {near[0]}?"
+    return f"For a table {name!r} takes: {', '.join(own) or 'none'}."

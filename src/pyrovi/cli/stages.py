@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyrovi.cli.data import keep, kept, with_settings
 from pyrovi.cli.folder import DATA, POSTERIOR, RECORD
-from pyrovi.cli.names import engine_named, is_file_model, model_named, settings_of
+from pyrovi.cli.names import engine_named, is_file_model, model_named, settings_of, table_options
 from pyrovi.errors import ModelError, PyroviWarning, TreeError
 from pyrovi.files import write_whole
 
@@ -21,7 +21,12 @@ __all__ = ["Request", "check", "draw", "fit", "reopen", "report"]
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What `pyrovi fit` was asked for; each is an option of the command."""
+    """What `pyrovi fit` was asked for; each is an option of the command.
+
+    Attributes:
+        more: What came besides, for the entry's reader of tables to take.
+        options: The command's own options.
+    """
 
     name: str
     data: str | None = None
@@ -32,6 +37,8 @@ class Request:
     seed: int | None = None
     restarts: int = 1
     max_seconds: float | None = None
+    more: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
 
 def fit(folder: Path, request: Request) -> "Fit":
@@ -39,11 +46,12 @@ def fit(folder: Path, request: Request) -> "Fit":
     import pyrovi as vi
 
     chosen = model_named(request.name, request.variant)
+    of_table = table_options(request.more, request.options, chosen, request.name)
     given = settings_of(request.settings)
     own = {key: value for key, value in given.items() if key in chosen.arguments}
     rest = {key: value for key, value in given.items() if key not in own}
     engine = engine_named(request.engine, request.guide, rest, chosen)
-    data = chosen.load(request.data)
+    data = chosen.load(request.data, of_table)
     fitted = vi.fit(
         chosen.call,
         with_settings(data, own),
@@ -57,6 +65,7 @@ def fit(folder: Path, request: Request) -> "Fit":
         "model": request.name,
         "variant": request.variant,
         "data": request.data,
+        "table": of_table,
         "labelled": keep(data, folder / DATA),
         "settings": own,
         "digest": chosen.digest,

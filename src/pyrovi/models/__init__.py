@@ -16,6 +16,7 @@ from pyrovi.errors import PyroviWarning, UnknownModelError
 from pyrovi.models._base import ZooModel, nearest
 from pyrovi.models.eight_schools import EIGHT_SCHOOLS
 from pyrovi.models.gaussian_mixture import GAUSSIAN_MIXTURE
+from pyrovi.models.multitask_regression import MULTITASK_REGRESSION
 from pyrovi.models.quadratic_observation import QUADRATIC_OBSERVATION
 
 __all__ = ["ZOO", "ZooModel", "available", "get"]
@@ -23,7 +24,15 @@ __all__ = ["ZOO", "ZooModel", "available", "get"]
 ENTRY_POINT_GROUP = "pyrovi.models"
 
 ZOO: Mapping[str, ZooModel] = MappingProxyType(
-    {entry.name: entry for entry in (EIGHT_SCHOOLS, GAUSSIAN_MIXTURE, QUADRATIC_OBSERVATION)}
+    {
+        entry.name: entry
+        for entry in (
+            EIGHT_SCHOOLS,
+            GAUSSIAN_MIXTURE,
+            MULTITASK_REGRESSION,
+            QUADRATIC_OBSERVATION,
+        )
+    }
 )
 """The entries that pyrovi ships; `available` has those of other packages too."""
 

@@ -1,12 +1,14 @@
 """The record of a zoo entry, and a model run forwards."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyro
 import torch
 import xarray as xr
@@ -29,6 +31,9 @@ class ZooModel:
         loaders: Real data sets, by name; the default first.
         variants: The model in other forms, by name; the default first.
         simulators: ``simulate`` of those variants that are not the same distribution.
+        reader: ``reader(frame, **options)`` makes data of a table whose columns have names of
+            their own; None where columns must be named after the model's arguments.
+        own: Other fields of those variants that need other data, by variant and field.
     """
 
     name: str
@@ -38,6 +43,8 @@ class ZooModel:
     loaders: Mapping[str, Callable[[], xr.DataTree]]
     variants: Mapping[str, Callable[..., Any]]
     simulators: Mapping[str, Callable[..., xr.DataTree]] = field(default_factory=dict)
+    reader: Callable[..., xr.DataTree] | None = None
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -60,6 +67,42 @@ class ZooModel:
             )
         return self.loaders[chosen]()
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What `read` can be told about a table."""
+        if self.reader is None:
+            return ()
+        return tuple(inspect.signature(self.reader).parameters)[1:]
+
+    def read(self, frame: pd.DataFrame, **options: Any) -> xr.DataTree:
+        """The data of a table whose columns have names of their own.
+
+        Raises:
+            DataError: If the entry reads no such tables, an option is unknown or lacking, or the
+                table does not hold what is asked of it.
+        """
+        if self.reader is None:
+            arguments = ", ".join(inspect.signature(self.model).parameters)
+            raise DataError(
+                f"{self.name!r} takes no options for a table ({', '.join(options) or 'none'} "
+                f"came). Name the columns after the model's arguments: {arguments}."
+            )
+        unknown = [name for name in options if name not in self.options]
+        if unknown:
+            raise DataError(
+                f"{self.name!r} has no option {unknown[0]!r} for a table"
+                f"{nearest(unknown[0], self.options)}. It has: {', '.join(self.options)}."
+            )
+        parameters = inspect.signature(self.reader).parameters
+        empty = inspect.Parameter.empty
+        lacking = [n for n in self.options if parameters[n].default is empty and n not in options]
+        if lacking:
+            raise DataError(
+                f"To read a table {self.name!r} needs the option {lacking[0]!r}. "
+                f"It takes: {', '.join(self.options)}."
+            )
+        return self.reader(frame, **options)
+
     def variant(self, name: str) -> "ZooModel":
         """The entry with the variant called ``name`` as its model.
 
@@ -71,12 +114,13 @@ class ZooModel:
                 f"{self.name!r} has no variant {name!r}{nearest(name, self.variants)}. "
                 f"It has: {', '.join(self.variants)}."
             )
-        return dataclasses.replace(
-            self,
-            name=f"{self.name}:{name}",
-            model=self.variants[name],
-            simulate=self.simulators.get(name, self.simulate),
-        )
+        fields: dict[str, Any] = {
+            "name": f"{self.name}:{name}",
+            "model": self.variants[name],
+            "simulate": self.simulators.get(name, self.simulate),
+            **self.own.get(name, {}),
+        }
+        return dataclasses.replace(self, **fields)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
