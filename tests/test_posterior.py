@@ -205,3 +205,16 @@ def _quietly(call: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return call()
+
+
+def by_event(y: Tensor) -> None:
+    """A deterministic site inside a plate, each of whose values is a vector."""
+    with pyro.plate("school", len(y)):
+        raw = pyro.sample("raw", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        pyro.deterministic("pair", raw, event_dim=1)
+        pyro.sample("y", dist.Normal(raw.sum(-1), 1.0), obs=y)
+
+
+def test_a_deterministic_vector_inside_a_plate_has_the_plate_s_name_on_its_first_axis() -> None:
+    tree = vi.draw(vi.fit(by_event, {"y": np.arange(3.0)}, vi.Laplace(), seed=0), draws=10)
+    assert tree["posterior"]["pair"].dims == ("chain", "draw", "school", "pair_dim_1")

@@ -767,8 +767,9 @@ def _axes(
     """The shape of one value and a name for each axis; padding between plates is dropped."""
     fn, value = node["fn"], node["value"]
     full = tuple(value.shape) if isinstance(value, Tensor) else ()
-    # A deterministic site counts all its axes as one event, the plates' axes among them.
-    batch = len(full) - (0 if node["infer"].get("_deterministic") else fn.event_dim)
+    # Unless told, a deterministic site counts all its axes as one event, the plates' among them.
+    untold = node["infer"].get("_deterministic") and fn.event_dim == len(full)
+    batch = len(full) - (0 if untold else fn.event_dim)
     frames = {
         batch + frame.dim: frame
         for frame in _vectorised(node)
