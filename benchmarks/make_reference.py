@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import joblib
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -59,19 +60,17 @@ def nuts(
     draws: int,
     target: float,
     start: dict[str, Tensor] | None = None,
+    jobs: int = 1,
 ) -> tuple[Draws, dict[str, Any]]:
     """Draws (chain, draw, ...) of the continuous sites, and how they came about."""
-    chains, divergences, began = [], 0, time.perf_counter()
-    for chain in range(CHAINS):
-        pyro.set_rng_seed(stream(seed, "chain", chain))
-        options: dict[str, Any] = {"target_accept_prob": target, "max_plate_nesting": 1}
-        if start is not None:
-            options["init_strategy"] = init_to_value(values=start)
-        kernel = NUTS(model, jit_compile=True, ignore_jit_warnings=True, **options)
-        run = MCMC(kernel, num_samples=draws, warmup_steps=warmup, disable_progbar=True)
-        run.run(**arguments)
-        chains.append({name: value.numpy() for name, value in run.get_samples().items()})
-        divergences += sum(map(len, run.diagnostics()["divergences"].values()))
+    began = time.perf_counter()
+    runs = joblib.Parallel(n_jobs=jobs)(
+        joblib.delayed(_chain)(
+            model, arguments, stream(seed, "chain", chain), warmup, draws, target, start
+        )
+        for chain in range(CHAINS)
+    )
+    chains, divergences = [drawn for drawn, _ in runs], sum(count for _, count in runs)
     how = {
         "sampler": "pyro.infer.NUTS",
         "chains": CHAINS,
@@ -84,6 +83,29 @@ def nuts(
         "versions": {name: version(name) for name in ("pyro-ppl", "torch")},
     }
     return {name: np.stack([chain[name] for chain in chains]) for name in chains[0]}, how
+
+
+def _chain(
+    model: Callable[..., Any],
+    arguments: dict[str, Any],
+    seed: int,
+    warmup: int,
+    draws: int,
+    target: float,
+    start: dict[str, Tensor] | None,
+) -> tuple[Draws, int]:
+    """The draws of one chain, and how many transitions diverged."""
+    torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(1)
+    pyro.set_rng_seed(seed)
+    options: dict[str, Any] = {"target_accept_prob": target, "max_plate_nesting": 1}
+    if start is not None:
+        options["init_strategy"] = init_to_value(values=start)
+    kernel = NUTS(model, jit_compile=True, ignore_jit_warnings=True, **options)
+    run = MCMC(kernel, num_samples=draws, warmup_steps=warmup, disable_progbar=True)
+    run.run(**arguments)
+    drawn = {name: value.numpy() for name, value in run.get_samples().items()}
+    return drawn, sum(map(len, run.diagnostics()["divergences"].values()))
 
 
 def summary(posterior: xr.Dataset) -> dict[str, dict[str, float]]:
@@ -233,6 +255,37 @@ def quadratic_gaussians(exact: quadratic.Exact) -> dict[str, dict[str, float]]:
     }
 
 
+def multitask_regression() -> dict[str, Any]:
+    data = models.get("multitask_regression").load("linnerud")
+    model = models.get("multitask_regression").model
+    arguments = dict(bind(model, data).kwargs)
+    draws, how = nuts(model, arguments, seed=1985, warmup=1000, draws=2500, target=0.9, jobs=4)
+    mean, scale = draws["population_mean"], draws["population_scale"]
+    tril = scale[..., None] * draws["population_corr_chol"]
+    beta = mean[..., None, :] + np.einsum("...pq,...tq->...tp", tril, draws["offset"])
+    corr = draws["population_corr_chol"] @ np.swapaxes(draws["population_corr_chol"], -1, -2)
+    rows, columns = np.tril_indices(mean.shape[-1], -1)
+    constant = data["constant_data"]
+    names = constant["covariate"].to_numpy()
+    dims = ("chain", "draw")
+    posterior = xr.Dataset(
+        {
+            "population_mean": ((*dims, "covariate"), mean),
+            "population_scale": ((*dims, "covariate"), scale),
+            "population_corr": ((*dims, "pair"), corr[..., rows, columns]),
+            "beta": ((*dims, "task", "covariate"), beta),
+            "noise": ((*dims, "task"), draws["noise"]),
+        },
+        coords={
+            "covariate": names,
+            "task": constant["task"].to_numpy(),
+            "pair": [f"{names[i]}:{names[j]}" for i, j in zip(rows, columns, strict=True)],
+        },
+    )
+    variants = {"partial": {"how": how, "quantities": summary(posterior)}}
+    return {"model": "multitask_regression", "data": "linnerud", "variants": variants}
+
+
 def best_mode(
     model: Callable[..., Any], arguments: dict[str, Any], *, restarts: int
 ) -> tuple[dict[str, Tensor], float]:
@@ -373,6 +426,7 @@ MAKERS = {
     "eight_schools": eight_schools,
     "gaussian_mixture": gaussian_mixture,
     "quadratic_observation": quadratic_observation,
+    "multitask_regression": multitask_regression,
 }
 
 

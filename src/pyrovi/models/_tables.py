@@ -72,6 +72,11 @@ def read_marks(
     chosen = given if covariates is None else _names(covariates)
     _refuse_unknown(frame, [*named, *chosen])
     _refuse_overlap([*named, *chosen])
+    if task is None and len(marks) < 2:
+        raise DataError(
+            f"One column of marks came ({marks[0]!r}) and no task column. Name the column that "
+            "says of which task each mark is, or several columns of marks."
+        )
     x = np.stack([_covariate(frame, n) for n in chosen], axis=1) if chosen else _nothing(frame)
     if task is None:
         found = _wide(frame, marks, x, tuple(chosen))
@@ -118,11 +123,6 @@ def _long(
 def _wide(
     frame: pd.DataFrame, marks: Sequence[str], x: np.ndarray, covariates: tuple[str, ...]
 ) -> Marks:
-    if len(marks) < 2:
-        raise DataError(
-            f"One column of marks came ({marks[0]!r}) and no task column. Name the column that "
-            "says of which task each mark is, or several columns of marks."
-        )
     outcome = np.stack([_numbers(frame, name, missing=True) for name in marks], axis=1)
     return Marks(
         outcome=outcome.ravel(),
