@@ -25,6 +25,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pyro
+import students
 import torch
 import xarray as xr
 from arviz_stats.base import array_stats
@@ -259,7 +260,7 @@ def multitask_regression() -> dict[str, Any]:
     data = models.get("multitask_regression").load("linnerud")
     model = models.get("multitask_regression").model
     arguments = dict(bind(model, data).kwargs)
-    draws, how = nuts(model, arguments, seed=1985, warmup=1000, draws=2500, target=0.9, jobs=4)
+    draws, how = nuts(model, arguments, seed=1985, warmup=1000, draws=5000, target=0.95, jobs=4)
     mean, scale = draws["population_mean"], draws["population_scale"]
     tril = scale[..., None] * draws["population_corr_chol"]
     beta = mean[..., None, :] + np.einsum("...pq,...tq->...tp", tril, draws["offset"])
@@ -405,6 +406,7 @@ FIGURES = {
     "eight_schools": ("noncentered", eight_schools_figure),
     "gaussian_mixture": ("full", gaussian_mixture_figure),
     "quadratic_observation": ("signed", quadratic_observation_figure),
+    "multitask_regression": ("partial", lambda _: students.figure()),
 }
 
 

@@ -6,6 +6,7 @@ for each student and a column of marks for each task. An empty cell of marks is 
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -63,6 +64,8 @@ def read_marks(
         DataError: If a column is unknown or there twice, a cell is not what its column asks for,
             or a task has fewer than two marks.
     """
+    if not len(frame):
+        raise DataError("The table has no rows. It needs one for each mark or student.")
     _refuse_twice(frame)
     marks = _names(outcome)
     if not marks:
@@ -104,7 +107,7 @@ def standardise(values: Float[np.ndarray, "row"]) -> tuple[Float[np.ndarray, "ro
 def _long(
     frame: pd.DataFrame, mark: str, task: str, x: np.ndarray, covariates: tuple[str, ...]
 ) -> Marks:
-    names = frame[task].map(lambda cell: "" if _is_missing(cell) else str(cell))
+    names: Any = frame[task].map(lambda cell: "" if _is_missing(cell) else str(cell))
     if (names == "").any():
         place = _place(frame, int(np.flatnonzero(names == "")[0]))
         raise DataError(f"{place}, column {task!r}: expected the name of a task, and none came.")
@@ -183,7 +186,8 @@ def _nothing(frame: pd.DataFrame) -> np.ndarray:
 def _numbers(frame: pd.DataFrame, name: str, *, missing: bool) -> np.ndarray:
     """A column as numbers; empty cells are NaN where ``missing`` allows it."""
     column = frame[name]
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    numeric: Any = pd.to_numeric(column, errors="coerce")
+    values = numeric.to_numpy(dtype=float, na_value=np.nan)
     empty = column.map(_is_missing).to_numpy(dtype=bool)
     wrong = ~np.isfinite(values) & ~(empty & missing)
     if wrong.any():
@@ -208,8 +212,8 @@ def _place(frame: pd.DataFrame, row: int) -> str:
 def _check_tasks(marks: Marks) -> None:
     if len(marks.tasks) < 2:
         raise DataError(
-            f"Expected at least two tasks, and only {marks.tasks[0]!r} came. One task is an "
-            "ordinary regression."
+            f"Expected at least two tasks, and only {', '.join(marks.tasks)!r} came. One task is "
+            "an ordinary regression."
         )
     for index, name in enumerate(marks.tasks):
         seen = int(np.isfinite(marks.outcome[marks.task_index == index]).sum())

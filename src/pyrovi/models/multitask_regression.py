@@ -246,7 +246,9 @@ def simulate(
         "x": torch.tensor(x),
         "size": torch.tensor(sizes),
     }
-    held = {n: torch.as_tensor(v, dtype=torch.float64) for n, v in (population or {}).items()}
+    held: dict[str, Any] = {
+        n: torch.as_tensor(v, dtype=torch.float64) for n, v in (population or {}).items()
+    }
     model = pyro.poutine.do(VARIANTS[variant], data=held)
     drawn = run_forward(model, stream(seed, "multitask_regression", variant), arguments)
     outcome = drawn.pop("outcome")
@@ -365,21 +367,21 @@ def linnerud() -> xr.DataTree:
 
 def linnerud_above() -> xr.DataTree:
     """Whether each of the 20 men's weight, waist and pulse is above the sample's median."""
-    frame = _linnerud()
+    frame: Any = _linnerud()
     above = frame[list(PHYSIOLOGY)] > frame[list(PHYSIOLOGY)].median()
     return read_binary(frame.assign(**above.astype(int)), outcome=PHYSIOLOGY)
 
 
 def grunfeld() -> xr.DataTree:
     """Grunfeld's (1950) firms: log investment of 11, 1935 to 1954, from log value and capital."""
-    data = _statsmodels("grunfeld")
+    data: Any = _statsmodels("grunfeld")
     logs = np.log(data[["invest", "value", "capital"]])
     return read(logs.assign(firm=data["firm"]), outcome="invest", task="firm")
 
 
 def anes96() -> xr.DataTree:
     """American National Election Study 1996: a vote for Dole, by party identification."""
-    data = _statsmodels("anes96")
+    data: Any = _statsmodels("anes96")
     parties = data["PID"].astype(int).map(dict(enumerate(PARTIES)))
     frame = data[["age", "educ", "income", "vote"]].assign(party=parties)
     ordered = frame.iloc[data["PID"].argsort(kind="stable")]
@@ -389,7 +391,7 @@ def anes96() -> xr.DataTree:
 def _linnerud() -> pd.DataFrame:
     from sklearn.datasets import load_linnerud
 
-    found = load_linnerud(as_frame=True)
+    found: Any = load_linnerud(as_frame=True)
     frame = pd.concat([found.data, found.target], axis=1)
     return frame.rename(columns=str.lower)
 
