@@ -166,6 +166,67 @@ def test_bracketed_columns_are_the_columns_of_a_matrix(pyrovi, home: Path) -> No
     np.testing.assert_allclose(beta, [1.0, -2.0], atol=0.3)
 
 
+MARKS = """pupil,subject,hours,mark
+a,mathematics,2,51
+b,mathematics,4,58
+d,mathematics,6,70
+a,physics,2,48
+b,physics,4,
+d,physics,6,66
+a,chemistry,2,55
+b,chemistry,4,60
+c,chemistry,5,63
+"""
+TABLE = ("run", "multitask_regression", "--seed", "0", "--draws", "100", "--engine", "laplace")
+
+
+def test_a_zoo_entry_reads_a_table_by_options_of_its_own(pyrovi, home: Path) -> None:
+    (home / "marks.csv").write_text(MARKS)
+    columns = ("--task", "subject", "--outcome=mark", "--covariates", "hours")
+    done = pyrovi(*TABLE, "--data", "marks.csv", *columns, "--out", "marks")
+    assert done.code == 0, done.err
+    posterior = vi.open_tree(home / "marks" / "posterior.nc")["posterior"]
+    assert posterior["beta"].dims == ("chain", "draw", "task", "covariate")
+    assert posterior["task"].to_numpy().tolist() == ["mathematics", "physics", "chemistry"]
+    redrawn = pyrovi("draw", "marks", "--draws", "50")  # the missing mark is kept with the data
+    assert redrawn.code == 0, redrawn.err
+    assert vi.open_tree(home / "marks" / "posterior.nc")["posterior_predictive"].sizes["row"] == 9
+
+
+BAD_TABLES = {
+    "an unknown column": (("--task", "subjct", "--outcome", "mark"), "did you mean 'subject'"),
+    "no outcome": (("--task", "subject"), "needs the option 'outcome'"),
+    "no options": ((), "needs the option 'outcome'"),
+    "an option of nothing": (("--tsk", "subject"), "Did you mean --task?"),
+    "an option without a value": (("--task",), "--task with a value"),
+    "a word too many": (("subject",), "the word 'subject' came"),
+    "a text as a covariate": (
+        ("--task", "subject", "--outcome", "mark"),
+        "line 2, column 'pupil': expected a number, and 'a' came",
+    ),
+    "a task with one mark": (
+        ("--task", "pupil", "--outcome", "mark", "--covariates", "hours"),
+        "Task 'c' has 1 mark, and a task needs at least 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TABLES)
+def test_a_table_that_cannot_be_read_is_one_line_with_its_place(
+    pyrovi, home: Path, case: str
+) -> None:
+    options, said = BAD_TABLES[case]
+    (home / "marks.csv").write_text(MARKS)
+    assert said in pyrovi(*TABLE, "--data", "marks.csv", "--out", "o", *options).complaint
+
+
+def test_options_for_a_table_are_for_entries_that_read_one_and_for_a_file(pyrovi) -> None:
+    refused = pyrovi("run", "eight_schools", "--task", "subject", "--out", "o").complaint
+    assert "No such option: --task. For a table 'eight_schools' takes: none." in refused
+    lone = pyrovi("run", "multitask_regression", "--task", "subject", "--out", "o").complaint
+    assert "--task is for a table of your own, and none came" in lone
+
+
 def test_a_model_that_closes_over_its_data_needs_no_data(pyrovi) -> None:
     assert pyrovi("run", "mine.py:own_data", *RUN[2:], "--out", "closed").code == 0
 

@@ -1,7 +1,7 @@
 """The commands and their options; what they do is in `pyrovi.cli.stages`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,11 +41,15 @@ Seconds = Annotated[float | None, typer.Option(min=0, help="Stop fitting after t
 Draws = Annotated[int, typer.Option(min=1, help="Draws from each kept fit.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what pyrovi wrote to the folder.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `pyrovi fit` wrote.")]
+More = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="--OPTION VALUE", help="Options of the entry for a table."),
+]
 Where = Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder, or a .nc file.")]
 
 
 # An entry of the zoo may take options of its own for a person's table, which it alone knows.
-MORE = {"allow_extra_args": True, "ignore_unknown_options": True}
+TAKE_MORE = {"ignore_unknown_options": True}
 TABLES = (
     "A table with columns of your own takes the entry's own options: "
     "pyrovi run multitask_regression --data marks.csv --task subject --outcome mark --out marks"
@@ -65,9 +69,8 @@ def _options(
         raise typer.Exit
 
 
-@app.command(context_settings=MORE, epilog=TABLES)
+@app.command(context_settings=TAKE_MORE, epilog=TABLES)
 def run(
-    context: typer.Context,
     name: Name,
     out: Out,
     data: Data = None,
@@ -80,6 +83,7 @@ def run(
     max_seconds: Seconds = None,
     draws: Draws = 2000,
     force: Force = False,
+    more: More = None,
 ) -> None:
     """Fit, draw, check and report, all into one folder."""
     request = stages.Request(
@@ -92,8 +96,8 @@ def run(
         seed=seed,
         restarts=restarts,
         max_seconds=max_seconds,
-        more=tuple(context.args),
-        options=tuple(each for one in context.command.params for each in one.opts),
+        more=tuple(more or ()),
+        options=_own_options(),
     )
     with folders.new_folder(out, force=force) as folder:
         stages.draw(folder, stages.fit(folder, request), draws)
@@ -103,9 +107,8 @@ def run(
     typer.echo(f"\nReport: {out / REPORT}")
 
 
-@app.command(context_settings=MORE, epilog=TABLES)
+@app.command(context_settings=TAKE_MORE, epilog=TABLES)
 def fit(
-    context: typer.Context,
     name: Name,
     out: Out,
     data: Data = None,
@@ -117,6 +120,7 @@ def fit(
     restarts: Restarts = 1,
     max_seconds: Seconds = None,
     force: Force = False,
+    more: More = None,
 ) -> None:
     """Fit a model to data: writes the fit and the data."""
     request = stages.Request(
@@ -129,8 +133,8 @@ def fit(
         seed=seed,
         restarts=restarts,
         max_seconds=max_seconds,
-        more=tuple(context.args),
-        options=tuple(each for one in context.command.params for each in one.opts),
+        more=tuple(more or ()),
+        options=_own_options(),
     )
     with folders.new_folder(out, force=force) as folder:
         fitted = stages.fit(folder, request)
@@ -167,6 +171,12 @@ def report(
     path = folders.tree_path(where)
     page = out or (where / REPORT if where.is_dir() else path.with_suffix(".html"))
     typer.echo(str(stages.report(path, page)))
+
+
+def _own_options() -> tuple[str, ...]:
+    """The options that `run` and `fit` have of their own."""
+    commands: Any = typer.main.get_command(app)
+    return tuple(opt for each in commands.commands["run"].params for opt in each.opts)
 
 
 @app.command(name="list")
