@@ -284,7 +284,30 @@ def multitask_regression() -> dict[str, Any]:
         },
     )
     variants = {"partial": {"how": how, "quantities": summary(posterior)}}
-    return {"model": "multitask_regression", "data": "linnerud", "variants": variants}
+    return {
+        "model": "multitask_regression",
+        "data": "linnerud",
+        "variants": variants,
+        "students": students_reference(),
+    }
+
+
+def students_reference() -> dict[str, Any]:
+    """How the levels of physics and chemistry are correlated, and its error over chains."""
+    model = models.get("multitask_regression").model
+    draws, how = nuts(model, students.marks(), seed=7, warmup=1000, draws=2500, target=0.9, jobs=4)
+    tril = draws["population_scale"][..., None] * draws["population_corr_chol"]
+    offset = np.einsum("...pq,...tq->...tp", tril, draws["offset"])
+    level = (draws["population_mean"][..., None, :] + offset)[..., 0]
+    each = [students.correlation(chain) for chain in level]
+    return {
+        "how": how,
+        "data": "benchmarks/students.py: marks(), the population learned",
+        "correlation": {
+            "mean": float(f"{np.mean(each):.5g}"),
+            "error": float(f"{np.std(each, ddof=1) / np.sqrt(len(each)):.3g}"),
+        },
+    }
 
 
 def best_mode(

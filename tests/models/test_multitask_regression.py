@@ -23,6 +23,7 @@ from pyrovi.models import get
 from pyrovi.models import multitask_regression as multitask
 from pyrovi.seeds import isolated
 from pyrovi.tensors import bind
+from pyrovi.tree import quantities
 
 REFERENCE = Path(__file__).parents[2] / "models" / "multitask_regression" / "reference.json"
 SPREAD, NOISE = 0.2, 1.0
@@ -256,6 +257,49 @@ def test_partial_pooling_shrinks_the_tasks_towards_their_common_mean() -> None:
     levels = draws_by(MEAN_FIELD).mean(0)
     assert np.ptp(levels) < 0.6 * np.ptp(alone)
     assert np.ptp(levels) == pytest.approx(np.ptp(mean[1:, 0]), rel=0.1)
+
+
+# ------------------------------------------------- physics and chemistry, the population learned
+
+
+def by_nuts() -> float:
+    return json.loads(REFERENCE.read_text())["students"]["correlation"]["mean"]
+
+
+def learned(variant: str, engine: Any) -> float:
+    model = get(f"multitask_regression:{variant}").model
+    tree = vi.draw(vi.fit(model, marks(surprise=False), engine, seed=0), draws=DRAWS)
+    return correlation(tree["posterior"]["beta"].to_numpy()[..., 0].reshape(-1, 3))
+
+
+def test_with_the_population_learned_too_only_mean_field_severs_what_nuts_finds() -> None:
+    assert by_nuts() > 0.25
+    assert abs(learned("centered", MEAN_FIELD)) < 0.05
+    assert learned("centered", CARRY["full rank"]) == pytest.approx(by_nuts(), abs=0.06)
+    assert learned("centered", CARRY["linear response"]) == pytest.approx(by_nuts(), abs=0.07)
+
+
+def test_non_centred_mean_field_keeps_a_correlation_and_overstates_it() -> None:
+    """There beta is built from a mean that all tasks share."""
+    assert learned("partial", MEAN_FIELD) > by_nuts() + 0.07
+
+
+@pytest.mark.slow
+def test_the_default_engine_has_the_correlation_that_nuts_finds() -> None:
+    assert learned("partial", "auto") == pytest.approx(by_nuts(), abs=0.04)
+
+
+@pytest.mark.slow
+def test_the_default_engine_meets_the_reference_on_real_data() -> None:
+    """Every mean within 0.1 reference standard deviations, and these within 10%."""
+    found = json.loads(REFERENCE.read_text())["variants"]["partial"]["quantities"]
+    entry = get("multitask_regression")
+    tree = vi.draw(vi.fit(entry.model, entry.load(), seed=0), draws=4000)
+    drawn = {n: v for n, v in quantities(tree["posterior"].to_dataset()) if n in found}
+    assert len(drawn) == 23
+    for name, values in drawn.items():
+        assert abs(values.mean() - found[name]["mean"]) < 0.1 * found[name]["sd"], name
+        assert values.std() == pytest.approx(found[name]["sd"], rel=0.1), name
 
 
 # ------------------------------------------------------------- nothing of pyrovi but the model
