@@ -278,6 +278,14 @@ def test_a_setting_that_cannot_be_is_refused(settings: dict[str, object], messag
         vi.Pathfinder(**settings)  # pyright: ignore[reportArgumentType]
 
 
+def test_more_dimensions_than_a_dense_covariance_is_for_are_refused() -> None:
+    def large() -> None:
+        pyro.sample("x", dist.Normal(torch.zeros(4001), 1.0).to_event(1))
+
+    with pytest.raises(EngineError, match=r"dense covariance.* up to 4000 dimensions, and 4001"):
+        vi.fit(large, {}, vi.Pathfinder(), seed=0)
+
+
 # ------------------------------------------------------------------ gold-standard posteriors
 
 

@@ -34,6 +34,7 @@ from pyrovi.seeds import stream
 
 __all__ = ["BatchAndMatch", "matched"]
 
+DENSE_DIM = 2_000
 START_SCALE = 0.1
 MOST_SHRINKS = 30
 FEWEST = 3  # batches that are judged together
@@ -76,6 +77,11 @@ class BatchAndMatch:
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "BatchAndMatchState":
         """Begin with the Gaussian at the mode next to ``start``, or the best one on the way."""
+        if density.dim > DENSE_DIM:
+            raise EngineError(
+                f"BatchAndMatch factors a dense covariance at every step, up to {DENSE_DIM} "
+                f"dimensions, and {density.dim} came. Use DADVI()."
+            )
         first = find_mode(density, start) or best_of_a_path(density, start, seed)
         if first is None:
             first = Gaussian(density, start, START_SCALE * torch.eye(density.dim).double())
