@@ -21,9 +21,9 @@ from torch import Tensor
 
 from pyrovi.errors import EngineError
 from pyrovi.infer import Fit, Status
-from pyrovi.infer._approximation import Draws
+from pyrovi.infer._approximation import Draws, Resampled
 from pyrovi.infer._density import LogDensity
-from pyrovi.infer._judge import judge, send_out
+from pyrovi.infer._judge import importance_khat, judge, send_out
 from pyrovi.infer._loop import Rung
 from pyrovi.infer._runs import discrete_draws, predictions, prior_draws
 from pyrovi.seeds import stream
@@ -31,6 +31,7 @@ from pyrovi.sites import BoundModel, Site
 from pyrovi.structure import Exchangeable
 from pyrovi.tensors import to_numpy
 from pyrovi.tree import ACCEPTANCE, data_tree, grow, safe_name
+from pyrovi.weights import threshold
 
 __all__ = ["draw"]
 
@@ -42,12 +43,14 @@ RELABELLING_ROUNDS = 5
 FAR = 10.0  # interquartile ranges; features beyond it are taken to be there
 
 
-def draw(fit: Fit, draws: int = 2000) -> xr.DataTree:
+def draw(fit: Fit, draws: int = 2000, *, resample: bool = False) -> xr.DataTree:
     """Draw from a fit, and grow its data into the tree that the later stages read.
 
     Args:
         fit: What `pyrovi.fit` found.
         draws: How many draws of each chain; a chain is a restart that reached the best bound.
+        resample: Whether to resample the draws by their importance weights, which moves them from
+            the approximation towards the posterior where the weights' tail is light.
 
     Returns:
         The data's groups, and ``posterior``, ``posterior_predictive``, ``log_likelihood``,
@@ -56,12 +59,13 @@ def draw(fit: Fit, draws: int = 2000) -> xr.DataTree:
 
     Raises:
         FitError: If every run of the fit diverged.
-        EngineError: If ``draws`` is not a positive whole number.
+        EngineError: If ``draws`` is not a positive whole number, or if the draws are to be
+            resampled and their weights are too uneven (k-hat), or they have none.
     """
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
         raise EngineError(f"draws must be a whole number from 1, and {draws!r} came.")
     model = fit.density.model
-    drawn = _even(fit.draw(draws))
+    drawn = _even(_resampled(fit, draws) if resample else fit.draw(draws))
     chains = [
         _chain(fit.densities[index], each, stream(fit.seed, "chain", chain))
         for chain, (index, each) in enumerate(zip(fit.kept, drawn, strict=True))
@@ -75,6 +79,27 @@ def draw(fit: Fit, draws: int = 2000) -> xr.DataTree:
     groups |= prior
     groups["sample_stats"] = _sample_stats(fit, stacked, notes + prior_notes)
     return grow(_data(fit, model), **groups)
+
+
+def _resampled(fit: Fit, draws: int) -> list[Draws]:
+    """Draws of each chain, resampled by their weights.
+
+    Raises:
+        EngineError: If the weights of a chain are too uneven, or there are none.
+    """
+    found = []
+    for chain, (index, each) in enumerate(zip(fit.kept, fit.approximations(), strict=True)):
+        density = fit.densities[index]
+        k = importance_khat(density, each.draw(draws, stream(fit.seed, "weigh", chain)))
+        if not k <= threshold(draws):
+            raise EngineError(
+                f"The draws of {fit.method} cannot be resampled: their importance weights "
+                + ("are not known" if np.isnan(k) else f"have k-hat {k:.2f}")
+                + f", and at most {threshold(draws):.2f} is asked of {draws} draws. Fit with "
+                "engine='auto', or a richer guide."
+            )
+        found.append(Resampled(density, each).draw(draws, stream(fit.seed, "draw", chain)))
+    return found
 
 
 # One chain

@@ -19,7 +19,7 @@ from pyrovi.infer._hmc import STEP_SIZE, Chains, chains_for, mass_factor, move
 from pyrovi.moments import Difference, Status, moved, reweighted
 from pyrovi.weights import MIN_DRAWS, smooth, threshold
 
-__all__ = ["Judgement", "judge", "send_out"]
+__all__ = ["Judgement", "importance_khat", "judge", "send_out"]
 
 CHAINS = 256
 CHAIN_ENTRIES = 600_000  # numbers in one evaluation of all chains: some seconds at the most
@@ -113,6 +113,11 @@ def _by_weights(
     if khat > threshold(int(finite.sum())) or not finite.all():
         return khat, []
     return khat, reweighted(values, np.exp(log_weights))
+
+
+def importance_khat(density: LogDensity, drawn: Draws) -> float:
+    """The shape of the importance weights of some draws; NaN where they have none."""
+    return _by_weights(density, drawn, np.empty((len(drawn.flat), 0)))[0]
 
 
 def _can_move(density: LogDensity) -> bool:
