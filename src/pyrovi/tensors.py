@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 
 from pyrovi.errors import DataError
-from pyrovi.tree import MISSING
 
 __all__ = ["Arguments", "bind", "to_numpy"]
 
@@ -266,6 +265,8 @@ def _convert(name: str, value: Any) -> _Converted:
 
 
 def _labelled(name: str, value: Any) -> _Converted:
+    from pyrovi.tree import MISSING  # xarray, which only labelled data need
+
     dims = tuple(map(str, value.dims))
     coords = {
         str(dim): np.asarray(value.coords[dim].values) for dim in value.dims if dim in value.coords
