@@ -383,7 +383,11 @@ class BoundModel:
     @cached_property
     def prototype(self) -> Trace:
         """One run of the model on whole plates, its latent sites drawn from the prior."""
-        return self.trace(seed=stream(0, "prototype"))
+        for attempt in range(PRIOR_ATTEMPTS - 1):
+            # A draw at which the model itself fails is another draw's business.
+            with contextlib.suppress(torch.linalg.LinAlgError):  # pyright: ignore[reportPrivateImportUsage]
+                return self.trace(seed=stream(0, "prototype", *([attempt] if attempt else [])))
+        return self.trace(seed=stream(0, "prototype", PRIOR_ATTEMPTS))
 
     def with_parameters(self, values: Mapping[str, Tensor] | None = None) -> "BoundModel":
         """The same model with learnable parameters of its own: copies, or those of ``values``."""
@@ -568,19 +572,33 @@ def _validated_trace(candidate: BoundModel) -> Trace:
     model = _InitialValues()(candidate.handled())
     try:
         return _traced(model, candidate, validated=True)
-    except ValueError as error:
-        # A parameter outside its domain at one draw from the prior makes that draw impossible,
-        # and not the model.
-        if "Expected parameter" not in str(error.__cause__ or error):
+    except (ValueError, RuntimeError) as error:
+        # A parameter outside its domain, data outside a support that hangs on a latent site, a
+        # matrix that is not positive definite: at one draw from the prior these make that draw
+        # impossible, and not the model.
+        said = str(error.__cause__ or error)
+        if not any(sign in said for sign in IMPOSSIBLE_DRAW):
             raise
+        first = error
+    for attempt in range(1, PRIOR_ATTEMPTS):
+        with contextlib.suppress(ValueError, RuntimeError):
+            return _traced(model, candidate, validated=True, attempt=attempt)
+    if "Expected parameter" not in str(first.__cause__ or first):
+        raise first
     return _traced(model, candidate, validated=False)
 
 
-def _traced(model: Callable[..., Any], candidate: BoundModel, *, validated: bool) -> Trace:
+IMPOSSIBLE_DRAW = ("Expected parameter", "Expected value argument", "positive-definite")
+PRIOR_ATTEMPTS = 50
+
+
+def _traced(
+    model: Callable[..., Any], candidate: BoundModel, *, validated: bool, attempt: int = 0
+) -> Trace:
     with contextlib.ExitStack() as stack:
         stack.enter_context(candidate.running(whole=False))
         stack.enter_context(pyro.validation_enabled(validated))
-        stack.enter_context(isolated(stream(0, "sites")))
+        stack.enter_context(isolated(stream(0, "sites", *([attempt] if attempt else []))))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", UserWarning)
         trace: Trace = poutine.trace(model).get_trace(*candidate.args, **candidate.kwargs)

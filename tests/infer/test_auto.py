@@ -84,12 +84,54 @@ def test_a_gaussian_posterior_needs_one_rung() -> None:
 def test_time_that_runs_out_leaves_the_best_rung_so_far() -> None:
     target = posterior("eight_schools-eight_schools_centered")
     whole = vi.fit(target.model, {"data": target.data}, seed=0)
-    first = whole.rungs[0].seconds
-    fit = vi.fit(target.model, {"data": target.data}, seed=0, max_seconds=1.3 * first + 0.05)
-    assert fit.status is not vi.Status.CONVERGED or fit.seconds < whole.seconds
-    assert fit.seconds < first + 3.0
-    assert fit.approximations()
-    assert vi.verdict(vi.draw(fit, draws=1000)).fit_status != "ok"
+    enough = whole.rungs[0].seconds
+    for seconds in (0.3 * enough, enough + 0.3 * whole.rungs[-1].seconds):
+        fit = vi.fit(target.model, {"data": target.data}, seed=0, max_seconds=seconds)
+        done = [rung.engine for rung in fit.rungs]
+        assert done == [rung.engine for rung in whole.rungs][: len(done)]
+        if len(done) < len(whole.rungs):  # the machine was not much faster the second time
+            assert fit.status is vi.Status.STOPPED
+            assert vi.verdict(vi.draw(fit, draws=1000)).fit_status != "ok"
+
+
+def test_a_domain_that_another_latent_site_bounds_is_kept_to() -> None:
+    def dependent() -> None:
+        share = pyro.sample("share", dist.Beta(2.0, 3.0))
+        pyro.sample("rest", dist.Uniform(0.0, 1.0 - share))
+
+    posterior_of = vi.draw(vi.fit(dependent, {}, seed=0), draws=4000)["posterior"]
+    assert abs(float(posterior_of["share"].mean()) - 0.4) < 0.03
+    assert abs(float(posterior_of["rest"].mean()) - 0.3) < 0.03
+    assert float((posterior_of["share"] + posterior_of["rest"]).max()) <= 1.0
+
+
+def test_a_matrix_that_is_no_covariance_everywhere_does_not_end_the_fit() -> None:
+    def raw(y: torch.Tensor) -> None:
+        sd = pyro.sample("sd", dist.HalfNormal(2.0).expand([2]).to_event(1))
+        both = pyro.sample("both", dist.Normal(0.0, 2.0))
+        rows = [torch.stack([sd[0] ** 2, both]), torch.stack([both, sd[1] ** 2])]
+        with pyro.plate("row", len(y)):
+            of_its_own = dist.MultivariateNormal(torch.zeros(2), torch.stack(rows))
+            pyro.sample("y", of_its_own, obs=y)
+
+    y = np.random.default_rng(1).multivariate_normal([0, 0], [[1, 0.7], [0.7, 1]], size=200)
+    tree = vi.draw(vi.fit(raw, {"y": y}, seed=0), draws=2000)
+    assert abs(float(tree["posterior"]["both"].mean()) - np.mean(y[:, 0] * y[:, 1])) < 0.05
+    assert vi.verdict(tree).fit_status == "ok"
+
+
+def test_data_outside_the_support_of_one_prior_draw_are_fitted_all_the_same() -> None:
+    def ends(y: torch.Tensor) -> None:
+        low = pyro.sample("low", dist.Normal(0.0, 5.0))
+        with pyro.plate("row", len(y)):
+            pyro.sample("y", dist.Uniform(low, low + 10.0), obs=y)
+
+    y = np.random.default_rng(0).uniform(2.0, 8.0, size=6)
+    tree = vi.draw(vi.fit(ends, {"y": y}, seed=0, max_seconds=60.0), draws=1000)
+    low = tree["posterior"]["low"]
+    # A box has hard edges, and no Gaussian has: right, or said to be wrong.
+    inside = float(low.max()) <= y.min() and float(low.min()) >= y.max() - 10.0
+    assert inside or vi.verdict(tree).fit_status != "ok"
 
 
 def test_a_posterior_with_two_scales_is_met_beyond_the_gaussian() -> None:

@@ -428,9 +428,11 @@ class LogDensity:
         if self._vectorised is None:
             self._vectorised = self._can_be_vectorised()
         if self._vectorised:
-            return torch.func.vmap(one, randomness="error", chunk_size=self._chunk(len(rows)))(
-                rows
-            )
+            together = torch.func.vmap(one, randomness="error", chunk_size=self._chunk(len(rows)))
+            try:
+                return together(rows)
+            except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+                pass  # one matrix of many that cannot be factorised: find out whose
         return _stacked([self._guarded(one, row) for row in rows])
 
     def _guarded(self, one: Callable[[Tensor], Any], row: Tensor) -> Any:

@@ -28,6 +28,7 @@ from pyrovi.infer._loop import Engine, Rung
 from pyrovi.infer._modes import log_evidence
 from pyrovi.infer.dadvi import DADVI
 from pyrovi.infer.modes import Modes
+from pyrovi.infer.pathfinder import Pathfinder
 from pyrovi.infer.polish import Polish
 from pyrovi.infer.svi import SVI
 from pyrovi.seeds import stream
@@ -39,7 +40,9 @@ MIXTURE_STARTS = 32
 FULL_RANK_DIM = 500  # the curvature of more dimensions costs more than it mends, mostly
 FULL_RANK_ENTRIES = 5_000_000  # numbers in one matrix of second derivatives: cheap for this many
 LARGEST_FULL_RANK_DIM = 2_000
+MOST_STEPS = 500  # of the first rung: what takes more will not be mended by still more
 FLOW_DIM = 50
+PATHS = 8  # of Pathfinder, where the first engine fails
 RIVAL_NATS = 7.0  # less evidence by this is less than a thousandth of the posterior
 FLOW_STEPS = 3_000
 JUDGED_DRAWS = 2_000
@@ -102,20 +105,29 @@ class AutoState:
         self._begin()
 
     def step(self) -> float:
-        """One step of the rung's engine; one that is lost after the first rung ends the rung."""
+        """One step of the rung's engine; one that is lost ends its rung; the first starts anew.
+
+        The second start is a path from another place, which keeps to where the density is finite.
+        """
         self.taken += 1
         self.rung_taken += 1
         loss = self.engine.step(self.inner)
         if not math.isfinite(loss) and self.tried:
             self.rung_taken = self.engine.max_steps
             return self.last_loss
+        if not math.isfinite(loss) and not isinstance(self.engine, Pathfinder):
+            self.engine, self.why = Pathfinder(paths=PATHS), "The first engine lost its way."
+            self._begin()
+            return 0.0
         self.last_loss = loss
         return loss
 
     def rung_is_done(self) -> bool:
         """Whether the rung's engine has converged or used its steps."""
-        done = self.engine.converged(self.inner)
-        return done or self.rung_taken >= self.engine.max_steps
+        most = self.engine.max_steps
+        if isinstance(self.engine, DADVI):
+            most = min(most, MOST_STEPS)
+        return self.engine.converged(self.inner) or self.rung_taken >= most
 
     def climb(self) -> bool:
         """Judge the rung; whether there is another to go to."""
@@ -180,7 +192,7 @@ class AutoState:
 
     def _begin(self) -> None:
         self.rung_taken, self.began = 0, time.perf_counter()
-        self.inner = self.engine.init(self.density, self.start, self.seed)
+        self.inner: Any = self.engine.init(self.density, self.start, self.seed)
         if isinstance(self.engine, SVI) and self.tried:
             _start_as(self.inner.guide, self._gaussian())
 

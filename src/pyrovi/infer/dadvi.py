@@ -23,6 +23,8 @@ then met by its best mean-field Gaussian with no Monte Carlo error at all.
 Reference: Giordano, Ingram and Broderick (2024), https://arxiv.org/abs/2304.05527
 """
 
+import contextlib
+import math
 from dataclasses import dataclass
 
 import torch
@@ -31,7 +33,7 @@ from torch import Tensor
 
 from pyrovi.errors import EngineError
 from pyrovi.infer._approximation import Gaussian
-from pyrovi.infer._density import LogDensity
+from pyrovi.infer._density import LogDensity, OutOfTime
 from pyrovi.infer._fixed_draws import FixedDraws, fixed_noise
 from pyrovi.infer._loop import settings_that_differ
 from pyrovi.infer._modes import curvature_cholesky, find_modes
@@ -45,6 +47,7 @@ CURVATURE_ROWS = 5_000  # rows of Hessians in an average curvature, a bound on i
 DENSE_DIM = 2_000  # above it, linear response is for chosen quantities: `pyrovi.linear_response`
 MOST_PARTICLES = 1024
 MOST_TURNS = 5
+NARROWER = 12  # times that a start is made narrower, by a factor of e, to stay in the domain
 SMALLEST_GAIN = 0.01  # nats, for which the space is turned once more
 
 
@@ -99,7 +102,9 @@ class DADVI:
         self._check(density)
         noise = self.noise(self.particles or min(512, max(64, 4 * density.dim)), density.dim, seed)
         state = DADVIState(FixedDraws(density, noise, paired=self.matched), seed)
-        modes = find_modes(density, start, self.starts, seed) if self.whiten else []
+        modes: list[Gaussian] = []
+        with contextlib.suppress(OutOfTime):  # the first step will say so, and `start` is kept
+            modes = find_modes(density, start, self.starts, seed) if self.whiten else []
         state.modes = tuple(modes)
         if modes:
             state.begin_turned(modes[0].loc, modes[0].scale_tril)
@@ -188,7 +193,15 @@ class DADVIState:
         self.best: tuple[float, Gaussian] | None = None
 
     def begin(self, parameters: Float[Tensor, "parameter"]) -> None:
-        """Search on from means and log scales."""
+        """Search on from means and log scales, narrower where a draw would leave the domain."""
+        loc, log_scale = parameters.chunk(2)
+        narrower = torch.cat([torch.zeros_like(loc), torch.ones_like(log_scale)])
+        with contextlib.suppress(OutOfTime):
+            for _ in range(NARROWER):
+                value, gradient = self.problem.evaluate(parameters)
+                if math.isfinite(value) and bool(gradient.isfinite().all()):
+                    break
+                parameters = parameters - narrower
         self.search = QuasiNewton(self.problem.evaluate, parameters)
 
     def begin_turned(self, centre: Float[Tensor, "dim"], turn: Float[Tensor, "dim dim"]) -> None:
@@ -228,7 +241,10 @@ class DADVIState:
             return False
         if self.problem.turn is not None and self.problem.gap(self.search.point) < SMALLEST_GAIN:
             return False
-        turn, raised = curvature_cholesky(self._average_curvature())
+        curvature = self._average_curvature()
+        if not bool(curvature.isfinite().all()):
+            return False
+        turn, raised = curvature_cholesky(curvature)
         if raised and self.problem.turn is not None:
             return False
         if raised:
