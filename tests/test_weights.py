@@ -1,0 +1,52 @@
+"""Pareto-smoothed weights: those of ArviZ, without loading it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from arviz_stats.base.array import array_stats
+
+from pyrovi.weights import smooth
+
+RATIOS = {
+    "light": lambda rng, n: 0.3 * rng.normal(size=n),
+    "heavy": lambda rng, n: 3.0 * rng.normal(size=n),
+    "a Pareto": lambda rng, n: 0.9 * rng.exponential(size=n),
+    "bounded": lambda rng, n: np.log(rng.uniform(size=n)),
+    "shifted far": lambda rng, n: 1e4 + rng.standard_t(4, size=n),
+}
+
+
+@pytest.mark.parametrize("count", [25, 100, 226, 2000, 20_000])
+@pytest.mark.parametrize("kind", RATIOS)
+def test_the_smoothed_weights_and_k_are_those_of_arviz(kind: str, count: int) -> None:
+    log_ratios = RATIOS[kind](np.random.default_rng(count), count)
+    theirs, k = array_stats.psislw(-log_ratios)
+    ours, own_k = smooth(log_ratios)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+    assert own_k == pytest.approx(float(k), abs=1e-9)
+
+
+def test_one_draw_with_all_the_weight_is_the_worst_tail() -> None:
+    log_ratios = np.concatenate([np.random.default_rng(0).normal(size=999), [2000.0]])
+    weights, k = smooth(log_ratios)
+    assert k == np.inf
+    assert np.exp(weights).max() == pytest.approx(1.0)
+
+
+def test_a_fit_loads_no_library_that_it_has_no_use_for() -> None:
+    code = """if True:
+        import sys, numpy as np, pyro, pyro.distributions as dist
+        import pyrovi as vi
+        def model(y):
+            mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+            tau = pyro.sample("tau", dist.HalfCauchy(5.0))
+            with pyro.plate("n", len(y)):
+                pyro.sample("y", dist.Normal(mu, tau), obs=y)
+        vi.fit(model, {"y": np.arange(6.0)}, seed=0)
+        heavy = {"pandas", "xarray", "arviz_stats", "sklearn", "matplotlib", "torch._dynamo"}
+        print(*sorted(heavy & set(sys.modules)))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
