@@ -26,8 +26,6 @@ SOURCE = (
 ACCEPTANCE_WARN, ACCEPTANCE_FAIL = 0.6, 0.3
 """Transitions that are mostly rejected move nothing, and so say nothing."""
 
-_RICHER = "Fit with engine='auto', or a flow, or compare with NUTS."
-
 
 def drift(tree: xr.DataTree) -> xr.Dataset:
     """Judge each quantity by how its draws differ from where Markov chains took some of them.
@@ -43,10 +41,11 @@ def drift(tree: xr.DataTree) -> xr.Dataset:
     if "drift" not in tree:
         raise DiagnosticError("no Markov chains were sent out: the importance weights could tell")
     group = tree["drift"].to_dataset()
-    rows = [_chains(group[ACCEPTANCE].to_numpy())]
+    act = _advice(tree)
+    rows = [_chains(group[ACCEPTANCE].to_numpy(), act)]
     differences: list[Difference | None] = [None]
     for label, found in _differences(tree["posterior"].to_dataset(), group):
-        rows.append(_judge(label, found))
+        rows.append(_judge(label, found, act))
         differences.append(found)
     columns = ("shift", "shift_error", "ratio", "ratio_error", "mean", "sd")
     extra = {
@@ -69,20 +68,28 @@ def _differences(posterior: xr.Dataset, group: xr.Dataset) -> list[tuple[str, Di
     return found
 
 
-def _chains(acceptance: np.ndarray) -> Row:
+def _advice(tree: xr.DataTree) -> str:
+    """What to do next: the default, unless it is what was done."""
+    engine = str(tree["sample_stats"].attrs.get("engine", "")) if "sample_stats" in tree else ""
+    if engine.startswith("auto"):
+        return "Compare with NUTS, or fit a flow (SVI(guide='nsf')), or reparameterise the model."
+    return "Fit with engine='auto', or a flow, or compare with NUTS."
+
+
+def _chains(acceptance: np.ndarray, act: str) -> Row:
     mean = float(acceptance.mean())
     status = "fail" if mean < ACCEPTANCE_FAIL else "warn" if mean < ACCEPTANCE_WARN else "ok"
     if status == "ok":
         why = f"{acceptance.size} short Markov chains moved freely: {mean:.0%} were accepted."
         return Row("joint", mean, f"> {ACCEPTANCE_WARN:g}", why)
     why = f"Only {mean:.0%} of the transitions were accepted: the draws lie where it is too steep."
-    return Row("joint", mean, f"> {ACCEPTANCE_WARN:g}", why, status, _RICHER)
+    return Row("joint", mean, f"> {ACCEPTANCE_WARN:g}", why, status, act)
 
 
-def _judge(label: str, found: Difference) -> Row:
+def _judge(label: str, found: Difference, act: str) -> Row:
     why = (
         f"Mean off by {found.shift:+.2f} sd (error {found.shift_error:.2f}), sd {found.ratio:.2f} "
         f"(error {found.ratio_error:.2f}) of where Markov chains took the draws."
     )
-    act = "" if found.status == "ok" else _RICHER
+    act = "" if found.status == "ok" else act
     return Row(label, found.value, found.threshold, why, found.status, act)
