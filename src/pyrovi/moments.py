@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,8 @@ RATIO_WARN, RATIO_FAIL = 1.25, 2.0
 
 WARN_ERRORS = 3.0
 """Monte Carlo errors that an effect must have, to be one and not noise."""
+FALSE_ALARMS = 0.01
+"""Share of posteriors of which chance alone may call some quantity off."""
 FAIL_ERRORS = 2.0
 """Monte Carlo errors by which an effect must be beyond a limit, to be surely beyond it."""
 
@@ -32,6 +35,7 @@ class Difference:
         ratio_error: The Monte Carlo error of its logarithm.
         mean: The other mean.
         sd: The other sd.
+        errors: Monte Carlo errors that an effect must have: more where many are looked at.
     """
 
     shift: float
@@ -40,6 +44,7 @@ class Difference:
     ratio_error: float
     mean: float
     sd: float
+    errors: float = WARN_ERRORS
 
     @property
     def effects(self) -> Iterator[tuple[float, float, float, float]]:
@@ -53,7 +58,7 @@ class Difference:
         """``"warn"`` beyond the limits, ``"fail"`` far beyond; noise alone is neither."""
         if any(size - FAIL_ERRORS * error > most for size, error, _, most in self.effects):
             return "fail"
-        if any(size > max(most, WARN_ERRORS * error) for size, error, most, _ in self.effects):
+        if any(size > max(most, self.errors * error) for size, error, most, _ in self.effects):
             return "warn"
         return "ok"
 
@@ -131,7 +136,17 @@ def moved(before: np.ndarray, after: np.ndarray) -> list[Difference]:
         spread_a = (((after - mean_a) / sd_a) ** 2).mean(1)
         ratio_error = 0.5 * np.hypot(_error(spread), _error(spread_a))
         columns = (mean - mean_a) / sd_a, shift_error, sd / sd_a, ratio_error, mean_a, sd_a
-    return [Difference(*map(float, row)) for row in zip(*columns, strict=True)]
+    needed = _errors_needed(2 * before.shape[1])
+    return [Difference(*map(float, row), needed) for row in zip(*columns, strict=True)]
+
+
+def _errors_needed(effects: int) -> float:
+    """Monte Carlo errors by which one of many effects is rarely off by chance (Bonferroni).
+
+    >>> round(_errors_needed(2), 2), round(_errors_needed(200), 2)
+    (3.0, 4.06)
+    """
+    return max(WARN_ERRORS, NormalDist().inv_cdf(1 - FALSE_ALARMS / (2 * max(effects, 1))))
 
 
 def _error(independent: np.ndarray) -> np.ndarray:
