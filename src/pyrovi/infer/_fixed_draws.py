@@ -108,18 +108,34 @@ class FixedDraws:
         bent = (self.evaluate(parameters)[1][len(loc) :] + 1) * along_log_scale
         return torch.cat([found.mean(0), (found * stretched).mean(0) + bent])
 
-    def error(self, parameters: Float[Tensor, "parameter"]) -> Float[Tensor, "dim"]:
+    def error(self, parameters: Float[Tensor, "parameter"], seed: int) -> Float[Tensor, "dim"]:
         """About how far other draws would move each flat mean, in its standard deviations.
 
-        The sandwich with the curvature that the optimum itself tells of: one over the squared
-        scales. `linear_response` takes the whole curvature, at its cost.
+        With the curvature that the optimum itself tells of, one over the squared scales;
+        `linear_response` takes the whole curvature, at its cost. Draws that are moved to match
+        moments err far less than their spread says, so some other sets of them are tried.
+
+        Args:
+            parameters: The optimum.
+            seed: Draws the other sets.
         """
         scale = parameters.chunk(2)[1].exp()
-        moved = self._independent_parts(parameters)[:, : len(scale)] * scale**2
-        sd = scale
+        if self.paired:
+            moved = torch.stack([self._gradient_with(parameters, seed + i) for i in range(1, 5)])
+            root = 2.0  # of four sets
+        else:
+            moved = self._parts(parameters)[1][:, : len(scale)]
+            moved, root = moved - moved.mean(0), float(len(moved))
+        moved, sd = moved * scale**2, scale
         if self.turn is not None:
             moved, sd = moved @ self.turn.T, (self.turn * scale).square().sum(-1).sqrt()
-        return moved.std(0) / math.sqrt(len(moved)) / sd
+        return moved.square().sum(0).sqrt() / root / sd
+
+    def _gradient_with(self, parameters: Tensor, seed: int) -> Tensor:
+        """The gradient in the means, with another set of draws."""
+        loc, log_scale = parameters.chunk(2)
+        noise = fixed_noise(*self.noise.shape, seed)
+        return fixed_draws_loss(self._turned, loc, log_scale, noise)[1].mean(0)[: len(loc)]
 
     def linear_response(
         self, parameters: Float[Tensor, "parameter"]

@@ -228,7 +228,7 @@ class DADVIState:
 
     def error(self) -> float:
         """The largest error of a mean by the choice of the draws, in its standard deviations."""
-        self.errors = self.problem.error(self.search.point)
+        self.errors = self.problem.error(self.search.point, self.seed)
         return float(self.errors.max())
 
     def turn_again(self) -> bool:
