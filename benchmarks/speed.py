@@ -3,6 +3,7 @@
     python benchmarks/speed.py                     all six problems: an hour; needs extra `bench`
     python benchmarks/speed.py --problem gp        one of them; may be repeated
     python benchmarks/speed.py --limit 20          seconds a stochastic run may take; 60 if unsaid
+    python benchmarks/speed.py --again             pyrovi alone, beside the others as kept
     python benchmarks/speed.py --table             what runs/speed holds, printed again
 
 Six problems, each written for Pyro, NumPyro and PyMC; that their log densities agree, constants
@@ -17,6 +18,11 @@ median of three more fits in it. A stochastic side first runs with checkpoints, 
 is timed: nobody knows the number beforehand, so these are the least seconds a user could see.
 *0.001* is the cold time with that step size, the default of Pyro's Adam and of PyMC. pyrovi and
 Pathfinder stop by themselves.
+
+pyrovi's mean field is ``DADVI()``, its full rank ``DADVI(whiten=True)``. *Default* is the ladder
+of ``vi.fit(model, data)``, which also judges what it found, and may end in something other than a
+Gaussian; where that is draws without a bound, it counts as there if its largest error of a mean is
+no larger than that of any side that is.
 
 One thread for every side. NumPyro and Pyro compute in float32, PyMC and pyrovi in float64: their
 defaults. NumPyro's ``svi.run`` compiles its loop whenever it is called; *kept* is that loop
@@ -38,11 +44,14 @@ FOLDER = Path(__file__).parents[1] / "runs" / "speed"
 NEEDED = ("numpyro", "pymc", "pymc_extras")
 NAMES = {
     "pyrovi": "pyrovi",
+    "default": "pyrovi, default",
     "numpyro": "NumPyro SVI",
     "pymc": "PyMC ADVI",
     "pyro": "Pyro SVI",
     "pathfinder": "Pathfinder",
 }
+
+PEERS = ("numpyro", "pymc", "pyro", "pathfinder")
 
 Record = dict[str, object]
 
@@ -73,27 +82,28 @@ def _seconds(record: Record, key: str) -> str:
     return f">{record['limit']:.0f}"
 
 
-def ratios(records: list[Record], side: str, key: str) -> list[tuple[str, float, str]]:
-    """A side's seconds over pyrovi's, problem and family by problem and family.
+def ratios(records: list[Record], own: str, side: str, key: str) -> list[tuple[float, str]]:
+    """A side's seconds over those of pyrovi's side ``own``, where both were run.
 
-    A side that never got there counts with its limit, which makes the ratio a lower bound; pyrovi
-    where it did not get there and the other did counts as 0; where neither did there is no ratio.
+    A side that never got there counts with its limit, or with the seconds after which it stopped
+    by itself, which makes the ratio a lower bound. Pyrovi where it did not get there and the other
+    did counts as 0; where neither did there is no ratio.
     """
     found = []
-    own = {(r["problem"], r["family"]): r for r in records if r["side"] == "pyrovi"}
-    for record in records:
-        place = record["problem"], record["family"]
-        if record["side"] != side or place not in own:
-            continue
-        pyrovi = own[place]
+    mine = {_place(r): r for r in records if r["side"] == own}
+    for record in (r for r in records if r["side"] == side and _place(r) in mine):
+        pyrovi = mine[_place(record)]
+        there = record["reached"] and record.get(key) is not None
         if pyrovi["reached"]:
-            there = record["reached"] and record.get(key) is not None
-            seconds = record[key] if there else record["limit"]
-            ratio = seconds / pyrovi["cold" if key == "cold" else "warm"]
-            found.append((" ".join(place), ratio, "" if there else ">"))
-        elif record["reached"]:
-            found.append((" ".join(place), 0.0, ""))
+            seconds = record.get(key) or record["limit"]
+            found.append((seconds / pyrovi[_own_key(key)], "" if there else ">"))
+        elif there:
+            found.append((0.0, ""))
     return found
+
+
+def _own_key(key: str) -> str:
+    return "cold" if key == "cold" else "warm"
 
 
 def table(records: list[Record]) -> str:
@@ -109,37 +119,41 @@ def table(records: list[Record]) -> str:
 
 def ratio_table(records: list[Record]) -> list[str]:
     """Medians over the problems of a side's seconds over pyrovi's."""
-    lines = [
-        "seconds over pyrovi's, the median over problems (and each; 0: pyrovi did not arrive)"
-    ]
-    for family in (*dict.fromkeys(r["family"] for r in records), "both"):
-        own = [r for r in records if family in {"both", r["family"]}]
-        for side in ("numpyro", "pymc", "pyro", "pathfinder"):
+    lines = []
+    for own, family in (
+        ("pyrovi", "mean-field"),
+        ("pyrovi", "full-rank"),
+        ("pyrovi", "both families"),
+        ("default", "full-rank"),
+    ):
+        here = [r for r in records if family in {"both families", r["family"]}]
+        lines.append(f"seconds over those of {NAMES[own]}, {family}: median over problems (each)")
+        for side in PEERS:
             for key in ("cold", "warm", "kept") if side == "numpyro" else ("cold", "warm"):
-                found = ratios(own, side, key)
-                if found:
-                    each = " ".join(f"{bound}{ratio:.3g}" for _, ratio, bound in found)
-                    median = np.median([ratio for _, ratio, _ in found])
-                    label = f"{family:11}{NAMES[side]:12} {key:5}"
-                    lines.append(f"  {label}{median:9.1f}   ({each})")
-    return lines
+                if found := ratios(here, own, side, key):
+                    each = " ".join(f"{bound}{ratio:.3g}" for ratio, bound in found)
+                    median = np.median([ratio for ratio, _ in found])
+                    lines.append(f"  {NAMES[side]:12} {key:5}{median:9.1f}   ({each})")
+    return [*lines, "  0: pyrovi did not arrive; >: the other never did within its limit"]
 
 
 def losses(records: list[Record]) -> list[str]:
     """Where pyrovi loses, and what its time went into."""
     lines = []
-    for own in (r for r in records if r["side"] == "pyrovi"):
-        here = [r for r in records if _place(r) == _place(own) and r["side"] != "pyrovi"]
+    for own in (r for r in records if r["side"] in {"pyrovi", "default"}):
+        here = [r for r in records if _place(r) == _place(own) and r["side"] in PEERS]
         beaten = [
             b for r in here for key in ("cold", "warm", "kept") if (b := _beats(r, own, key))
         ]
         if not own["reached"]:
-            lines.append(f"{_place(own)}: pyrovi ends {own['gap']:.2f} nats short of the best")
-        if beaten:
+            short = f"{own['gap']:.2f} nats short of the best"
+            short = "less accurate than the best" if np.isnan(own["gap"]) else short
+            lines.append(f"{_place(own)}: {NAMES[own['side']]} ends {short}")
+        if beaten and own.get("warm"):
             cost = 1e3 * own["warm"] / max(1, own["evaluations"])
             lines.append(
-                f"{_place(own)}: behind {'; '.join(beaten)}: warm, it takes {own['evaluations']} "
-                f"evaluations at {cost:.3f} ms each in float64, all its own overhead included"
+                f"{_place(own)}: {NAMES[own['side']]} behind {'; '.join(beaten)}: warm, it takes "
+                f"{own['evaluations']} evaluations at {cost:.3f} ms each, overhead and all"
             )
     return ["where pyrovi loses:", *(f"  {each}" for each in lines or ["nowhere"])]
 
@@ -152,7 +166,7 @@ def _beats(record: Record, own: Record, key: str) -> str:
     seconds = record.get(key)
     if not record["reached"] or seconds is None:
         return ""
-    mine = own["cold" if key == "cold" else "warm"]
+    mine = own.get(_own_key(key), np.inf)
     if own["reached"] and mine <= seconds:
         return ""
     return f"{NAMES[record['side']]} {key} ({seconds:.2f} s against {mine:.2f} s)"
@@ -181,10 +195,12 @@ def main() -> None:
     for name in asked.problem or PROBLEMS:
         print(f"{name}: {PROBLEMS[name].about}\n{HEAD}", flush=True)
         own = []
-        for record in measure(Bench(name, FOLDER, asked.limit)):
+        file = FOLDER / f"{name}.json"
+        kept = json.loads(file.read_text()) if asked.again and file.is_file() else []
+        for record in measure(Bench(name, FOLDER, asked.limit), kept):
             own.append(record)
             print(f"{record['family']:>12} {line(record)}", flush=True)
-        (FOLDER / f"{name}.json").write_text(json.dumps(own, indent=1, default=_plain) + "\n")
+        file.write_text(json.dumps(own, indent=1, default=_plain) + "\n")
         records += own
     print(table(records))
 
@@ -197,6 +213,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Seconds to the best bound, side by side.")
     parser.add_argument("--problem", action="append", default=[], help="only this one")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds for a stochastic run")
+    parser.add_argument("--again", action="store_true", help="pyrovi alone, the others as kept")
     parser.add_argument("--table", action="store_true", help="print what runs/speed holds")
     return parser.parse_args()
 
