@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ RATES = (0.001, 0.01, 0.1)  # the first is the default of Pyro's Adam and of PyM
 WITHIN = 0.1  # nats
 AGREEMENT = 1e-6  # of log densities, relative
 GIVEN_UP = 600  # seconds, for what has no limit of its own
+OWN = ("pyrovi", "default")
 FAMILIES = ("mean-field", "full-rank")
 SIDES = ("numpyro", "pymc", "pyro")  # Pyro last: it stops once it is as good as the others
 ONE_THREAD = {
@@ -41,6 +42,10 @@ ONE_THREAD = {
 }
 
 Record = dict[str, Any]
+
+
+class Failed(RuntimeError):  # noqa: N818  not an error of the race: it goes on
+    """A run that gave no answer."""
 
 
 @dataclass(frozen=True)
@@ -71,19 +76,27 @@ class Bench:
             asked = {"task": task, "name": self.name, "limit": self.limit, "out": str(out)}
             asked |= {"data": str(self.folder / f"{self.name}.npz"), **options}
             asked |= {"began": time.perf_counter()}  # on Linux one clock for all processes
-            done = subprocess.run(
-                [sys.executable, "-m", "peers.worker", json.dumps(asked)],
-                cwd=Path(__file__).parents[1],
-                env=os.environ | ONE_THREAD,
-                capture_output=True,
-                check=False,
-                text=True,
-                timeout=GIVEN_UP,
-            )
+            try:
+                done = self._call(asked)
+            except subprocess.TimeoutExpired as error:
+                raise Failed(f"{task}: ended after {GIVEN_UP} s") from error
             if done.returncode:
-                raise RuntimeError(f"{task} {options}: {done.stderr.strip()[-2000:]}")
+                last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+                raise Failed(f"{task}: {last[:150]}")
             with np.load(out, allow_pickle=False) as file:
                 return dict(file)
+
+    @staticmethod
+    def _call(asked: Record) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "peers.worker", json.dumps(asked)],
+            cwd=Path(__file__).parents[1],
+            env=os.environ | ONE_THREAD,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=GIVEN_UP,
+        )
 
 
 @dataclass(frozen=True)
@@ -115,23 +128,31 @@ class Course:
         return int(places[0]) if len(places) else None
 
 
-def measure(bench: Bench) -> Iterator[Record]:
-    """A record for each family and side; first the densities are compared."""
+def measure(bench: Bench, kept: Sequence[Record] = ()) -> Iterator[Record]:
+    """A record for each family and side; first the densities are compared.
+
+    Args:
+        bench: The problem.
+        kept: Records of an earlier race, whose other sides are taken as they are, so that
+            pyrovi alone runs again; without any, every side runs.
+    """
     problem, data = PROBLEMS[bench.name], bench.data()
     judge = Judge(bench.name, data)
-    agreed = agreement(bench, judge)
+    agreed = agreement(bench, judge) if not kept else kept[0]["agreed"]
     reference = make_reference(bench, data)
     for family in FAMILIES:
-        for record in measure_family(bench, judge, reference, family):
-            about = {"problem": bench.name, "dim": problem.dim, "family": family}
-            yield about | record | {"limit": bench.limit, "agreed": agreed}
+        others = [each for each in kept if each["family"] == family and each["side"] not in OWN]
+        about = {"problem": bench.name, "dim": problem.dim, "family": family}
+        about |= {"limit": bench.limit, "agreed": agreed}
+        for record in measure_family(bench, judge, reference, family, others):
+            yield about | record
 
 
 def agreement(bench: Bench, judge: Judge) -> float:
     """The largest relative difference of the three log densities at random points.
 
     Raises:
-        RuntimeError: If it is large: the sides would not be solving one problem.
+        Failed: If it is large: the sides would not be solving one problem.
     """
     flats = np.random.default_rng(1).normal(size=(3, judge.problem.dim)) * 0.5
     ours = judge.log_prob(flats)
@@ -140,7 +161,7 @@ def agreement(bench: Bench, judge: Judge) -> float:
         theirs = bench.run("density", side=side, flat=flats.tolist())["value"]
         worst = float((np.abs(theirs - ours) / np.abs(ours)).max())
         if not worst < AGREEMENT:
-            raise RuntimeError(f"The densities of {bench.name} differ: {side} {theirs}, {ours}.")
+            raise Failed(f"The densities of {bench.name} differ: {side} {theirs}, {ours}.")
         largest = max(largest, worst)
     return largest
 
@@ -159,42 +180,71 @@ def make_reference(bench: Bench, data: Data) -> Reference:
 
 
 def measure_family(
-    bench: Bench, judge: Judge, reference: Reference, family: str
+    bench: Bench, judge: Judge, reference: Reference, family: str, kept: Sequence[Record]
 ) -> Iterator[Record]:
-    """Every side on one family; the best bound of any of them sets the target."""
-    own = bench.run("pyrovi", family=family)
-    own_elbo, own_flat = judged(own, judge)
-    best = {"pyrovi": own_elbo if "loc" in own else -np.inf}  # a Gaussian, or it sets no target
+    """Every side on one family; the best bound of any Gaussian sets the target."""
+    own = own_side(bench, judge, reference, "pyrovi", family)
+    best = {"pyrovi": own["elbo"]}
     courses: dict[str, list[Course]] = {}
-    for side in SIDES:
+    for side in () if kept else SIDES:
         target = max(best.values()) - WITHIN / 2
         courses[side] = [
             follow(bench, judge, side=side, family=family, rate=rate, target=target)
             for rate in RATES
         ]
         best[side] = max(course.best for course in courses[side])
+    if kept and kept[0]["best"] > own["elbo"]:
+        best = {kept[0]["best_by"]: kept[0]["best"]}
     top = max(best, key=lambda side: best[side])
     shared = {"best": best[top], "best_by": top}
-    yield shared | {
-        "side": "pyrovi",
-        "engine": str(own["engine"]),
-        "evaluations": int(own["evaluations"]),
-        "reached": own_elbo >= best[top] - WITHIN,
-        "gap": best[top] - own_elbo,
-        "cold": float(own["cold"]),
-        "warm": float(np.median(own["warm"])),
-        **judge.accuracy(own_flat, reference),
-    }
-    for side in SIDES:
-        timed = time_course(bench, side, family, courses[side], best[top] - WITHIN)
-        flat = judge.draws(timed.pop("gaussian"))
-        yield shared | {"side": side} | timed | judge.accuracy(flat, reference)
+    others = [each | {"gap": each["gap"] + best[top] - each["best"]} for each in kept]
+    for side, own_courses in courses.items():
+        timed = time_course(bench, side, family, own_courses, best[top] - WITHIN)
+        others.append({"side": side} | accuracy_of(timed, judge, reference))
+    if family == "full-rank" and not kept:
+        others.append(pathfinder(bench, judge, reference, best[top]))
+    yield arrived(own, others, best[top]) | shared
     if family == "full-rank":
-        yield shared | pathfinder(bench, judge, reference, best[top])
+        default = own_side(bench, judge, reference, "default", family)
+        yield arrived(default, others, best[top]) | shared
+    for record in others:
+        yield record | shared
+
+
+def own_side(bench: Bench, judge: Judge, reference: Reference, side: str, family: str) -> Record:
+    """A fit by pyrovi, its bound where it has one, and its accuracy."""
+    try:
+        found = bench.run("pyrovi", family=family if side == "pyrovi" else "default")
+    except Failed as error:
+        return {"side": side, "elbo": -np.inf} | failed(error)
+    elbo, flat = judged(found, judge)
+    return {
+        "side": side,
+        "engine": str(found["engine"]),
+        "evaluations": int(found["evaluations"]),
+        "elbo": elbo,
+        "cold": float(found["cold"]),
+        "warm": float(np.median(found["warm"])),
+        **judge.accuracy(flat, reference),
+    }
+
+
+def arrived(own: Record, others: Sequence[Record], best: float) -> Record:
+    """Whether pyrovi is there: by its bound, or, where draws have none, by its accuracy."""
+    gap = best - own["elbo"]
+    errors = [each["largest"] for each in others if each["reached"]]
+    as_accurate = own.get("largest", np.inf) <= min(errors, default=np.inf)
+    return own | {"gap": gap, "reached": bool(as_accurate if np.isnan(gap) else gap <= WITHIN)}
+
+
+def failed(error: Failed) -> Record:
+    """What is said of a side that gave no answer."""
+    numbers = dict.fromkeys(("largest", "mean", "low", "high"), np.nan)
+    return {"reached": False, "gap": np.inf, "engine": str(error), **numbers}
 
 
 def judged(own: dict[str, np.ndarray], judge: Judge) -> tuple[float, np.ndarray]:
-    """The ELBO of what pyrovi found, and draws of it."""
+    """The ELBO of what pyrovi found, and draws of it; NaN for draws without a density."""
     if "loc" in own:
         found = Gaussian(own["loc"], own["scale"])
         return judge.elbo(found), judge.draws(found)
@@ -205,7 +255,10 @@ def follow(
     bench: Bench, judge: Judge, *, side: str, family: str, rate: float, target: float
 ) -> Course:
     """A stochastic run with its checkpoints, and the ELBO at each."""
-    found = bench.run("fit", side=side, family=family, rate=rate, target=target)
+    try:
+        found = bench.run("fit", side=side, family=family, rate=rate, target=target)
+    except Failed:
+        return Course(rate, np.array([]), np.array([]), (), np.array([]))
     gaussians = tuple(map(Gaussian, found["loc"], found["scale"]))
     elbos = np.array([judge.elbo(each) for each in gaussians])
     return Course(rate, found["steps"], found["seconds"], gaussians, elbos)
@@ -220,15 +273,28 @@ def time_course(
     record: Record = {"default": None if default is None else float(courses[0].seconds[default])}
     if not there:
         course = max(courses, key=lambda each: each.best)
+        if not len(course.elbos):
+            return record | failed(Failed("no checkpoint within the limit"))
         at = int(course.elbos.argmax())
         record |= {"reached": False, "rate": course.rate, "steps": int(course.steps[-1])}
         return record | _where(course, at, target)
     course, at = min(there, key=lambda pair: pair[0].seconds[pair[1]])
     steps = int(course.steps[at])
     record |= {"reached": True, "rate": course.rate, "steps": steps}
-    timed = bench.run("timed", side=side, family=family, rate=course.rate, steps=steps)
+    try:
+        timed = bench.run("timed", side=side, family=family, rate=course.rate, steps=steps)
+    except Failed as error:
+        return record | failed(error)
     record |= {key: float(np.median(value)) for key, value in timed.items()}
     return record | _where(course, at, target)
+
+
+def accuracy_of(timed: Record, judge: Judge, reference: Reference) -> Record:
+    """The record, with the accuracy of the Gaussian in it in its place."""
+    gaussian = timed.pop("gaussian", None)
+    if gaussian is None:
+        return timed
+    return timed | judge.accuracy(judge.draws(gaussian), reference)
 
 
 def _where(course: Course, at: int, target: float) -> Record:
@@ -237,7 +303,10 @@ def _where(course: Course, at: int, target: float) -> Record:
 
 def pathfinder(bench: Bench, judge: Judge, reference: Reference, best: float) -> Record:
     """Pathfinder, which stops by itself: the ELBO is that of its best path before weighting."""
-    found = bench.run("pathfinder")
+    try:
+        found = bench.run("pathfinder")
+    except Failed as error:
+        return {"side": "pathfinder"} | failed(error)
     gap = best - float(found["elbo"])
     record = {"side": "pathfinder", "reached": gap <= WITHIN, "gap": gap}
     record |= {"cold": float(found["cold"]), "warm": float(np.median(found["warm"]))}

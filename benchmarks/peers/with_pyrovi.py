@@ -14,10 +14,15 @@ __all__ = ["fit", "gaussian"]
 
 
 def fit(name: str, data: Data, family: str) -> Any:
-    """Mean field as DADVI has it; else whatever the default is."""
-    if family == "mean-field":
-        return vi.fit(MODELS[name], data, vi.DADVI(), seed=0)
-    return vi.fit(MODELS[name], data, seed=0)
+    """The family's engine; the default for ``"default"``, which may end in any approximation."""
+    return vi.fit(MODELS[name], data, ENGINES[family], seed=0)
+
+
+ENGINES: dict[str, Any] = {
+    "mean-field": vi.DADVI(),
+    "full-rank": vi.DADVI(whiten=True),
+    "default": "auto",
+}
 
 
 def gaussian(found: Any) -> Gaussian | None:

@@ -36,7 +36,8 @@ class QuasiNewton:
         point: The best vector so far.
         gradient: The gradient there.
         value: The loss there.
-        stuck: Whether the last step changed nothing.
+        stuck_for: How many steps in a row changed nothing.
+        walled: Whether the last step met a loss that is not finite.
     """
 
     def __init__(self, evaluate: Callable[[Tensor], tuple[float, Tensor]], start: Tensor) -> None:
@@ -45,7 +46,13 @@ class QuasiNewton:
         self.point = start.detach().clone()
         self.gradient = torch.full_like(self.point, torch.inf)
         self.value = math.inf
-        self.stuck = False
+        self.stuck_for = 0
+        self.walled = False
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the last step changed nothing."""
+        return self.stuck_for > 0
 
     def step(self) -> float:
         """Take one iteration, and give the loss it reached; what the start has if not finite."""
@@ -67,7 +74,7 @@ class QuasiNewton:
         product = float(moved @ turned)
         if product > 1e-12 * float(turned @ turned):
             self._pairs.append((moved, turned, product))
-        self.stuck = not value < self.value
+        self.stuck_for = 0 if value < self.value else self.stuck_for + 1
         self.point, self.value, self.gradient = point, value, gradient
         return value
 
@@ -91,12 +98,14 @@ class QuasiNewton:
         The length is bisected between one that was too short and one that was too long.
         """
         short, long, length, best = 0.0, math.inf, 1.0, None
+        self.walled = False
         for _ in range(MOST_TRIALS):
             point = self.point + length * direction
             value, gradient = self._evaluate(point)
             low = value <= self.value + SUFFICIENT_DECREASE * length * slope
             if not low or not bool(gradient.isfinite().all()):
                 long = length
+                self.walled |= not math.isfinite(value)
             else:
                 best = (point, value, gradient)
                 if float(gradient @ direction) >= CURVATURE * slope:
@@ -107,6 +116,6 @@ class QuasiNewton:
 
     def _forget(self) -> float:
         """No step down was found: forget the curvature, and go on from the best point."""
-        self.stuck = True
+        self.stuck_for += 1
         self._pairs.clear()
         return self.value

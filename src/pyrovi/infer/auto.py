@@ -112,8 +112,8 @@ class AutoState:
         self.taken += 1
         self.rung_taken += 1
         loss = self.engine.step(self.inner)
-        if not math.isfinite(loss) and self.tried:
-            self.rung_taken = self.engine.max_steps
+        if not math.isfinite(loss) and (self.tried or math.isfinite(self.last_loss)):
+            self.lost = True
             return self.last_loss
         if not math.isfinite(loss) and not isinstance(self.engine, Pathfinder):
             self.engine, self.why = Pathfinder(paths=PATHS), "The first engine lost its way."
@@ -123,11 +123,11 @@ class AutoState:
         return loss
 
     def rung_is_done(self) -> bool:
-        """Whether the rung's engine has converged or used its steps."""
+        """Whether the rung's engine has converged, used its steps, or lost its way."""
         most = self.engine.max_steps
         if isinstance(self.engine, DADVI):
             most = min(most, MOST_STEPS)
-        return self.engine.converged(self.inner) or self.rung_taken >= most
+        return self.lost or self.engine.converged(self.inner) or self.rung_taken >= most
 
     def climb(self) -> bool:
         """Judge the rung; whether there is another to go to."""
@@ -191,7 +191,7 @@ class AutoState:
         return min(candidates, key=lambda each: each.judgement.excess if each.judgement else 0.0)
 
     def _begin(self) -> None:
-        self.rung_taken, self.began = 0, time.perf_counter()
+        self.rung_taken, self.lost, self.began = 0, False, time.perf_counter()
         self.inner: Any = self.engine.init(self.density, self.start, self.seed)
         if isinstance(self.engine, SVI) and self.tried:
             _start_as(self.inner.guide, self._gaussian())

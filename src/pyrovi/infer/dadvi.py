@@ -42,6 +42,7 @@ from pyrovi.infer._quasi_newton import QuasiNewton
 __all__ = ["DADVI", "DADVIState"]
 
 START_LOG_SCALE = -2.0
+HELD_UP = 5  # steps in a row that go no further down, after which none will
 STUCK_TOLERANCES = 100  # how far off a fit may be, in tolerances, that cannot go further down
 CURVATURE_ROWS = 5_000  # rows of Hessians in an average curvature, a bound on its cost
 DENSE_DIM = 2_000  # above it, linear response is for chosen quantities: `pyrovi.linear_response`
@@ -141,8 +142,12 @@ class DADVI:
             )
 
     def step(self, state: "DADVIState") -> float:
-        """Take one quasi-Newton iteration, and give minus the ELBO it reached."""
-        return state.search.step()
+        """Take one quasi-Newton iteration, and give minus the ELBO it reached.
+
+        It is not a number once the search is held up by places where the density is none.
+        """
+        loss = state.search.step()
+        return math.nan if state.search.stuck_for >= HELD_UP and state.search.walled else loss
 
     def converged(self, state: "DADVIState") -> bool:
         """Whether every gradient entry is small, or no step makes the loss smaller."""
@@ -151,6 +156,7 @@ class DADVI:
         largest = torch.cat([scaled, gradient_log_scale]).abs().max().item()
         found = largest < self.tolerance
         found |= state.search.stuck and largest < STUCK_TOLERANCES * self.tolerance
+        found |= state.search.stuck_for >= HELD_UP
         if not found or (self.whiten and state.turn_again()):
             return False
         return not self._doubled(state)
