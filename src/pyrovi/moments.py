@@ -137,7 +137,7 @@ def moved(before: np.ndarray, after: np.ndarray) -> list[Difference]:
         ratio_error = 0.5 * np.hypot(_error(spread), _error(spread_a))
         columns = (mean - mean_a) / sd_a, shift_error, sd / sd_a, ratio_error, mean_a, sd_a
     needed = _errors_needed(2 * before.shape[1])
-    return [Difference(*map(float, row), needed) for row in zip(*columns, strict=True)]
+    return [Difference(*map(float, row), errors=needed) for row in zip(*columns, strict=True)]
 
 
 def _errors_needed(effects: int) -> float:

@@ -134,7 +134,7 @@ class FixedDraws:
     def _gradient_with(self, parameters: Tensor, seed: int) -> Tensor:
         """The gradient in the means, with another set of draws."""
         loc, log_scale = parameters.chunk(2)
-        noise = fixed_noise(*self.noise.shape, seed)
+        noise = fixed_noise(len(self.noise), self.noise.shape[1], seed)
         return fixed_draws_loss(self._turned, loc, log_scale, noise)[1].mean(0)[: len(loc)]
 
     def linear_response(
