@@ -145,3 +145,21 @@ def test_linear_response_needs_a_gaussian() -> None:
     fit = vi.fit(model, EXACT.data, vi.SVI(guide="maf", max_steps=10), seed=0)
     with pytest.raises(vi.errors.EngineError, match="needs a Gaussian fit"):
         vi.linear_response(fit)
+
+
+def test_a_valley_ten_thousand_times_as_long_as_wide_is_followed_to_its_end() -> None:
+    generator = torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(20, 20, generator=generator, dtype=torch.float64))[0]
+    covariance = turn @ torch.diag(torch.logspace(0, -8, 20, dtype=torch.float64)) @ turn.T
+    mean = torch.randn(20, generator=generator, dtype=torch.float64)
+    factor = torch.linalg.cholesky(covariance)
+
+    def narrow() -> None:
+        pyro.sample("x", dist.MultivariateNormal(mean, scale_tril=factor))
+
+    fit = vi.fit(narrow, {}, vi.DADVI(), seed=0)
+    assert fit.status is vi.Status.CONVERGED
+    (found,) = fit.approximations()
+    assert float(((found.loc - mean) / covariance.diagonal().sqrt()).abs().max()) < 1e-3
+    conditional = torch.linalg.inv(covariance).diagonal().rsqrt()
+    torch.testing.assert_close(found.scale, conditional, rtol=1e-3, atol=0.0)

@@ -78,6 +78,12 @@ class QuasiNewton:
         self.point, self.value, self.gradient = point, value, gradient
         return value
 
+    def go_to(self, point: Tensor, value: float, gradient: Tensor) -> None:
+        """Go on from a point that something else has found."""
+        self.point, self.value, self.gradient = point, value, gradient
+        self.stuck_for = 0
+        self._pairs.clear()
+
     def _times_inverse_hessian(self, gradient: Tensor) -> Tensor:
         """The two-loop recursion."""
         if not self._pairs:

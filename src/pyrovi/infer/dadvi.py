@@ -1,9 +1,10 @@
 """Deterministic ADVI: mean-field variational inference as one smooth optimisation problem.
 
 The standard-normal draws are taken once and kept, so the objective is an ordinary function of the
-variational parameters; see `_fixed_draws`. A quasi-Newton method minimises it, and convergence is
-a small gradient rather than a loss curve that looks flat. The draws are doubled until other draws
-would move the means by a small share of their standard deviations.
+variational parameters; see `_fixed_draws`. A quasi-Newton method minimises it, and a trust-region
+Newton method by products with the second derivatives where that is slow; convergence is a small
+gradient rather than a loss curve that looks flat. The draws are doubled until other draws would
+move the means by a small share of their standard deviations.
 
 Mean field severs correlations. Two ways mend it:
 
@@ -27,6 +28,7 @@ import contextlib
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -47,6 +49,8 @@ STUCK_TOLERANCES = 100  # how far off a fit may be, in tolerances, that cannot g
 CURVATURE_ROWS = 5_000  # rows of Hessians in an average curvature, a bound on its cost
 DENSE_DIM = 2_000  # above it, linear response is for chosen quantities: `pyrovi.linear_response`
 MOST_PARTICLES = 1024
+NEWTON_EVERY = 100  # steps of L-BFGS, in which a search that is not slow arrives
+NEWTON_STEPS = 20
 MOST_TURNS = 5
 NARROWER = 12  # times that a start is made narrower, by a factor of e, to stay in the domain
 SMALLEST_GAIN = 0.01  # nats, for which the space is turned once more
@@ -144,9 +148,12 @@ class DADVI:
     def step(self, state: "DADVIState") -> float:
         """Take one quasi-Newton iteration, and give minus the ELBO it reached.
 
+        Once in a while it is some of Newton's, for what a quasi-Newton search is slow on.
+
         It is not a number once the search is held up by places where the density is none.
         """
-        loss = state.search.step()
+        state.taken += 1
+        loss = state.search.step() if state.taken % NEWTON_EVERY else state.newton(self.tolerance)
         return math.nan if state.search.stuck_for >= HELD_UP and state.search.walled else loss
 
     def converged(self, state: "DADVIState") -> bool:
@@ -193,7 +200,7 @@ class DADVIState:
     def __init__(self, problem: FixedDraws, seed: int) -> None:
         self.problem, self.seed = problem, seed
         self.notes: list[str] = []
-        self.turns = 0
+        self.turns = self.taken = 0
         self.modes: tuple[Gaussian, ...] = ()
         self.errors: Tensor | None = None
         self.best: tuple[float, Gaussian] | None = None
@@ -217,6 +224,42 @@ class DADVIState:
             old.density, old.noise, paired=old.paired, turn=turn, centre=centre
         )
         self.begin(torch.zeros(2 * len(centre), dtype=centre.dtype))
+
+    def newton(self, tolerance: float) -> float:
+        """Some iterations of a trust-region Newton method, and minus the ELBO they reached.
+
+        Its steps solve for the whole curvature by conjugate gradients, so that a narrow valley, on
+        which quasi-Newton steps are many and small, takes a few.
+        """
+        from scipy.optimize import minimize
+
+        start, dim = self.search.point, self.problem.density.dim
+        # Units in which the curvature is near one: the scales, and one for their logarithms.
+        units = torch.cat([self.log_scale.exp(), torch.full((dim,), 0.5**0.5).double()])
+
+        def place(moved: np.ndarray) -> Tensor:
+            return start + units * torch.as_tensor(moved)
+
+        def loss(moved: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = self.problem.evaluate(place(moved))
+            return value, (units * gradient).numpy()
+
+        def product(moved: np.ndarray, along: np.ndarray) -> np.ndarray:
+            direction = units * torch.as_tensor(along)
+            return (units * self.problem.hessian_product(place(moved), direction)).numpy()
+
+        found = minimize(
+            loss,
+            np.zeros(2 * dim),
+            jac=True,
+            hessp=product,
+            method="trust-ncg",
+            options={"gtol": tolerance / 10, "maxiter": NEWTON_STEPS},
+        )
+        if found.fun < self.search.value:
+            point = place(found.x)
+            self.search.go_to(point, *self.problem.evaluate(point))
+        return self.search.value
 
     def renew(self, noise: Float[Tensor, "draw dim"]) -> None:
         """Search on with other draws."""
