@@ -197,7 +197,7 @@ def measure_family(
         best = {kept[0]["best_by"]: kept[0]["best"]}
     top = max(best, key=lambda side: best[side])
     shared = {"best": best[top], "best_by": top}
-    others = [each | {"gap": each["gap"] + best[top] - each["best"]} for each in kept]
+    others = [moved(each, best[top]) for each in kept]
     for side, own_courses in courses.items():
         timed = time_course(bench, side, family, own_courses, best[top] - WITHIN)
         others.append({"side": side} | accuracy_of(timed, judge, reference))
@@ -209,6 +209,16 @@ def measure_family(
         yield arrived(default, others, best[top]) | shared
     for record in others:
         yield record | shared
+
+
+def moved(kept: Record, best: float) -> Record:
+    """A kept record beside a new best: where that is clearly higher, it was not there after all.
+
+    Its seconds then stand as the least that it would need.
+    """
+    higher = best - kept["best"]
+    still = kept["reached"] and higher <= WITHIN / 2
+    return kept | {"gap": kept["gap"] + higher, "reached": still}
 
 
 def own_side(bench: Bench, judge: Judge, reference: Reference, side: str, family: str) -> Record:
