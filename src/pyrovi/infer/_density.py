@@ -533,7 +533,8 @@ def _layout(model: BoundModel) -> list[Piece]:
             shape: tuple[int, ...] = (int(model.free[site.name].sum()),)
         else:
             transform = biject_to(node["fn"].support)
-            shape = tuple(transform.inverse_shape(node["value"].shape))
+            # Torch's own shape arithmetic imports sympy, a third of a second.
+            shape = tuple(transform.inv(node["value"]).shape)
         pieces.append(Piece(site.name, shape, start, start + prod(shape)))
         start = pieces[-1].stop
     return pieces
@@ -544,7 +545,8 @@ def _plate_names(node: Any) -> frozenset[str]:
 
 
 def _padded(node: Any) -> torch.Size:
-    return torch.broadcast_shapes(node["unscaled_log_prob"].shape, node["fn"].batch_shape)
+    both = node["unscaled_log_prob"].shape, node["fn"].batch_shape
+    return torch.Size(np.broadcast_shapes(*both))
 
 
 def _masked(value: Tensor, mask: Any) -> Tensor:
