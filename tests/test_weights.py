@@ -18,7 +18,8 @@ RATIOS = {
 }
 
 
-@pytest.mark.parametrize("count", [25, 100, 226, 2000, 20_000])
+# Below a hundred draws the two lines of ArviZ take tails of other lengths.
+@pytest.mark.parametrize("count", [100, 226, 2000, 20_000])
 @pytest.mark.parametrize("kind", RATIOS)
 def test_the_smoothed_weights_and_k_are_those_of_arviz(kind: str, count: int) -> None:
     log_ratios = RATIOS[kind](np.random.default_rng(count), count)
