@@ -201,3 +201,15 @@ def test_a_mode_of_less_than_a_thousandth_is_left_out() -> None:
         fit = vi.fit(lopsided, {}, seed=seed)
         assert fit.method == "auto: DADVI(whiten=True)"
         assert float(vi.draw(fit, draws=500)["posterior"]["x"].min()) > 2.0
+
+
+@pytest.mark.filterwarnings("ignore:Encountered NaN")
+def test_a_fit_that_nothing_can_judge_and_that_is_lost_is_a_divergence() -> None:
+    def trap(y: torch.Tensor) -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", len(y), subsample_size=2) as rows:
+            lost = torch.where((x - 1.0).abs() < 0.5, torch.nan, x)
+            pyro.sample("y", dist.Normal(lost, 0.1), obs=y[rows])
+
+    fit = vi.fit(trap, {"y": torch.ones(6)}, seed=0)
+    assert fit.status is vi.Status.DIVERGED

@@ -112,15 +112,19 @@ class AutoState:
         self.taken += 1
         self.rung_taken += 1
         loss = self.engine.step(self.inner)
-        if not math.isfinite(loss) and (self.tried or math.isfinite(self.last_loss)):
+        if math.isfinite(loss):
+            self.last_loss = loss
+            return loss
+        if not self._judgeable:  # nothing would see that what was found so far is wrong
+            return loss
+        if self.tried or math.isfinite(self.last_loss):
             self.lost = True
             return self.last_loss
-        if not math.isfinite(loss) and not isinstance(self.engine, Pathfinder):
-            self.engine, self.why = Pathfinder(paths=PATHS), "The first engine lost its way."
-            self._begin()
-            return 0.0
-        self.last_loss = loss
-        return loss
+        if isinstance(self.engine, Pathfinder):
+            return loss
+        self.engine, self.why = Pathfinder(paths=PATHS), "The first engine lost its way."
+        self._begin()
+        return 0.0
 
     def rung_is_done(self) -> bool:
         """Whether the rung's engine has converged, used its steps, or lost its way."""
@@ -196,9 +200,13 @@ class AutoState:
         if isinstance(self.engine, SVI) and self.tried:
             _start_as(self.inner.guide, self._gaussian())
 
-    def _judged(self, approximation: Approximation) -> Judgement | None:
+    @property
+    def _judgeable(self) -> bool:
         model = self.density.model
-        if model.subsampled or model.parameters:
+        return not (model.subsampled or model.parameters)
+
+    def _judged(self, approximation: Approximation) -> Judgement | None:
+        if not self._judgeable:
             return None
         drawn = approximation.draw(JUDGED_DRAWS, stream(self.seed, "judge"))
         return judge(self.density, drawn, stream(self.seed, "judge chains"))
