@@ -63,14 +63,32 @@ class FixedDraws:
         """Points of the turned space, in the flat space of the density."""
         return self.centre + (turned if self.turn is None else turned @ self.turn.T)
 
-    def gap(self, parameters: Float[Tensor, "parameter"]) -> float:
-        """About how much a perfect approximation would gain, in nats: half the weights' variance.
+    def average_curvature(
+        self, parameters: Float[Tensor, "parameter"], seed: int
+    ) -> Float[Tensor, "dim dim"]:
+        """The curvature averaged over the Gaussian, in units of its scales, by gradients alone.
 
-        To the second order in log p - log q, that is the Kullback-Leibler divergence.
+        For a Gaussian the mean of a gradient times a standard draw is that of the curvature
+        (Stein 1981, https://doi.org/10.1214/aos/1176345632), and draws of exact moments give it
+        with no error where the gradient is linear. Off the diagonal it is shrunk towards zero by
+        the share of its squares that is error, as Ledoit and Wolf (2004) do with covariances
+        (https://doi.org/10.1016/S0047-259X(03)00096-4).
+
+        Args:
+            parameters: Means and log scales.
+            seed: Of the draws, which are others than those of the objective.
         """
         loc, log_scale = parameters.chunk(2)
-        value, _ = self._turned(loc + log_scale.exp() * self.noise)
-        return 0.5 * float((value + 0.5 * self.noise.square().sum(-1)).var())
+        scale, dim = log_scale.exp(), len(loc)
+        noise = fixed_noise(min(2048, max(64, 16 * dim)), dim, seed + 1)
+        pulled = -scale * self._turned(loc + scale * noise)[1]
+        found = pulled.T @ noise / len(noise)
+        found = (found + found.T) / 2
+        diagonal = torch.diag(found.diagonal())
+        left = (pulled - noise @ found).square().T @ noise.square()
+        error = float(left.sum() - left.diagonal().sum()) / len(noise) ** 2
+        squares = float((found - diagonal).square().sum())
+        return diagonal + max(0.0, 1 - error / max(squares, error, TINY)) * (found - diagonal)
 
     def hessian(
         self, parameters: Float[Tensor, "parameter"]
@@ -121,8 +139,10 @@ class FixedDraws:
         """
         scale = parameters.chunk(2)[1].exp()
         if self.paired:
-            moved = torch.stack([self._gradient_with(parameters, seed + i) for i in range(1, 5)])
-            root = 2.0  # of four sets
+            sets = 4 if len(scale) <= FEW_SETS_DIM else 1  # the largest of many needs fewer
+            others = range(seed + 1, seed + 1 + sets)
+            moved = torch.stack([self._gradient_with(parameters, each) for each in others])
+            root = math.sqrt(sets)
         else:
             moved = self._parts(parameters)[1][:, : len(scale)]
             moved, root = moved - moved.mean(0), float(len(moved))
@@ -173,6 +193,8 @@ class FixedDraws:
         return value + self.turn.diagonal().abs().log().sum(), gradient @ self.turn
 
 
+FEW_SETS_DIM = 100
+TINY = torch.finfo(torch.float64).tiny
 ENTRIES = 4_000_000  # of matrices of second derivatives held at once, a bound on memory
 
 
@@ -196,7 +218,7 @@ def fixed_noise(particles: int, dim: int, seed: int) -> Float[Tensor, "draw dim"
     else:
         generator = torch.Generator().manual_seed(seed)
         points = torch.randn(half, dim, generator=generator, dtype=torch.float64)
-    if half >= 2 * dim:
+    if half >= dim:
         moments = torch.linalg.cholesky(points.T @ points / half)
         points = torch.linalg.solve_triangular(moments, points.T, upper=False).T
     else:

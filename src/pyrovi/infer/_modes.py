@@ -6,6 +6,7 @@ A density without a usable mode (a funnel, whose density runs away) has none her
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -16,7 +17,7 @@ from pyrovi.infer._density import LogDensity
 from pyrovi.infer._quasi_newton import QuasiNewton
 from pyrovi.seeds import stream
 
-__all__ = ["curvature_cholesky", "find_mode", "find_modes", "log_evidence", "scout"]
+__all__ = ["affordable", "curvature_cholesky", "find_mode", "find_modes", "log_evidence", "scout"]
 
 SEARCH_EVALUATIONS = 250  # enough for what has a mode; a funnel would take any number
 WINDOW = 10  # steps in which a search that is still going gains
@@ -28,11 +29,16 @@ NEAR = 1e-3  # nats that it may promise at the most at what is called a mode
 MOST_DAMPING = 1e8
 MOST_STUCK = 2  # steps in a row that gain nothing
 SMALLEST_EIGENVALUE = 1e-10  # as a share of the largest
+SMALLEST_PIVOT = 1e-3  # of a matrix with a unit diagonal; below, its eigenvalues are looked at
 SCOUT_STEPS = 150
 SCOUT_STEP_SIZE = 0.1
 SAME_HEIGHT = 0.5  # nats
 MANY_STARTS = 32
 SAME_PLACE = 0.1  # sds
+BASIN = 3.0  # sds from a mode, within which a search may be said to lead there
+FULL_RANK_DIM = 500  # the curvature of more dimensions costs more than it mends, mostly
+FULL_RANK_ENTRIES = 5_000_000  # numbers in one matrix of second derivatives: cheap for this many
+LARGEST_FULL_RANK_DIM = 2_000
 FINALISTS = 3  # scouts from whose places a mode is sought in earnest
 
 
@@ -50,7 +56,9 @@ def find_modes(
     if count is None:
         # One elsewhere, and its mirror image: densities that are even have a mode on each side.
         other = density.start(stream(seed, "other start"), avoid_prior=True)
-        near = [find_mode(density, place) for place in (start, other, -other)]
+        near: list[Gaussian | None] = []
+        for place in (start, other, -other):
+            near.append(find_mode(density, place, known=_distinct_modes(near)))
         found = _distinct_modes(near)
         if len(found) == 1 and None not in near:
             return found
@@ -83,13 +91,29 @@ def _around(start: Tensor, count: int, seed: int) -> Float[Tensor, "start dim"]:
     return torch.cat([start[None], start + 2 * around - 1])
 
 
-def find_mode(density: LogDensity, start: Float[Tensor, "dim"]) -> Gaussian | None:
+def find_mode(
+    density: LogDensity, start: Float[Tensor, "dim"], known: Sequence[Gaussian] = ()
+) -> Gaussian | None:
     """The Gaussian at the mode next to ``start``; None where there is none to stand on.
 
     That is where no search arrives, or the curvature there is not positive definite.
+
+    Args:
+        density: The density.
+        start: Where the search begins.
+        known: Modes, to one of which the search is not followed to the end once it leads there.
     """
-    point = _search(density, start)
-    return None if point is None else _newton(density, point)
+    point = _search(density, start, known)
+    if point is None or isinstance(point, Gaussian):
+        return point
+    return _newton(density, point)
+
+
+def affordable(density: LogDensity) -> bool:
+    """Whether matrices of second derivatives of the density are few or cheap enough to be used."""
+    dim = density.dim
+    cheap = dim * density.entries <= FULL_RANK_ENTRIES and dim <= LARGEST_FULL_RANK_DIM
+    return dim <= FULL_RANK_DIM or cheap
 
 
 def log_evidence(mode: Gaussian) -> float:
@@ -98,19 +122,34 @@ def log_evidence(mode: Gaussian) -> float:
     return float(mode.density.log_prob(mode.loc).detach() + log_det)
 
 
-def _search(density: LogDensity, start: Tensor) -> Tensor | None:
-    """Where a quasi-Newton search no longer gains; None where the density is not finite."""
+def _search(
+    density: LogDensity, start: Tensor, known: Sequence[Gaussian]
+) -> Tensor | Gaussian | None:
+    """Where a quasi-Newton search no longer gains, or the known mode it comes to.
+
+    None where the density is not finite.
+    """
     search, losses, stuck = QuasiNewton(density.descent, start), [torch.inf], 0
     most = density.evaluations + SEARCH_EVALUATIONS
     while density.evaluations < most:
         losses.append(search.step())
         if math.isnan(losses[-1]):
             return None
+        if there := next((mode for mode in known if _leads_to(mode, search)), None):
+            return there
         stuck = stuck + 1 if search.stuck else 0
         gained = losses[-1 - WINDOW] - losses[-1] if len(losses) > WINDOW else torch.inf
         if gained < GAIN or stuck == MOST_STUCK:
             break
     return search.point
+
+
+def _leads_to(mode: Gaussian, search: QuasiNewton) -> bool:
+    """Whether the search is where a mode's curvature holds: one step of Newton's leads there."""
+    factor = mode.scale_tril
+    away = torch.linalg.solve_triangular(factor, (search.point - mode.loc)[:, None], upper=False)
+    missed = factor.T @ search.gradient - away[:, 0]
+    return bool(away.abs().max() < BASIN and missed.abs().max() < SAME_PLACE)
 
 
 def _newton(density: LogDensity, start: Tensor) -> Gaussian | None:
@@ -151,8 +190,24 @@ def _at(density: LogDensity, point: Tensor, gradient: Tensor) -> Gaussian | None
 
 def _scaled(precision: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Units that make the diagonal one, and the eigenvalues and eigenvectors in those units."""
-    units = precision.diagonal().abs().clamp(min=torch.finfo(precision.dtype).tiny).rsqrt()
+    units = _units(precision)
     return units, *torch.linalg.eigh(units[:, None] * precision * units)
+
+
+def _units(precision: Tensor) -> Tensor:
+    return precision.diagonal().abs().clamp(min=torch.finfo(precision.dtype).tiny).rsqrt()
+
+
+def _inverse_cholesky(precision: Tensor) -> Tensor | None:
+    """The lower factor of the inverse, where rounding cannot spoil it; else None.
+
+    The factor of the matrix with its entries in reverse order is an upper factor of the matrix.
+    """
+    factor, failed = torch.linalg.cholesky_ex(precision.flip(0, 1))
+    if int(failed) or not bool(factor.diagonal().min() > SMALLEST_PIVOT):
+        return None
+    identity = torch.eye(len(factor), dtype=factor.dtype)
+    return torch.linalg.solve_triangular(factor, identity, upper=False).flip(0, 1).T
 
 
 def curvature_cholesky(
@@ -164,7 +219,11 @@ def curvature_cholesky(
         The lower factor of the covariance, and for each eigenvalue that had to be raised the
         index of the entry that its eigenvector mostly points to.
     """
-    units, values, vectors = _scaled(precision)
+    units = _units(precision)
+    plain = _inverse_cholesky(units[:, None] * precision * units)
+    if plain is not None:
+        return units[:, None] * plain, []
+    _, values, vectors = _scaled(precision)
     floor = SMALLEST_EIGENVALUE * values.abs().max()
     raised = [int(vectors[:, i].abs().argmax()) for i in torch.nonzero(values < floor).flatten()]
     held = torch.where(values < floor, values.abs().clamp(min=floor), values)

@@ -20,7 +20,7 @@ MEMORY = 20  # past steps that the curvature is read from
 MOST_TRIALS = 25  # lengths of one step
 SUFFICIENT_DECREASE = 1e-4
 CURVATURE = 0.9
-FIRST_STEP = 1.0  # no entry of the first step is longer: nothing is known of the scales yet
+FIRST_STEP = 1.0  # units, the longest entry of the first step: little is known of the scales
 
 
 class QuasiNewton:
@@ -31,6 +31,7 @@ class QuasiNewton:
     Args:
         evaluate: From a vector to the loss and its gradient.
         start: Where to begin.
+        units: A length for each entry that makes the curvature about one; one if unsaid.
 
     Attributes:
         point: The best vector so far.
@@ -40,8 +41,14 @@ class QuasiNewton:
         walled: Whether the last step met a loss that is not finite.
     """
 
-    def __init__(self, evaluate: Callable[[Tensor], tuple[float, Tensor]], start: Tensor) -> None:
+    def __init__(
+        self,
+        evaluate: Callable[[Tensor], tuple[float, Tensor]],
+        start: Tensor,
+        units: Tensor | None = None,
+    ) -> None:
         self._evaluate = evaluate
+        self._squared_units = torch.ones_like(start) if units is None else units.square()
         self._pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=MEMORY)
         self.point = start.detach().clone()
         self.gradient = torch.full_like(self.point, torch.inf)
@@ -87,13 +94,16 @@ class QuasiNewton:
     def _times_inverse_hessian(self, gradient: Tensor) -> Tensor:
         """The two-loop recursion."""
         if not self._pairs:
-            return gradient / max(1.0, float(gradient.abs().max()) / FIRST_STEP)
+            first = self._squared_units * gradient
+            longest = float((first / self._squared_units.sqrt()).abs().max())
+            return first / max(1.0, longest / FIRST_STEP)
         found, shares = gradient, []
         for moved, turned, product in reversed(self._pairs):
             shares.append(float(moved @ found) / product)
             found = found - shares[-1] * turned
         _, turned, product = self._pairs[-1]
-        found = found * (product / float(turned @ turned))
+        found = self._squared_units * found
+        found = found * (product / float(turned @ (self._squared_units * turned)))
         for (moved, turned, product), share in zip(self._pairs, reversed(shares), strict=True):
             found = found + (share - float(turned @ found) / product) * moved
         return found

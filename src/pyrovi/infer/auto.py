@@ -25,7 +25,7 @@ from pyrovi.infer._approximation import Approximation, Gaussian, Resampled
 from pyrovi.infer._density import LogDensity
 from pyrovi.infer._judge import Judgement, judge
 from pyrovi.infer._loop import Engine, Rung
-from pyrovi.infer._modes import log_evidence
+from pyrovi.infer._modes import affordable, log_evidence
 from pyrovi.infer.dadvi import DADVI
 from pyrovi.infer.modes import Modes
 from pyrovi.infer.pathfinder import Pathfinder
@@ -37,9 +37,6 @@ from pyrovi.weights import threshold
 __all__ = ["Auto"]
 
 MIXTURE_STARTS = 32
-FULL_RANK_DIM = 500  # the curvature of more dimensions costs more than it mends, mostly
-FULL_RANK_ENTRIES = 5_000_000  # numbers in one matrix of second derivatives: cheap for this many
-LARGEST_FULL_RANK_DIM = 2_000
 MOST_STEPS = 500  # of the first rung: what takes more will not be mended by still more
 FLOW_DIM = 50
 PATHS = 8  # of Pathfinder, where the first engine fails
@@ -294,8 +291,7 @@ def first_engine(density: LogDensity) -> tuple[Engine, str]:
         return SVI(guide="mean_field"), "SVI, since the model subsamples a plate."
     if model.parameters:
         return SVI(guide="mean_field"), "SVI, since the model learns parameters of its own."
-    cheap = dim * density.entries <= FULL_RANK_ENTRIES and dim <= LARGEST_FULL_RANK_DIM
-    if dim > FULL_RANK_DIM and not cheap:
+    if not affordable(density):
         return DADVI(), (
             f"DADVI, a mean-field Gaussian, since the curvature of {dim} latent dimensions would "
             "cost more than it mends."

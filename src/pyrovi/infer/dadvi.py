@@ -38,7 +38,7 @@ from pyrovi.infer._approximation import Gaussian
 from pyrovi.infer._density import LogDensity, OutOfTime
 from pyrovi.infer._fixed_draws import FixedDraws, fixed_noise
 from pyrovi.infer._loop import settings_that_differ
-from pyrovi.infer._modes import curvature_cholesky, find_modes
+from pyrovi.infer._modes import affordable, curvature_cholesky, find_modes
 from pyrovi.infer._quasi_newton import QuasiNewton
 
 __all__ = ["DADVI", "DADVIState"]
@@ -46,12 +46,14 @@ __all__ = ["DADVI", "DADVIState"]
 START_LOG_SCALE = -2.0
 HELD_UP = 5  # steps in a row that go no further down, after which none will
 STUCK_TOLERANCES = 100  # how far off a fit may be, in tolerances, that cannot go further down
-CURVATURE_ROWS = 5_000  # rows of Hessians in an average curvature, a bound on its cost
 DENSE_DIM = 2_000  # above it, linear response is for chosen quantities: `pyrovi.linear_response`
 MOST_PARTICLES = 1024
+EXACT_DIM = 1_000  # above, so many draws as make second moments exact are too many
+ROUGH = 0.1  # the tolerance with which the way there is gone, in standard deviations
+ROUGH_STEPS = 12  # in one space, after which turning it may gain more than going on
 NEWTON_EVERY = 100  # steps of L-BFGS, in which a search that is not slow arrives
 NEWTON_STEPS = 20
-MOST_TURNS = 5
+MOST_TURNS = 8
 NARROWER = 12  # times that a start is made narrower, by a factor of e, to stay in the domain
 SMALLEST_GAIN = 0.01  # nats, for which the space is turned once more
 
@@ -83,7 +85,7 @@ class DADVI:
     starts: int | None = None
     matched: bool = True
     error: float = 0.05
-    tolerance: float = 1e-4
+    tolerance: float = 1e-3
     max_steps: int = 2000
 
     def __post_init__(self) -> None:
@@ -103,26 +105,44 @@ class DADVI:
         return settings_that_differ(self)
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "DADVIState":
-        """Fix the draws; start narrow at ``start``, or whitened at the mode."""
+        """Fix the draws; start at the mode, as wide as the curvature there says, or narrow."""
         self._check(density)
-        noise = self.noise(self.particles or min(512, max(64, 4 * density.dim)), density.dim, seed)
-        state = DADVIState(FixedDraws(density, noise, paired=self.matched), seed)
-        modes: list[Gaussian] = []
+        state = self._state(density, seed)
         with contextlib.suppress(OutOfTime):  # the first step will say so, and `start` is kept
-            modes = find_modes(density, start, self.starts, seed) if self.whiten else []
-        state.modes = tuple(modes)
-        if modes:
-            state.begin_turned(modes[0].loc, modes[0].scale_tril)
-        else:
+            if self.whiten or affordable(density):
+                state.modes = tuple(find_modes(density, start, self.starts, seed))
+        if not state.modes:
             state.begin(torch.cat([start, torch.full_like(start, START_LOG_SCALE)]))
+        elif self.whiten:
+            state.begin_turned(state.modes[0])
+        else:
+            state.begin_around(state.modes[0])
         return state
 
     def begin_at(self, density: LogDensity, mode: Gaussian, seed: int) -> "DADVIState":
         """Fix the draws, and start as a Gaussian that is given, in a space turned by it."""
-        noise = self.noise(self.particles or min(512, max(64, 4 * density.dim)), density.dim, seed)
-        state = DADVIState(FixedDraws(density, noise, paired=self.matched), seed)
-        state.begin_turned(mode.loc, mode.scale_tril)
+        state = self._state(density, seed)
+        state.begin_turned(mode)
         return state
+
+    def _state(self, density: LogDensity, seed: int) -> "DADVIState":
+        """With few draws for the way there: so many that their second moments are exact."""
+        dim = density.dim
+        enough = self._enough(dim)
+        few = min(enough, 2 * max(8, dim + dim // 4)) if self.particles is None else enough
+        problem = FixedDraws(density, self.noise(few, dim, seed), paired=self.matched)
+        return DADVIState(problem, seed, rough=few < enough)
+
+    def _enough(self, dim: int) -> int:
+        """Draws for the optimum: four to a dimension or at the least two, within bounds.
+
+        Two make second moments exact. In a turned space they matter less: no curvature is left
+        that other moments than those of single entries would meet.
+        """
+        if self.particles is not None:
+            return self.particles
+        bounded = min(512, max(64, 4 * dim))
+        return bounded if self.whiten or dim > EXACT_DIM else max(bounded, 2 * dim)
 
     def noise(self, particles: int, dim: int, seed: int) -> Float[Tensor, "draw dim"]:
         """The fixed draws."""
@@ -153,18 +173,29 @@ class DADVI:
         It is not a number once the search is held up by places where the density is none.
         """
         state.taken += 1
+        state.in_space += 1
         loss = state.search.step() if state.taken % NEWTON_EVERY else state.newton(self.tolerance)
         return math.nan if state.search.stuck_for >= HELD_UP and state.search.walled else loss
 
     def converged(self, state: "DADVIState") -> bool:
-        """Whether every gradient entry is small, or no step makes the loss smaller."""
+        """Whether every gradient entry is small, or no step makes the loss smaller.
+
+        With few draws at first, and roughly, as long as the space is turned or the way is far.
+        """
+        tolerance = ROUGH if state.rough else self.tolerance
         gradient_loc, gradient_log_scale = state.search.gradient.chunk(2)
         scaled = gradient_loc * state.log_scale.exp()
         largest = torch.cat([scaled, gradient_log_scale]).abs().max().item()
-        found = largest < self.tolerance
-        found |= state.search.stuck and largest < STUCK_TOLERANCES * self.tolerance
+        found = largest < tolerance
+        found |= state.search.stuck and largest < STUCK_TOLERANCES * tolerance
         found |= state.search.stuck_for >= HELD_UP
-        if not found or (self.whiten and state.turn_again()):
+        slow = self.whiten and state.rough and state.in_space % ROUGH_STEPS == 0
+        turned = self.whiten and (found or slow) and state.turn_again()
+        if not found or turned:
+            return False
+        if state.rough:
+            dim = state.problem.density.dim
+            state.refine(self.noise(self._enough(dim), dim, state.seed))
             return False
         return not self._doubled(state)
 
@@ -187,43 +218,81 @@ class DADVI:
         return Gaussian(state.problem.density, found.loc, torch.linalg.cholesky(covariance))
 
 
+def gain_of_a_turn(curvature: Float[Tensor, "dim dim"]) -> float:
+    """About how many nats a Gaussian of full rank has over the best in the axes as they are.
+
+    The gap between a Gaussian of this precision and its best mean field; more than any other can
+    gain if the precision is not positive definite.
+    """
+    factor, failed = torch.linalg.cholesky_ex(curvature)
+    if int(failed):
+        return math.inf
+    return float(0.5 * curvature.diagonal().log().sum() - factor.diagonal().log().sum())
+
+
+def lower_factor(root: Float[Tensor, "dim dim"]) -> Float[Tensor, "dim dim"]:
+    """The lower Cholesky factor of a matrix, from any root of it."""
+    factor = torch.linalg.qr(root.T, mode="r").R.T
+    return factor * factor.diagonal().sign()
+
+
 class DADVIState:
     """The search over means and log scales, in a space that may be turned.
 
     Attributes:
         problem: The objective with its fixed draws.
         search: Where the optimisation stands.
+        rough: Whether the draws are few yet, and the way to the optimum may be far.
+        in_space: How many steps were taken since the space was turned.
         modes: The modes that were found, the one with most evidence first.
         errors: The error of each mean by the choice of the draws, in sds; None if unknown.
     """
 
-    def __init__(self, problem: FixedDraws, seed: int) -> None:
-        self.problem, self.seed = problem, seed
+    def __init__(self, problem: FixedDraws, seed: int, *, rough: bool) -> None:
+        self.problem, self.seed, self.rough = problem, seed, rough
         self.notes: list[str] = []
-        self.turns = self.taken = 0
+        self.turns = self.taken = self.in_space = 0
         self.modes: tuple[Gaussian, ...] = ()
         self.errors: Tensor | None = None
         self.best: tuple[float, Gaussian] | None = None
 
-    def begin(self, parameters: Float[Tensor, "parameter"]) -> None:
-        """Search on from means and log scales, narrower where a draw would leave the domain."""
+    def begin(self, parameters: Float[Tensor, "parameter"], *, known_scales: bool = False) -> None:
+        """Search on from means and log scales, narrower where a draw would leave the domain.
+
+        Args:
+            parameters: The means, and then the log scales.
+            known_scales: Whether the scales are about those of the optimum, and so a unit of
+                length for the search.
+        """
         loc, log_scale = parameters.chunk(2)
         narrower = torch.cat([torch.zeros_like(loc), torch.ones_like(log_scale)])
+        units = torch.cat([log_scale.exp(), torch.full_like(loc, 0.5**0.5)])
+        self.in_space = 0
+        self.search = QuasiNewton(
+            self.problem.evaluate, parameters, units if known_scales else None
+        )
         with contextlib.suppress(OutOfTime):
             for _ in range(NARROWER):
                 value, gradient = self.problem.evaluate(parameters)
                 if math.isfinite(value) and bool(gradient.isfinite().all()):
-                    break
+                    self.search.go_to(parameters, value, gradient)
+                    return
                 parameters = parameters - narrower
-        self.search = QuasiNewton(self.problem.evaluate, parameters)
+        self.search.point = parameters
 
-    def begin_turned(self, centre: Float[Tensor, "dim"], turn: Float[Tensor, "dim dim"]) -> None:
+    def begin_around(self, mode: Gaussian) -> None:
+        """Search on from a mode, with the scales that are best if it is Gaussian there."""
+        identity = torch.eye(len(mode.loc), dtype=mode.loc.dtype)
+        root = torch.linalg.solve_triangular(mode.scale_tril, identity, upper=False)
+        log_scale = -0.5 * root.square().sum(0).log()
+        self.begin(torch.cat([mode.loc, log_scale]), known_scales=True)
+
+    def begin_turned(self, gaussian: Gaussian) -> None:
         """Search on in a space whose standard normal is the Gaussian given."""
-        old = self.problem
-        self.problem = FixedDraws(
-            old.density, old.noise, paired=old.paired, turn=turn, centre=centre
-        )
-        self.begin(torch.zeros(2 * len(centre), dtype=centre.dtype))
+        old, loc, factor = self.problem, gaussian.loc, gaussian.scale_tril
+        turn = torch.diag(factor) if gaussian.diagonal else factor
+        self.problem = FixedDraws(old.density, old.noise, paired=old.paired, turn=turn, centre=loc)
+        self.begin(torch.zeros(2 * len(loc), dtype=loc.dtype), known_scales=True)
 
     def newton(self, tolerance: float) -> float:
         """Some iterations of a trust-region Newton method, and minus the ELBO they reached.
@@ -261,11 +330,20 @@ class DADVIState:
             self.search.go_to(point, *self.problem.evaluate(point))
         return self.search.value
 
+    def refine(self, noise: Float[Tensor, "draw dim"]) -> None:
+        """Search on to the end from the best so far, with all the draws that it takes."""
+        self.rough, self.problem.noise = False, noise
+        if self.problem.turn is None:
+            self.begin(self.search.point, known_scales=True)
+        else:
+            self.begin_turned(self.found())
+        self.best = None
+
     def renew(self, noise: Float[Tensor, "draw dim"]) -> None:
         """Search on with other draws."""
         self.problem.noise = noise
         self.best = None
-        self.begin(self.search.point)
+        self.begin(self.search.point, known_scales=True)
 
     def found(self) -> Gaussian:
         """The Gaussian found: mean field, turned back where the space was turned."""
@@ -288,12 +366,10 @@ class DADVIState:
             self.best = (self.search.value, self.found())
         if self.turns == MOST_TURNS or gained < SMALLEST_GAIN:
             return False
-        if self.problem.turn is not None and self.problem.gap(self.search.point) < SMALLEST_GAIN:
+        curvature = self.problem.average_curvature(self.search.point, self.seed)
+        if not bool(curvature.isfinite().all()) or gain_of_a_turn(curvature) < SMALLEST_GAIN:
             return False
-        curvature = self._average_curvature()
-        if not bool(curvature.isfinite().all()):
-            return False
-        turn, raised = curvature_cholesky(curvature)
+        factor, raised = curvature_cholesky(curvature)
         if raised and self.problem.turn is not None:
             return False
         if raised:
@@ -302,17 +378,10 @@ class DADVIState:
                 "it was held above zero."
             )
         self.turns += 1
-        self.begin_turned(self.found().loc, turn)
+        loc, stretched = self.problem.flat(self.loc), self.log_scale.exp()[:, None] * factor
+        turn = stretched if self.problem.turn is None else self.problem.turn @ stretched
+        self.begin_turned(Gaussian(self.problem.density, loc, lower_factor(turn)))
         return True
-
-    def _average_curvature(self) -> Tensor:
-        gaussian, dim = self.found(), self.problem.density.dim
-        count = max(2, min(len(self.problem.noise), CURVATURE_ROWS // dim))
-        noise = fixed_noise(count - count % 2, dim, seed=0)
-        spread = (
-            noise * gaussian.scale_tril if gaussian.diagonal else noise @ gaussian.scale_tril.T
-        )
-        return -self.problem.density.hessian(gaussian.loc + spread).mean(0)
 
     @property
     def loss(self) -> float:
