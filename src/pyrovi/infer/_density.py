@@ -452,6 +452,16 @@ class LogDensity:
             entries += 3 * prod(site.shape) * 10
         return entries
 
+    @cached_property
+    def work(self) -> int:
+        """About how many numbers one evaluation at one point works out: `entries`, and matrices.
+
+        A Gaussian whose covariance depends on the point has it factorised every time.
+        """
+        nodes = self.model.prototype.nodes
+        factors = (_factor(nodes[site.name]["fn"]) for site in self.model.sites)
+        return self.entries + sum(factor.numel() for factor in factors if factor is not None)
+
     @property
     def vectorised(self) -> bool:
         """Whether many points are carried through one run of the model."""
@@ -559,3 +569,10 @@ def _stacked(rows: list[Any]) -> Any:
     if isinstance(rows[0], Tensor):
         return torch.stack(rows)
     return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
+
+
+def _factor(distribution: Any) -> Tensor | None:
+    """The Cholesky factor of a distribution's covariance; None where it has none."""
+    while isinstance(distribution, torch.distributions.Independent):
+        distribution = distribution.base_dist
+    return getattr(distribution, "_unbroadcasted_scale_tril", None)

@@ -53,8 +53,8 @@ def mass_factor(flat: Float[Tensor, "draw dim"]) -> Tensor:
 
 
 def chains_for(density: LogDensity, most: int, entries: int) -> int:
-    """How many chains to run, up to ``most``, so that one evaluation is ``entries`` numbers."""
-    return max(FEWEST_CHAINS, min(most, entries // density.entries))
+    """How many chains to run, up to ``most``, so that one evaluation works ``entries`` out."""
+    return max(FEWEST_CHAINS, min(most, entries // density.work))
 
 
 def move(

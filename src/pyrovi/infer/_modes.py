@@ -32,6 +32,8 @@ SMALLEST_EIGENVALUE = 1e-10  # as a share of the largest
 SMALLEST_PIVOT = 1e-3  # of a matrix with a unit diagonal; below, its eigenvalues are looked at
 SCOUT_STEPS = 150
 SCOUT_STEP_SIZE = 0.1
+HALVED_EVERY = 50  # steps, after which the lower half of the scouts turns back
+FEWEST_SCOUTS = 8
 SAME_HEIGHT = 0.5  # nats
 MANY_STARTS = 32
 SAME_PLACE = 0.1  # sds
@@ -43,7 +45,11 @@ FINALISTS = 3  # scouts from whose places a mode is sought in earnest
 
 
 def find_modes(
-    density: LogDensity, start: Float[Tensor, "dim"], count: int | None, seed: int
+    density: LogDensity,
+    start: Float[Tensor, "dim"],
+    count: int | None,
+    seed: int,
+    known: Sequence[Gaussian] = (),
 ) -> list[Gaussian]:
     """The modes found from some starts, the one with most evidence first.
 
@@ -52,6 +58,7 @@ def find_modes(
         start: The first start.
         count: How many starts; None for three, and 32 where they come to different places.
         seed: Draws the other starts.
+        known: Modes that were found before, and stand in the list too.
     """
     if count is None:
         # One elsewhere, and its mirror image: densities that are even have a mode on each side.
@@ -62,14 +69,17 @@ def find_modes(
         found = _distinct_modes(near)
         if len(found) == 1 and None not in near:
             return found
-        return _distinct_modes([*found, *find_modes(density, start, MANY_STARTS, seed)])
+        return find_modes(density, start, MANY_STARTS, seed, found)
     places = start[None]
     if count > 1:
         places = scout(density, _around(start, count, seed))[:FINALISTS]
-    return _distinct_modes([find_mode(density, place) for place in places])
+    found = list(known)
+    for place in places:
+        found = _distinct_modes([*found, find_mode(density, place, found)])
+    return found
 
 
-def _distinct_modes(modes: list[Gaussian | None]) -> list[Gaussian]:
+def _distinct_modes(modes: Sequence[Gaussian | None]) -> list[Gaussian]:
     """The modes that were found, each once, the one with most evidence first."""
     kept: list[Gaussian] = []
     for mode in sorted((m for m in modes if m is not None), key=log_evidence, reverse=True):
@@ -237,11 +247,15 @@ def scout(density: LogDensity, rows: Float[Tensor, "start dim"]) -> Float[Tensor
     """Climb from many starts at once, a little way, to distinct places, the highest first.
 
     One vectorised evaluation moves all of them, so that many cost hardly more than one. The steps
-    are Adam's (https://arxiv.org/abs/1412.6980).
+    are Adam's (https://arxiv.org/abs/1412.6980). On the way the lower half is given up twice.
     """
     flat, first, second = rows.clone(), torch.zeros_like(rows), torch.zeros_like(rows)
     best, best_value = flat.clone(), torch.full((len(flat),), -torch.inf, dtype=torch.float64)
     for taken in range(1, SCOUT_STEPS + 1):
+        if taken % HALVED_EVERY == 0 and len(flat) > FEWEST_SCOUTS:
+            kept = best_value.topk(max(FEWEST_SCOUTS, len(flat) // 2)).indices
+            flat, first, second = flat[kept], first[kept], second[kept]
+            best, best_value = best[kept], best_value[kept]
         value, gradient = density.value_and_gradient(flat)
         higher = value > best_value
         best[higher], best_value[higher] = flat[higher], value[higher]
