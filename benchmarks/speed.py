@@ -3,7 +3,7 @@
     python benchmarks/speed.py                     all six problems: an hour; needs extra `bench`
     python benchmarks/speed.py --problem gp        one of them; may be repeated
     python benchmarks/speed.py --limit 20          seconds a stochastic run may take; 60 if unsaid
-    python benchmarks/speed.py --again             pyrovi alone, beside the others as kept
+    python benchmarks/speed.py --again             time all anew, without the searches for steps
     python benchmarks/speed.py --table             what runs/speed holds, printed again
 
 Six problems, each written for Pyro, NumPyro and PyMC; that their log densities agree, constants
@@ -213,7 +213,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Seconds to the best bound, side by side.")
     parser.add_argument("--problem", action="append", default=[], help="only this one")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds for a stochastic run")
-    parser.add_argument("--again", action="store_true", help="pyrovi alone, the others as kept")
+    parser.add_argument("--again", action="store_true", help="with the step sizes and numbers of steps as kept")
     parser.add_argument("--table", action="store_true", help="print what runs/speed holds")
     return parser.parse_args()
 

@@ -133,8 +133,9 @@ def measure(bench: Bench, kept: Sequence[Record] = ()) -> Iterator[Record]:
 
     Args:
         bench: The problem.
-        kept: Records of an earlier race, whose other sides are taken as they are, so that
-            pyrovi alone runs again; without any, every side runs.
+        kept: Records of an earlier race, whose step sizes and numbers of steps are taken as they
+            are, so that all that arrived is timed again and nothing is searched for; without any,
+            every side runs.
     """
     problem, data = PROBLEMS[bench.name], bench.data()
     judge = Judge(bench.name, data)
@@ -197,7 +198,7 @@ def measure_family(
         best = {kept[0]["best_by"]: kept[0]["best"]}
     top = max(best, key=lambda side: best[side])
     shared = {"best": best[top], "best_by": top}
-    others = [moved(each, best[top]) for each in kept]
+    others = [timed_again(bench, moved(each, best[top])) for each in kept]
     for side, own_courses in courses.items():
         timed = time_course(bench, side, family, own_courses, best[top] - WITHIN)
         others.append({"side": side} | accuracy_of(timed, judge, reference))
@@ -219,6 +220,15 @@ def moved(kept: Record, best: float) -> Record:
     higher = best - kept["best"]
     still = kept["reached"] and higher <= WITHIN / 2
     return kept | {"gap": kept["gap"] + higher, "reached": still}
+
+
+def timed_again(bench: Bench, kept: Record) -> Record:
+    """A kept record with new times, if the side is there; as it is if not."""
+    if not kept["reached"] or kept["side"] not in SIDES:
+        return kept
+    what = {key: kept[key] for key in ("side", "family", "rate", "steps")}
+    timed = bench.run("timed", **what)
+    return kept | {key: float(np.median(value)) for key, value in timed.items()}
 
 
 def own_side(bench: Bench, judge: Judge, reference: Reference, side: str, family: str) -> Record:
