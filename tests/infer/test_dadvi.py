@@ -13,6 +13,7 @@ from pyrovi.infer._density import LogDensity
 from pyrovi.infer._fit import bind_model
 from pyrovi.infer._fixed_draws import FixedDraws, fixed_noise
 from pyrovi.infer._quasi_newton import QuasiNewton
+from pyrovi.infer.dadvi import gain_of_a_turn
 from pyrovi.tensors import bind
 
 EXACT = Conjugate()
@@ -67,6 +68,70 @@ def test_products_with_the_second_derivatives_are_those_of_the_dense_matrix() ->
         back[index] -= step
         slope = (problem.evaluate(there)[1] - problem.evaluate(back)[1]) / (2 * step)
         torch.testing.assert_close(slope, dense[index], rtol=1e-5, atol=1e-6)
+
+
+def test_the_average_curvature_by_gradients_is_exact_on_a_gaussian() -> None:
+    """In units of the scales, off the diagonal too: no draw's error is left."""
+    density = LogDensity(bind_model(model, bind(model, EXACT.data)))
+    dim = density.dim
+    problem = FixedDraws(density, fixed_noise(64, dim, 0), centre=EXACT.mean)
+    scale = torch.linspace(0.1, 0.7, dim, dtype=torch.float64)
+    found = problem.average_curvature(torch.cat([torch.zeros(dim).double(), scale.log()]), 0)
+    torch.testing.assert_close(found, scale[:, None] * EXACT.precision * scale)
+
+
+def test_what_is_error_in_an_average_curvature_turns_nothing() -> None:
+    """Independent heavy tails: every entry off the diagonal is an error of the draws."""
+
+    def independent() -> None:
+        pyro.sample("x", dist.StudentT(3.0, torch.zeros(20)).to_event(1))
+
+    density = LogDensity(bind_model(independent, bind(independent, {})))
+    problem = FixedDraws(density, fixed_noise(64, 20, 0))
+    parameters = torch.zeros(40, dtype=torch.float64)
+    loc, log_scale = parameters.chunk(2)
+    raw_noise = fixed_noise(320, 20, 1)
+    gradient = density.value_and_gradient(loc + log_scale.exp() * raw_noise)[1]
+    raw = -gradient.T @ raw_noise / len(raw_noise)
+    found = problem.average_curvature(parameters, 0)
+    assert (raw - torch.diag(raw.diagonal())).abs().max() > 0.03
+    assert (found - torch.diag(found.diagonal())).abs().max() < 0.01
+
+
+def test_the_gain_of_a_turn_is_the_gap_of_mean_field_on_a_gaussian() -> None:
+    gap = gain_of_a_turn(EXACT.precision)
+    exact = 0.5 * (EXACT.precision.diagonal().log().sum() - torch.logdet(EXACT.precision))
+    assert gap == pytest.approx(float(exact), rel=1e-10)
+    assert gain_of_a_turn(torch.tensor([[1.0, 2.0], [2.0, 1.0]]).double()) == float("inf")
+
+
+def test_mean_field_of_many_dimensions_has_no_error_of_its_draws_on_a_gaussian() -> None:
+    """Its scales are the conditional sds; with 512 draws they were 7 % off in 300 dimensions."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(600, 300, generator=generator, dtype=torch.float64)
+    precision = rows.T @ rows / 600 + torch.eye(300)
+
+    def correlated() -> None:
+        zero = torch.zeros(300, dtype=torch.float64)
+        pyro.sample("x", dist.MultivariateNormal(zero, precision_matrix=precision))
+
+    fit = vi.fit(correlated, {}, vi.DADVI(), seed=0)
+    (found,) = fit.approximations()
+    torch.testing.assert_close(found.scale, precision.diagonal().rsqrt(), rtol=1e-3, atol=0.0)
+
+
+def test_mean_field_is_sought_from_the_best_of_several_modes() -> None:
+    """Two humps of unequal weight, the lesser one next to the start."""
+
+    def humps() -> None:
+        x = pyro.sample("x", dist.Normal(torch.zeros(2), 20.0).to_event(1))
+        low = dist.Normal(-4.0, 0.5).log_prob(x).sum() - 20.0
+        high = dist.Normal(4.0, 0.5).log_prob(x).sum()
+        pyro.factor("two", torch.logaddexp(low, high))
+
+    for seed in range(5):
+        (found,) = vi.fit(humps, {}, vi.DADVI(), seed=seed).approximations()
+        assert (found.loc - 4.0).abs().max() < 0.1
 
 
 def poisson(y: Tensor) -> None:

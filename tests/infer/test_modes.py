@@ -89,6 +89,39 @@ def test_of_two_modes_the_one_with_most_evidence_comes_first() -> None:
     assert float(modes[-1].loc) < -3.9
 
 
+def test_a_search_that_leads_to_a_known_mode_is_not_followed_to_its_end() -> None:
+    def valley() -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.Normal(x**2, 0.1))
+
+    density = density_of(valley)
+    mode = _modes.find_mode(density, torch.tensor([0.5, 0.5], dtype=torch.float64))
+    assert mode is not None
+    elsewhere = torch.tensor([-1.5, 2.0], dtype=torch.float64)
+    before = density.evaluations
+    assert _modes.find_mode(density, elsewhere, [mode]) is mode
+    short = density.evaluations - before
+    again = _modes.find_mode(density, elsewhere)
+    assert again is not None
+    assert again is not mode
+    torch.testing.assert_close(again.loc, mode.loc, rtol=0.0, atol=1e-3)
+    assert density.evaluations - before > 2 * short
+
+
+def test_a_search_that_leads_elsewhere_is_not_taken_for_a_known_mode() -> None:
+    def two() -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 50.0))
+        low = dist.Normal(-4.0, 1.5).log_prob(x)
+        pyro.factor("humps", torch.logaddexp(low, dist.Normal(4.0, 1.5).log_prob(x)))
+
+    density = density_of(two)
+    high = _modes.find_mode(density, torch.tensor([5.0], dtype=torch.float64))
+    assert high is not None
+    low = _modes.find_mode(density, torch.tensor([-1.0], dtype=torch.float64), [high])
+    assert low is not None
+    assert float(low.loc) < -3
+
+
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
 def test_the_cholesky_factor_of_a_curvature_is_that_of_its_inverse(scale: float) -> None:
     generator = torch.Generator().manual_seed(0)

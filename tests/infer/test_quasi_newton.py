@@ -24,3 +24,18 @@ def test_from_beside_it_a_minimum_is_found() -> None:
     for _ in range(60):
         search.step()
     torch.testing.assert_close(search.point, torch.tensor([1.0, -1.0], dtype=torch.float64))
+
+
+def test_units_make_a_badly_scaled_bowl_as_easy_as_a_round_one() -> None:
+    units = torch.tensor([1e-5, 1.0, 1e5], dtype=torch.float64)
+
+    def bowl(point: Tensor) -> tuple[float, Tensor]:
+        scaled = point / units
+        return float(0.5 * scaled.square().sum()), scaled / units
+
+    search = QuasiNewton(bowl, 0.9 * units, units)
+    search.step()
+    assert search.value < 1e-20
+    blind = QuasiNewton(bowl, 0.9 * units)
+    blind.step()
+    assert blind.value > 0.1

@@ -80,7 +80,9 @@ class FixedDraws:
         """
         loc, log_scale = parameters.chunk(2)
         scale, dim = log_scale.exp(), len(loc)
-        noise = fixed_noise(min(2048, max(64, 16 * dim)), dim, seed + 1)
+        cheap = CURVATURE_WORK // self.density.work
+        count = min(MOST_FOR_CURVATURE, max(64, 16 * dim, cheap - cheap % 2))
+        noise = fixed_noise(count, dim, seed + 1)
         pulled = -scale * self._turned(loc + scale * noise)[1]
         found = pulled.T @ noise / len(noise)
         found = (found + found.T) / 2
@@ -194,6 +196,8 @@ class FixedDraws:
 
 
 FEW_SETS_DIM = 100
+CURVATURE_WORK = 500_000  # numbers worked out for an average curvature, if it is to be cheap
+MOST_FOR_CURVATURE = 2048  # draws
 TINY = torch.finfo(torch.float64).tiny
 ENTRIES = 4_000_000  # of matrices of second derivatives held at once, a bound on memory
 

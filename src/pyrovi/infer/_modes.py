@@ -33,6 +33,7 @@ SMALLEST_PIVOT = 1e-3  # of a matrix with a unit diagonal; below, its eigenvalue
 SCOUT_STEPS = 150
 SCOUT_STEP_SIZE = 0.1
 HALVED_EVERY = 50  # steps, after which the lower half of the scouts turns back
+MET = 0.05  # nats, within which two scouts have come to one place on the way
 FEWEST_SCOUTS = 8
 SAME_HEIGHT = 0.5  # nats
 MANY_STARTS = 32
@@ -49,7 +50,8 @@ def find_modes(
     start: Float[Tensor, "dim"],
     count: int | None,
     seed: int,
-    known: Sequence[Gaussian] = (),
+    *,
+    insist: bool = True,
 ) -> list[Gaussian]:
     """The modes found from some starts, the one with most evidence first.
 
@@ -58,23 +60,31 @@ def find_modes(
         start: The first start.
         count: How many starts; None for three, and 32 where they come to different places.
         seed: Draws the other starts.
-        known: Modes that were found before, and stand in the list too.
+        insist: Whether to look elsewhere where there is no mode next to ``start``.
     """
-    if count is None:
-        # One elsewhere, and its mirror image: densities that are even have a mode on each side.
-        other = density.start(stream(seed, "other start"), avoid_prior=True)
-        near: list[Gaussian | None] = []
-        for place in (start, other, -other):
-            near.append(find_mode(density, place, known=_distinct_modes(near)))
-        found = _distinct_modes(near)
-        if len(found) == 1 and None not in near:
-            return found
-        return find_modes(density, start, MANY_STARTS, seed, found)
-    places = start[None]
-    if count > 1:
-        places = scout(density, _around(start, count, seed))[:FINALISTS]
+    if count is not None:
+        return _from_scouts(density, start, count, seed, [])
+    first = find_mode(density, start)
+    if first is None and not insist:
+        return []
+    # One elsewhere, and its mirror image: densities that are even have a mode on each side.
+    other = density.start(stream(seed, "other start"), avoid_prior=True)
+    near = [first]
+    for place in (other, -other):
+        near.append(find_mode(density, place, known=_distinct_modes(near)))
+    found = _distinct_modes(near)
+    if len(found) == 1 and None not in near:
+        return found
+    return _from_scouts(density, start, MANY_STARTS, seed, found)
+
+
+def _from_scouts(
+    density: LogDensity, start: Tensor, count: int, seed: int, known: list[Gaussian]
+) -> list[Gaussian]:
+    """Known modes, and those next to the highest places that scouts came to."""
+    places = start[None] if count == 1 else scout(density, _around(start, count, seed))
     found = list(known)
-    for place in places:
+    for place in places[:FINALISTS]:
         found = _distinct_modes([*found, find_mode(density, place, found)])
     return found
 
@@ -247,13 +257,14 @@ def scout(density: LogDensity, rows: Float[Tensor, "start dim"]) -> Float[Tensor
     """Climb from many starts at once, a little way, to distinct places, the highest first.
 
     One vectorised evaluation moves all of them, so that many cost hardly more than one. The steps
-    are Adam's (https://arxiv.org/abs/1412.6980). On the way the lower half is given up twice.
+    are Adam's (https://arxiv.org/abs/1412.6980). On the way those who have
+    met go on as one, and then the lower half is given up, twice.
     """
     flat, first, second = rows.clone(), torch.zeros_like(rows), torch.zeros_like(rows)
     best, best_value = flat.clone(), torch.full((len(flat),), -torch.inf, dtype=torch.float64)
     for taken in range(1, SCOUT_STEPS + 1):
         if taken % HALVED_EVERY == 0 and len(flat) > FEWEST_SCOUTS:
-            kept = best_value.topk(max(FEWEST_SCOUTS, len(flat) // 2)).indices
+            kept = _distinct(best_value, MET)[: max(FEWEST_SCOUTS, len(flat) // 2)]
             flat, first, second = flat[kept], first[kept], second[kept]
             best, best_value = best[kept], best_value[kept]
         value, gradient = density.value_and_gradient(flat)
@@ -264,13 +275,13 @@ def scout(density: LogDensity, rows: Float[Tensor, "start dim"]) -> Float[Tensor
         second = 0.999 * second + 0.001 * gradient.square()
         spread = (second / (1 - 0.999**taken)).sqrt() + 1e-8
         flat = flat + SCOUT_STEP_SIZE * first / (1 - 0.9**taken) / spread
-    return best[_distinct(best_value)]
+    return best[_distinct(best_value, SAME_HEIGHT)]
 
 
-def _distinct(value: Float[Tensor, "start"]) -> list[int]:
+def _distinct(value: Float[Tensor, "start"], apart: float) -> list[int]:
     """The highest places, leaving out what is as high as one before: the same place, likely."""
     chosen: list[int] = []
     for index in value.argsort(descending=True).tolist():
-        if not chosen or value[chosen[-1]] - value[index] > SAME_HEIGHT:
+        if not chosen or value[chosen[-1]] - value[index] > apart:
             chosen.append(index)
     return chosen

@@ -110,7 +110,8 @@ class DADVI:
         state = self._state(density, seed)
         with contextlib.suppress(OutOfTime):  # the first step will say so, and `start` is kept
             if self.whiten or affordable(density):
-                state.modes = tuple(find_modes(density, start, self.starts, seed))
+                modes = find_modes(density, start, self.starts, seed, insist=self.whiten)
+                state.modes = tuple(modes)
         if not state.modes:
             state.begin(torch.cat([start, torch.full_like(start, START_LOG_SCALE)]))
         elif self.whiten:
