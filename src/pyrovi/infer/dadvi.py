@@ -3,8 +3,9 @@
 The standard-normal draws are taken once and kept, so the objective is an ordinary function of the
 variational parameters; see `_fixed_draws`. A quasi-Newton method minimises it, and a trust-region
 Newton method by products with the second derivatives where that is slow; convergence is a small
-gradient rather than a loss curve that looks flat. The draws are doubled until other draws would
-move the means by a small share of their standard deviations.
+gradient rather than a loss curve that looks flat. It starts at a mode, as wide as the curvature
+there says, where there is one; goes the way with few draws; and ends with so many that others
+would move the means by a small share of their standard deviations.
 
 Mean field severs correlations. Two ways mend it:
 
@@ -64,12 +65,13 @@ class DADVI:
 
     Attributes:
         particles: How many fixed draws stand in for the expectation, an even number; None for
-            four times the dimension, so that their second moments are exact, within 64 and 512,
-            and doubled up to 1024 until ``error`` is met.
+            four times the dimension within 64 and 512, at the least two of mean field up to 1,000
+            dimensions, so that their second moments are exact; doubled up to 1024 until ``error``
+            is met.
         whiten: Whether to turn the space by the curvature, and so carry correlations.
         linear_response: Whether to take the covariance from linear response.
-        starts: With ``whiten``, from how many places a mode is sought; the one with the most
-            evidence about it goes on. None for three, and many more where these disagree.
+        starts: From how many places a mode is sought; the one with the most evidence about it
+            goes on. None for three, and many more where these disagree.
         matched: Whether the draws are antithetic and moved to exact moments; else they are
             independent, and the error of the optimum is nominal rather than an upper bound.
         error: The largest error of a mean, in standard deviations, that the choice of the draws
