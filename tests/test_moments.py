@@ -37,3 +37,12 @@ def test_the_larger_of_the_two_effects_is_reported():
     assert difference(shift=0.3, ratio=1.1).value == 0.3
     assert difference(shift=0.01, ratio=0.5).value == 0.5
     assert difference(shift=0.01, ratio=0.5).threshold == "in [0.8, 1.25]"
+
+
+def test_an_effect_within_its_limit_but_near_it_is_beyond_a_share_of_it():
+    near = Difference(0.09, 0.01, 1.0, 0.01, 0.0, 1.0)
+    assert near.status == "ok"
+    assert near.beyond(0.75)
+    assert not near.beyond(1.0)
+    noisy = Difference(0.09, 0.05, 1.0, 0.01, 0.0, 1.0)
+    assert not noisy.beyond(0.75)

@@ -58,9 +58,13 @@ class Difference:
         """``"warn"`` beyond the limits, ``"fail"`` far beyond; noise alone is neither."""
         if any(size - FAIL_ERRORS * error > most for size, error, _, most in self.effects):
             return "fail"
-        if any(size > max(most, self.errors * error) for size, error, most, _ in self.effects):
-            return "warn"
-        return "ok"
+        return "warn" if self.beyond(1.0) else "ok"
+
+    def beyond(self, share: float) -> bool:
+        """Whether an effect, and no noise, is larger than a share of its limit."""
+        return any(
+            size > max(share * most, self.errors * error) for size, error, most, _ in self.effects
+        )
 
     @property
     def clear(self) -> bool:

@@ -15,6 +15,7 @@ from pyrovi.infer._hmc import mass_factor, move
 from pyrovi.infer._judge import judge
 from pyrovi.infer.polish import Polish
 from pyrovi.tensors import bind
+from pyrovi.weights import threshold
 
 EXACT = Conjugate()
 
@@ -91,6 +92,29 @@ def test_one_wrong_quantity_is_named() -> None:
     assert worst is not None
     assert worst[0] == "wrong"
     assert found.differences[0].status == "ok"
+
+
+def test_what_is_near_a_limit_is_ok_and_does_not_pass() -> None:
+    """Independent draws, so that the shift is known; a mean 0.09 sd off of 0.1 that is allowed."""
+
+    def one() -> None:
+        pyro.sample("x", dist.Normal(0.0, 1.0))
+
+    density = LogDensity(bind_model(one, bind(one, {})))
+    for shift, passes in ((0.0, True), (0.09, False)):
+        off = Gaussian(density, torch.tensor([shift]).double(), torch.ones(1).double())
+        found = judge(density, off.draw(20_000, 1), 0)
+        assert found.status == "ok"
+        assert found.passes == passes
+
+
+def test_uneven_weights_that_see_something_keep_it_from_passing(density: LogDensity) -> None:
+    narrow = gaussian(density, shift=0.0, scale=0.62)
+    drawn = narrow.draw(2000, 1)
+    found = judge(density, drawn, 0)
+    assert threshold(2000) < found.khat < 1
+    assert found.suspect
+    assert not found.passes
 
 
 def test_resampling_by_weights_mends_a_guide_that_is_somewhat_off(density: LogDensity) -> None:

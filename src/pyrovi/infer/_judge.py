@@ -23,7 +23,11 @@ __all__ = ["Judgement", "importance_khat", "judge", "send_out"]
 
 CHAINS = 256
 CHAIN_ENTRIES = 600_000  # numbers in one evaluation of all chains: some seconds at the most
+MANY_CHAINS = 2048  # a third of the errors, where they cost next to nothing
+CHEAP_ENTRIES = 60_000
 TRANSITIONS, KEPT = 15, 5
+NO_MEAN = 1.0  # k-hat from which weights have none
+MARGIN = 0.75  # of what is allowed
 USUAL_ACCEPTANCE, LEAST_ACCEPTANCE = 0.6, 0.3  # below the last the chains went nowhere
 SHORTER = 0.4  # of the usual step size, where too few transitions are accepted
 
@@ -37,12 +41,14 @@ class Judgement:
         differences: Each quantity against the posterior; empty where nothing could tell.
         khat: The shape of the importance weights; NaN where there are none.
         chains: Where short Markov chains went from the draws; None where they were not needed.
+        suspect: Whether weights too uneven to be relied on say that something is off.
     """
 
     labels: tuple[str, ...]
     differences: tuple[Difference, ...]
     khat: float
     chains: Chains | None = None
+    suspect: bool = False
 
     @property
     def known(self) -> bool:
@@ -56,6 +62,12 @@ class Judgement:
             return "fail"
         found = {each.status for each in self.differences}
         return "fail" if "fail" in found else "warn" if "warn" in found or not found else "ok"
+
+    @property
+    def passes(self) -> bool:
+        """Whether all is ok, with a margin, and nothing else says otherwise."""
+        near = any(each.beyond(MARGIN) for each in self.differences)
+        return self.status == "ok" and not near and not self.suspect
 
     @property
     def worst(self) -> tuple[str, Difference] | None:
@@ -85,6 +97,8 @@ def judge(density: LogDensity, drawn: Draws, seed: int, chains: Chains | None = 
     labels = tuple(name for name, varies in zip(names, varying, strict=True) if varies)
     values = values[:, varying]
     khat, weighed = _by_weights(density, drawn, values)
+    suspect = khat > threshold(len(values)) and any(each.status != "ok" for each in weighed)
+    weighed = [] if khat > threshold(len(values)) else weighed
     if weighed and chains is None:
         statuses = [each.status for each in weighed]
         if all(each.clear for each in weighed) or any(status != "ok" for status in statuses):
@@ -96,13 +110,13 @@ def judge(density: LogDensity, drawn: Draws, seed: int, chains: Chains | None = 
     after = after.reshape(*chains.states.shape[:2], -1)[..., varying]
     if not np.isfinite(after).all():
         return Judgement((), (), khat, chains)
-    return Judgement(labels, tuple(moved(values, after)), khat, chains)
+    return Judgement(labels, tuple(moved(values, after)), khat, chains, suspect)
 
 
 def _by_weights(
     density: LogDensity, drawn: Draws, values: np.ndarray
 ) -> tuple[float, list[Difference]]:
-    """The shape of the weights, and each quantity reweighted, where the weights allow it."""
+    """The shape of the weights, and each quantity reweighted, where the weights have a mean."""
     if drawn.log_guide is None:
         return np.nan, []
     log_ratios = (density.log_prob(drawn.flat).detach() - drawn.log_guide.detach()).numpy()
@@ -110,7 +124,7 @@ def _by_weights(
     if finite.sum() < MIN_DRAWS:
         return np.inf, []
     log_weights, khat = smooth(log_ratios[finite])
-    if khat > threshold(int(finite.sum())) or not finite.all():
+    if khat > NO_MEAN or not finite.all():
         return khat, []
     return khat, reweighted(values, np.exp(log_weights))
 
@@ -127,7 +141,8 @@ def _can_move(density: LogDensity) -> bool:
 
 def send_out(density: LogDensity, drawn: Draws, seed: int) -> Chains:
     """Short Markov chains from the first draws, with smaller steps where they cannot move."""
-    start = drawn.flat[: chains_for(density, CHAINS, CHAIN_ENTRIES)]
+    usual = chains_for(density, CHAINS, CHAIN_ENTRIES)
+    start = drawn.flat[: max(usual, chains_for(density, MANY_CHAINS, CHEAP_ENTRIES))]
     factor = mass_factor(drawn.flat) if drawn.within is None else drawn.within
 
     def sent(step_size: float) -> Chains:

@@ -43,6 +43,8 @@ PATHS = 8  # of Pathfinder, where the first engine fails
 RIVAL_NATS = 7.0  # less evidence by this is less than a thousandth of the posterior
 FLOW_STEPS = 3_000
 JUDGED_DRAWS = 2_000
+MANY_JUDGED_DRAWS = 4_000  # where they cost next to nothing
+CHEAP_WORK = 1_000
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class AutoState:
         self.density = getattr(approximation, "density", self.density)
         judged = self._judged(approximation)
         self._note(repr(self.engine), approximation, judged)
-        if judged is not None and judged.status != "ok" and self._weighable(judged):
+        if judged is not None and not judged.passes and self._weighable(judged):
             resampled = Resampled(self.density, approximation)
             self._note(
                 f"{self.engine!r}, resampled",
@@ -186,7 +188,7 @@ class AutoState:
     @property
     def _best(self) -> _Tried:
         candidates = self.tried[self.candidates_from :] or self.tried
-        passed = [each for each in candidates if each.judgement and each.judgement.status == "ok"]
+        passed = [each for each in candidates if each.judgement and each.judgement.passes]
         if passed:
             return passed[0]
         return min(candidates, key=lambda each: each.judgement.excess if each.judgement else 0.0)
@@ -205,11 +207,15 @@ class AutoState:
     def _judged(self, approximation: Approximation) -> Judgement | None:
         if not self._judgeable:
             return None
-        drawn = approximation.draw(JUDGED_DRAWS, stream(self.seed, "judge"))
+        drawn = approximation.draw(self._judged_draws, stream(self.seed, "judge"))
         return judge(self.density, drawn, stream(self.seed, "judge chains"))
 
+    @property
+    def _judged_draws(self) -> int:
+        return MANY_JUDGED_DRAWS if self.density.work <= CHEAP_WORK else JUDGED_DRAWS
+
     def _weighable(self, judged: Judgement) -> bool:
-        return judged.khat <= threshold(JUDGED_DRAWS)
+        return judged.khat <= threshold(self._judged_draws)
 
     def _note(
         self,
@@ -239,7 +245,7 @@ class AutoState:
 
     def _passed(self) -> bool:
         judged = self._best.judgement
-        return judged is None or judged.status == "ok" or not judged.known
+        return judged is None or judged.passes or not judged.known
 
     def _rivals(self) -> tuple[Gaussian, ...]:
         """The modes whose evidence counts; one alone where labels may be exchanged.
