@@ -1,0 +1,16 @@
+"""Studies fit many times, and say what the fits say together.
+
+`compare` holds engines beside one another, and against a reference where there is one.
+"""
+
+from pyrovi.studies.compare import Comparison, compare, default_engines, engine_named
+from pyrovi.studies.reference import Reference, shelf_reference
+
+__all__ = [
+    "Comparison",
+    "Reference",
+    "compare",
+    "default_engines",
+    "engine_named",
+    "shelf_reference",
+]

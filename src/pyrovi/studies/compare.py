@@ -1,0 +1,256 @@
+"""`compare`: several engines on one model and its data, beside a reference where there is one.
+
+How far is each engine off, quantity by quantity; and did its verdict say so? An engine whose
+means are within 0.1 reference standard deviations and whose standard deviations are within 10%
+is right. One that is not should be named by its own verdict, which knows no reference.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from pyrovi.diagnostics import Verdict, check, verdict
+from pyrovi.errors import EngineError
+from pyrovi.infer import ENGINES, SVI, Fit, fit
+from pyrovi.infer._density import LogDensity
+from pyrovi.infer._fit import bind_model
+from pyrovi.posterior import draw
+from pyrovi.seeds import check_seed
+from pyrovi.studies.reference import CHOLESKY, Reference, aligned, moments, with_correlations
+from pyrovi.tensors import bind
+from pyrovi.tree import has, labels
+
+__all__ = ["Comparison", "compare", "default_engines", "engine_named"]
+
+MEAN_WITHIN = 0.1
+"""Reference standard deviations that a mean may be off by."""
+RATIO_WITHIN = (0.9, 1.1)
+"""What the ratio of standard deviations may be."""
+SVI_GUIDES = ("mean_field", "full_rank", "maf")
+"""Guides that stand for SVI where no engine is asked for: one of each kind."""
+JUDGED = 2000
+"""Draws that the verdict is on: what `pyrovi.draw` makes."""
+MARKS = ("right", "named", "unknown", "silent")
+"""Of a quantity: within the limits; outside and named by the verdict; outside, and the verdict
+says that it cannot tell; outside, and the verdict is silent."""
+COLUMNS = (
+    *("engine", "error", "ratio_low", "ratio_high", "elbo", "elbo_error", "khat", "seconds"),
+    *("status", "verdict", "judged", "outside", "named", "unknown", "silent", "alarms", "problem"),
+)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """What engines came to, side by side.
+
+    Attributes:
+        table: One row per engine, in the order they were asked for. ``error`` is the largest
+            difference of a mean, in reference standard deviations; ``ratio_low`` and
+            ``ratio_high`` the range of the ratio of standard deviations; ``elbo`` in nats with
+            its Monte Carlo error; ``khat`` the joint one; ``seconds`` of the fit alone, warm;
+            ``status`` of the fit; ``verdict`` the worst status of the checks that judge the fit;
+            ``judged`` counts the quantities that were held against the reference, ``outside``
+            those beyond its limits, of which ``named``, ``unknown`` and ``silent`` are what the
+            verdict had to say of them, and ``alarms`` those within that it names; ``problem``
+            says in one line why there is nothing, and is empty elsewhere.
+        quantities: ``error`` (signed), ``ratio`` and ``mark``, one of `MARKS`, by engine and
+            quantity; NaN and ``""`` where an engine has no such quantity.
+        reference: What all are held against.
+        model: The model's name.
+        seed: What repeats the comparison.
+    """
+
+    table: pd.DataFrame
+    quantities: xr.Dataset
+    reference: str
+    model: str
+    seed: int
+
+    @property
+    def right(self) -> list[str]:
+        """The engines that are within the limits in every quantity."""
+        return [r.engine for r in _rows(self.table) if r.judged and not r.outside]
+
+    @property
+    def silent(self) -> list[str]:
+        """The engines whose verdict is silent about a quantity that is outside."""
+        return [r.engine for r in _rows(self.table) if r.silent]
+
+    def __str__(self) -> str:
+        about = f"{self.model}, against {self.reference}; seed {self.seed}"
+        lines = [about, HEAD, *(_line(row) for row in _rows(self.table))]
+        return "\n".join([*lines, *self._notes()])
+
+    def _notes(self) -> list[str]:
+        low, high = RATIO_WITHIN
+        within = f"within {MEAN_WITHIN:g} sd and sd ratios of {low:g} to {high:g}"
+        notes = [f"{within}: {', '.join(self.right) or 'no engine'}"]
+        marks = self.quantities["mark"]
+        for engine in self.silent:
+            found = marks["quantity"][marks.sel(engine=engine).to_numpy() == "silent"]
+            names = [str(name) for name in found.to_numpy()]
+            more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
+            notes.append(f"silent: {engine} about {', '.join(names[:NAMED])}{more}")
+        return notes
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {len(self.table)} engines on {self.model}>"
+
+
+NAMED = 6
+HEAD = (
+    f"{'engine':18}{'error':>7}   {'sd ratio':11}{'ELBO':>16}{'k-hat':>7}{'seconds':>9}"
+    f"  {'verdict':8} outside"
+)
+
+
+def _rows(table: pd.DataFrame) -> list[Any]:
+    return list(table.itertuples(index=False))
+
+
+def _line(row: Any) -> str:
+    if row.problem:
+        return f"{row.engine:18}  -- {row.problem}"
+    bound = f"{row.elbo:.2f} ±{row.elbo_error:.2f}" if np.isfinite(row.elbo) else "-"
+    khat = f"{row.khat:.2f}" if np.isfinite(row.khat) else "-"
+    ratio = f"{row.ratio_low:.2f} - {row.ratio_high:.2f}"
+    text = f"{row.engine:18}{row.error:7.3f}   {ratio:11}{bound:>16}{khat:>7}{row.seconds:9.2f}"
+    return f"{text}  {row.verdict:8} {_outside(row)}".rstrip()
+
+
+def _outside(row: Any) -> str:
+    stopped = "" if row.status == "converged" else f" ({row.status})"
+    alarms = f"; also names {row.alarms} within" * bool(row.alarms)
+    if not row.outside:
+        return f"none of {row.judged}{alarms}{stopped}"
+    said = {"named": "named", "unknown": "cannot tell", "silent": "SILENT"}
+    parts = [f"{getattr(row, key)} {word}" for key, word in said.items() if getattr(row, key)]
+    return f"{row.outside} of {row.judged}: {', '.join(parts)}{alarms}{stopped}"
+
+
+# The study
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What one engine came to; a problem where it came to nothing."""
+
+    engine: str
+    fitted: Fit | None = None
+    posterior: xr.Dataset | None = None
+    tree: xr.DataTree | None = None
+    verdict: Verdict | None = None
+    problem: str = ""
+
+
+def compare(
+    model: Callable[..., Any],
+    data: Any,
+    engines: Sequence[str] | Mapping[str, Any] | None = None,
+    reference: Reference | xr.DataTree | None = None,
+    *,
+    seed: int | None = None,
+    draws: int = 10_000,
+    max_seconds: float | None = 60.0,
+    tell: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Fit a model by several engines, and hold them against a reference and their own verdicts.
+
+    Args:
+        model: Any Pyro callable; see `pyrovi.fit`.
+        data: What it is called with; see `pyrovi.fit`.
+        engines: Names, ``"dadvi"``, ``"auto"``, or with a guide ``"svi:full_rank"``; or engines
+            by a name of one's own; None for `default_engines`.
+        reference: Means and standard deviations, or a tree with a posterior, such as a long run
+            of NUTS. None holds the engines against one of them: NUTS if it is there and ended,
+            else the one with the highest ELBO.
+        seed: What makes it repeatable; a missing one is drawn, and recorded.
+        draws: From each engine, for the moments: 10,000 have an error of 0.01 sd in a mean. The
+            verdict is on 2,000, what `pyrovi.draw` makes.
+        max_seconds: Wall time of each fit at the most.
+        tell: Called with the name of each engine before it starts.
+
+    Returns:
+        A `Comparison`. An engine that cannot take the model is a row that says so.
+
+    Raises:
+        EngineError: If a name is no engine or guide.
+        DataError: If the data cannot be what the model asks for.
+        ModelError: If the model cannot be fitted as it stands.
+        TreeError: If the reference is a tree without a posterior.
+    """
+    seed = check_seed(seed)
+    chosen = _chosen(engines)
+    if isinstance(reference, xr.DataTree):
+        reference = Reference.of(reference)
+    bound = _warmed_up(model, data)
+    found = []
+    for name, engine in chosen.items():
+        if tell is not None:
+            tell(name)
+        found.append(_outcome(name, engine, model, data, seed, draws, max_seconds))
+    held = reference if reference is not None else _one_of_them(found)
+    plates = [each.plate for each in bound.structure.exchangeable]
+    judged = [_judged(each, held, plates) for each in found]
+    about = held.about if held is not None else "nothing: no engine came to an answer"
+    return Comparison(_table(found, judged), _by_quantity(found, judged), about, bound.name, seed)
+
+
+def default_engines() -> tuple[str, ...]:
+    """What is compared where nothing is asked for: auto, and every engine; SVI with guides."""
+    names = ["auto"]
+    for name in ENGINES:
+        names += [f"svi:{guide}" for guide in SVI_GUIDES] if name == "svi" else [name]
+    return tuple(names)
+
+
+def engine_named(name: str) -> Any:
+    """The engine that a name such as ``"dadvi"`` or ``"svi:full_rank"`` stands for.
+
+    >>> engine_named("svi:full_rank")
+    SVI(guide='full_rank')
+    >>> engine_named("auto")
+    'auto'
+
+    Raises:
+        EngineError: If there is no such engine, it takes no guide, or there is no such guide.
+    """
+    own, colon, guide = name.strip().partition(":")
+    known = {key.lower(): each for key, each in ENGINES.items()}
+    if own.lower() == "auto" and not colon:
+        return "auto"
+    if own.lower() not in known:
+        raise EngineError(
+            f"No engine {own!r}. There is: auto, {', '.join(known)}; with a guide: svi:full_rank."
+        )
+    if not colon:
+        return known[own.lower()]()
+    if known[own.lower()] is not SVI:
+        raise EngineError(f"The engine {own!r} takes no guide, and {guide!r} came. Use svi:{guide}.")
+    return SVI(guide=guide)
+
+
+def _chosen(engines: Sequence[str] | Mapping[str, Any] | None) -> dict[str, Any]:
+    if isinstance(engines, str):
+        engines = [engines]
+    if isinstance(engines, Mapping):
+        chosen = {str(n): engine_named(e) if isinstance(e, str) else e for n, e in engines.items()}
+    else:
+        names = default_engines() if engines is None else engines
+        chosen = {name.strip(): engine_named(name) for name in names}
+    if not chosen:
+        raise EngineError(f"No engine came to compare. There is: {', '.join(default_engines())}.")
+    return chosen
+
+
+def _warmed_up(model: Callable[..., Any], data: Any) -> Any:
+    """The bound model, with what a process pays once already paid: imports, the first trace."""
+    bound = bind_model(model, bind(model, data))
+    density = LogDensity(bound)
+    density.value_and_gradient(density.start(0)[None])
+    return bound

@@ -1,0 +1,183 @@
+"""What fits are held against: mean and standard deviation of each quantity, from elsewhere.
+
+The shelf of the zoo keeps them as ``models/NAME/reference.json``: long runs of NUTS, quadrature,
+closed forms. Any tree with a posterior will do as well.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy.optimize import linear_sum_assignment
+
+from pyrovi.errors import DataError, TreeError
+from pyrovi.tree import labels, quantities, require
+
+__all__ = ["SHELF", "Reference", "aligned", "moments", "shelf_reference", "with_correlations"]
+
+SHELF = Path(__file__).parents[3] / "models"
+"""The zoo's shelf, where the code runs from its own repository; a wheel has none."""
+CHOLESKY = "_chol"
+"""What the name of a Cholesky factor of correlations ends with; the rest names the matrix."""
+FAR = 5.0
+"""Standard deviations; components of a mixture that are farther apart than this are apart."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Posterior means and standard deviations, by quantity.
+
+    Attributes:
+        mean: The means, by label as `pyrovi.tree.quantities` gives it; correlations of a matrix
+            ``corr`` by ``corr[row:column]``.
+        sd: The standard deviations, all above zero, of the same quantities.
+        about: Where they come from, in a few words.
+        data: The name of the zoo's data set that they were made from, if it was one.
+    """
+
+    mean: Mapping[str, float] = field(repr=False)
+    sd: Mapping[str, float] = field(repr=False)
+    about: str = "a reference"
+    data: str = ""
+
+    @staticmethod
+    def open(path: str | Path, variant: str | None = None) -> "Reference":
+        """Read a ``reference.json`` of the shelf.
+
+        Args:
+            path: The file.
+            variant: Which form of the model; None for the first in the file.
+
+        Raises:
+            DataError: If the file is no reference, or has no such variant.
+        """
+        try:
+            found = json.loads(Path(path).read_text(encoding="utf-8"))
+            variants = {str(name): dict(each) for name, each in found["variants"].items()}
+            chosen = next(iter(variants)) if variant is None else variant
+            rows = variants[chosen]["quantities"] if chosen in variants else None
+        except OSError as error:
+            raise DataError(f"Cannot read the reference {path}: {error.strerror}.") from error
+        except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+            raise DataError(
+                f"Expected a reference.json of the shelf (variants, quantities, mean and sd), and "
+                f"{path} is none."
+            ) from error
+        if rows is None:
+            raise DataError(
+                f"{path} has no variant {chosen!r}. It has: {', '.join(variants) or 'none'}."
+            )
+        numbers = {name: (row.get("mean"), row.get("sd")) for name, row in rows.items()}
+        known = {name: pair for name, pair in numbers.items() if pair[0] is not None and pair[1]}
+        return Reference(
+            {name: float(mean) for name, (mean, _) in known.items()},
+            {name: float(sd) for name, (_, sd) in known.items()},
+            _about(variants[chosen].get("how", {})),
+            str(found.get("data", "")),
+        )
+
+    @staticmethod
+    def of(tree: xr.DataTree, about: str = "a tree's posterior") -> "Reference":
+        """The moments of the draws of a tree.
+
+        Raises:
+            TreeError: If the tree has no posterior, or none of its quantities varies.
+        """
+        require(tree, "posterior")
+        mean, sd = moments(with_correlations(tree["posterior"].to_dataset()))
+        if not mean:
+            raise TreeError("No quantity of the tree's posterior varies, so nothing is a scale.")
+        return Reference(mean, sd, about)
+
+
+def _about(how: Mapping[str, Any]) -> str:
+    if "chains" in how and "draws" in how:
+        return f"NUTS, {how['chains']} chains of {how['draws']} draws"
+    return str(how.get("method") or how.get("sampler") or "the shelf's reference")
+
+
+def shelf_reference(name: str, variant: str | None = None) -> Reference | None:
+    """The reference on the shelf for a zoo entry's variant; None where the shelf has none."""
+    path = SHELF / name / "reference.json"
+    if not path.is_file():
+        return None
+    if variant is not None and variant not in json.loads(path.read_text())["variants"]:
+        return None
+    return Reference.open(path, variant)
+
+
+def moments(posterior: xr.Dataset) -> tuple[dict[str, float], dict[str, float]]:
+    """Mean and standard deviation of each continuous quantity that varies."""
+    mean: dict[str, float] = {}
+    sd: dict[str, float] = {}
+    for label, values in quantities(posterior):
+        if values.dtype.kind != "f" or not np.ptp(values) > 0:
+            continue
+        mean[label], sd[label] = float(values.mean()), float(values.std(ddof=1))
+    return mean, sd
+
+
+def with_correlations(posterior: xr.Dataset) -> xr.Dataset:
+    """The posterior with the correlations of each Cholesky factor: ``corr[row:column]``."""
+    found = {}
+    for name, factor in posterior.data_vars.items():
+        own = str(name)
+        square = factor.ndim >= 4 and factor.shape[-1] == factor.shape[-2]
+        if not own.endswith(CHOLESKY) or not square:
+            continue
+        tril = factor.to_numpy()
+        size = tril.shape[-1]
+        below = np.tril_indices(size, -1)
+        ticks = factor[factor.dims[-2]].to_numpy() if factor.dims[-2] in factor.coords else None
+        ticks = np.arange(size) if ticks is None else ticks
+        pairs = [f"{ticks[i]}:{ticks[j]}" for i, j in zip(*below, strict=True)]
+        corr = np.einsum("...ik,...jk->...ij", tril, tril)[..., below[0], below[1]]
+        plates = factor.dims[2:-2]
+        found[own.removesuffix(CHOLESKY)] = xr.DataArray(
+            corr,
+            dims=(*factor.dims[:-2], f"{own}_pair"),
+            coords={f"{own}_pair": pairs, **{d: factor[d] for d in plates if d in factor.coords}},
+        )
+    return posterior.assign({name: v for name, v in found.items() if name not in posterior})
+
+
+def aligned(
+    posterior: xr.Dataset, plates: Sequence[str], reference: Reference
+) -> dict[str, np.ndarray]:
+    """For each plate whose indices have no meaning, the order that is nearest the reference.
+
+    The labels of one index are matched to those of the reference by the permutation with the
+    least squared distance of the means, in standard deviations of the reference, each bounded.
+    """
+    orders = {}
+    for plate in plates:
+        costs = [
+            cost
+            for name, variable in posterior.data_vars.items()
+            if plate in variable.dims and variable.dtype.kind == "f"
+            for cost in [_cost(variable, str(name), plate, reference)]
+        ]
+        if costs:
+            orders[plate] = linear_sum_assignment(np.sum(costs, axis=0).T)[1]
+    return orders
+
+
+def _cost(variable: xr.DataArray, name: str, plate: str, reference: Reference) -> np.ndarray:
+    """Squared distance of each of our indices (row) from each of the reference's (column)."""
+    axis = [dim for dim in variable.dims if dim not in ("chain", "draw")].index(plate)
+    ours = variable.mean(("chain", "draw"))
+    names = np.array(labels(ours, name, sample=())).reshape(ours.shape)
+    nan = float("nan")
+    mean = np.vectorize(lambda label: reference.mean.get(label, nan))(names)
+    sd = np.vectorize(lambda label: reference.sd.get(label, nan))(names)
+    size = ours.sizes[plate]
+    own, mean, sd = (
+        np.moveaxis(np.asarray(each, dtype=float), axis, 0).reshape(size, -1)
+        for each in (ours.to_numpy(), mean, sd)
+    )
+    z = (own[:, None] - mean[None]) / sd[None]
+    return np.nansum(np.minimum(z**2, FAR**2), axis=-1)
