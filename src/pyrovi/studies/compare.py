@@ -5,7 +5,6 @@ means are within 0.1 reference standard deviations and whose standard deviations
 is right. One that is not should be named by its own verdict, which knows no reference.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,8 @@ import pandas as pd
 import xarray as xr
 
 from pyrovi.diagnostics import Verdict, check, verdict
-from pyrovi.errors import EngineError
+from pyrovi.diagnostics.convergence import is_nuts
+from pyrovi.errors import EngineError, PyroviError
 from pyrovi.infer import ENGINES, SVI, Fit, fit
 from pyrovi.infer._density import LogDensity
 from pyrovi.infer._fit import bind_model
@@ -231,7 +231,9 @@ def engine_named(name: str) -> Any:
     if not colon:
         return known[own.lower()]()
     if known[own.lower()] is not SVI:
-        raise EngineError(f"The engine {own!r} takes no guide, and {guide!r} came. Use svi:{guide}.")
+        raise EngineError(
+            f"The engine {own!r} takes no guide, and {guide!r} came. Use svi:{guide}."
+        )
     return SVI(guide=guide)
 
 
@@ -254,3 +256,222 @@ def _warmed_up(model: Callable[..., Any], data: Any) -> Any:
     density = LogDensity(bound)
     density.value_and_gradient(density.start(0)[None])
     return bound
+
+
+def _outcome(
+    name: str,
+    engine: Any,
+    model: Callable[..., Any],
+    data: Any,
+    seed: int,
+    draws: int,
+    max_seconds: float | None,
+) -> _Outcome:
+    """One engine's fit, draws and verdict; what went wrong is a sentence and not an exception."""
+    try:
+        fitted = fit(model, data, engine, seed=seed, max_seconds=max_seconds, progress=False)
+        tree = check(draw(fitted, draws=JUDGED))
+        posterior = draw(fitted, draws=draws)["posterior"].to_dataset()
+    except PyroviError as error:
+        return _Outcome(name, problem=" ".join(str(error).split()))
+    except Exception as error:  # noqa: BLE001 - a fault of one engine must not hide the others
+        first = next((line for line in str(error).splitlines() if line.strip()), "")
+        return _Outcome(name, problem=f"{type(error).__name__}: {first.strip()}")
+    return _Outcome(name, fitted, posterior, tree, verdict(tree))
+
+
+def _one_of_them(found: Sequence[_Outcome]) -> Reference | None:
+    """Without a reference: NUTS if it is there and ended, else what has the highest ELBO."""
+    ended = [each for each in found if each.tree is not None]
+    if not ended:
+        return None
+    nuts = [e for e in ended if e.tree and is_nuts(e.tree) and _status(e) == "converged"]
+    bounded = [each for each in ended if np.isfinite(_elbo(each)[0])]
+    chosen = (nuts or sorted(bounded, key=lambda each: -_elbo(each)[0]) or ended)[0]
+    why = "" if chosen in nuts else ", the highest ELBO" if bounded else ""
+    return Reference.of(
+        xr.DataTree.from_dict({"posterior": chosen.posterior}), f"{chosen.engine}{why}"
+    )
+
+
+def _status(each: _Outcome) -> str:
+    return each.fitted.status.value if each.fitted is not None else ""
+
+
+def _elbo(each: _Outcome) -> tuple[float, float]:
+    if each.tree is not None and has(each.tree, "diagnostics/elbo"):
+        found = each.tree["diagnostics/elbo"].to_dataset()
+        return float(found["elbo"]), float(found["elbo_error"])
+    return np.nan, np.nan
+
+
+# Quantity by quantity
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A quantity of one engine: off by how much, and what the verdict says of it."""
+
+    error: float
+    ratio: float
+    mark: str
+    alarm: bool
+
+    @property
+    def outside(self) -> bool:
+        return self.mark != "right"
+
+
+def _judged(each: _Outcome, held: Reference | None, plates: Sequence[str]) -> dict[str, _Judged]:
+    """Every quantity that the engine shares with the reference."""
+    if held is None or each.posterior is None or each.tree is None or each.verdict is None:
+        return {}
+    mean, sd = moments(_in_order(with_correlations(each.posterior), plates, held))
+    own = _own_labels(with_correlations(each.tree["posterior"].to_dataset()), plates, held)
+    said = _Said.by(each.tree, each.verdict)
+    found = {}
+    for name in [name for name in held.mean if name in mean]:
+        error = (mean[name] - held.mean[name]) / held.sd[name]
+        ratio = sd[name] / held.sd[name]
+        low, high = RATIO_WITHIN
+        right = abs(error) <= MEAN_WITHIN and low <= ratio <= high
+        mark = "right" if right else said.about(own.get(name, name))
+        found[name] = _Judged(error, ratio, mark, right and said.names(own.get(name, name)))
+    return found
+
+
+def _in_order(posterior: xr.Dataset, plates: Sequence[str], held: Reference) -> xr.Dataset:
+    """The posterior with interchangeable indices in the reference's order."""
+    orders = aligned(posterior, plates, held)
+    moved = posterior.isel({plate: list(order) for plate, order in orders.items()})
+    return moved.assign_coords({p: posterior[p].to_numpy() for p in orders if p in posterior})
+
+
+def _own_labels(posterior: xr.Dataset, plates: Sequence[str], held: Reference) -> dict[str, str]:
+    """By what name the engine's own verdict speaks of what the reference has by another."""
+    orders = aligned(posterior, plates, held)
+    found = {}
+    for name, variable in posterior.data_vars.items():
+        here = {plate: list(order) for plate, order in orders.items() if plate in variable.dims}
+        moved = labels(variable.isel(here), str(name))
+        found |= dict(zip(labels(variable, str(name)), moved, strict=True))
+    return found
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a verdict on the fit says, row by row."""
+
+    rows: tuple[tuple[str, str, str, str], ...]  # quantity, check, status, why
+    variables: frozenset[str]
+
+    @staticmethod
+    def by(tree: xr.DataTree, found: Verdict) -> "_Said":
+        about = {
+            name: each.attrs.get("about") for name, each in tree["diagnostics"].children.items()
+        }
+        columns = [found.table[key] for key in ("quantity", "check", "status", "why")]
+        rows = zip(*columns, strict=True)
+        kept = tuple(row for row in rows if about.get(row[1], "fit") == "fit" and row[1] != "elbo")
+        return _Said(kept, frozenset(map(str, tree["posterior"].data_vars)))
+
+    def about(self, label: str) -> str:
+        """How a quantity that is outside is spoken of: the last three of `MARKS`."""
+        own = self._of(label)
+        if self.names(label) or self._of_all(judged=any(row[2] == "ok" for row in own)):
+            return "named"
+        return "unknown" if any(_cannot_tell(row) for row in own) else "silent"
+
+    def names(self, label: str) -> bool:
+        """Whether a row about the quantity itself, or its variable, finds fault."""
+        return any(row[2] != "ok" and not _cannot_tell(row) for row in self._of(label))
+
+    def _of(self, label: str) -> list[tuple[str, str, str, str]]:
+        """The rows about a quantity; of a correlation, about its two rows of the factor."""
+        variable, _, index = label.partition("[")
+        parts = [f"{variable}{CHOLESKY}"] if variable not in self.variables else []
+        if parts:
+            plates, _, pair = index.removesuffix("]").rpartition(",")
+            lead = f"{plates}," * bool(plates)
+            parts += [f"{variable}{CHOLESKY}[{lead}{tick}," for tick in pair.split(":")]
+        return [
+            row
+            for row in self.rows
+            if row[0] in {label, variable, *parts[:1]}
+            or any(row[0].startswith(part) for part in parts[1:])
+        ]
+
+    def _of_all(self, *, judged: bool) -> bool:
+        """Whether a row about the fit as a whole finds fault.
+
+        Where Markov chains judge each quantity, the joint weights leave it to them, so what they
+        have passed is not flagged by the weights.
+        """
+        return any(
+            row[2] != "ok" and not _cannot_tell(row) and not (judged and row[1] == "psis")
+            for row in self.rows
+            if row[0].partition("[")[0] not in self.variables
+        )
+
+
+def _cannot_tell(row: tuple[str, str, str, str]) -> bool:
+    return row[2] == "unknown" or row[3].startswith("Cannot tell")
+
+
+# As tables
+
+
+def _table(found: Sequence[_Outcome], judged: Sequence[Mapping[str, _Judged]]) -> pd.DataFrame:
+    rows = [_row(each, quantities) for each, quantities in zip(found, judged, strict=True)]
+    return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+
+
+def _row(each: _Outcome, judged: Mapping[str, _Judged]) -> dict[str, Any]:
+    marks = [quantity.mark for quantity in judged.values()]
+    counts = {mark: marks.count(mark) for mark in MARKS[1:]}
+    ratios = [quantity.ratio for quantity in judged.values()]
+    bound, error = _elbo(each)
+    problem = each.problem
+    if not problem and not judged:
+        problem = "it has none of the quantities that it could be held against"
+    return {
+        "engine": each.engine,
+        "error": max((abs(quantity.error) for quantity in judged.values()), default=np.nan),
+        "ratio_low": min(ratios, default=np.nan),
+        "ratio_high": max(ratios, default=np.nan),
+        "elbo": bound,
+        "elbo_error": error,
+        "khat": _khat(each.tree),
+        "seconds": each.fitted.seconds if each.fitted is not None else np.nan,
+        "status": _status(each),
+        "verdict": each.verdict.fit_status if each.verdict is not None else "",
+        "judged": len(judged),
+        "outside": len(marks) - marks.count("right"),
+        **counts,
+        "alarms": sum(quantity.alarm for quantity in judged.values()),
+        "problem": problem,
+    }
+
+
+def _khat(tree: xr.DataTree | None) -> float:
+    if tree is None or not has(tree, "diagnostics/psis"):
+        return np.nan
+    return float(tree["diagnostics/psis"].to_dataset()["khat"])
+
+
+def _by_quantity(found: Sequence[_Outcome], judged: Sequence[Mapping[str, _Judged]]) -> xr.Dataset:
+    names = list(dict.fromkeys(name for quantities in judged for name in quantities))
+
+    def column(get: Callable[[_Judged], Any], empty: Any) -> list[list[Any]]:
+        return [[get(own[n]) if n in own else empty for n in names] for own in judged]
+
+    shape = (len(found), len(names))
+    dims = ("engine", "quantity")
+    return xr.Dataset(
+        {
+            "error": (dims, np.array(column(lambda q: q.error, np.nan), float).reshape(shape)),
+            "ratio": (dims, np.array(column(lambda q: q.ratio, np.nan), float).reshape(shape)),
+            "mark": (dims, np.array(column(lambda q: q.mark, ""), str).reshape(shape)),
+        },
+        coords={"engine": [each.engine for each in found], "quantity": names},
+    )
