@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pyrovi import infer as infer
     from pyrovi import posterior as posterior
     from pyrovi import reports as reports
+    from pyrovi import studies as studies
     from pyrovi import tree as tree
     from pyrovi.diagnostics import Verdict, check, verdict
     from pyrovi.errors import PyroviError, PyroviWarning
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     )
     from pyrovi.posterior import draw
     from pyrovi.reports import Report, report
+    from pyrovi.studies import Comparison, compare
     from pyrovi.tree import data_tree, open_tree, save
 
     __version__: str
@@ -63,6 +65,8 @@ __all__ = [
     "Verdict",
     "report",
     "Report",
+    "compare",
+    "Comparison",
     "save",
     "open_tree",
     "az",
@@ -89,13 +93,18 @@ _HOME = {
     "Verdict": "pyrovi.diagnostics",
     "report": "pyrovi.reports",
     "Report": "pyrovi.reports",
+    "compare": "pyrovi.studies",
+    "Comparison": "pyrovi.studies",
     "save": "pyrovi.tree",
     "open_tree": "pyrovi.tree",
     "PyroviError": "pyrovi.errors",
     "PyroviWarning": "pyrovi.errors",
 }
 _MODULES = frozenset(
-    {"models", "infer", "guides", "posterior", "diagnostics", "reports", "tree", "az", "errors"}
+    {
+        *("models", "infer", "guides", "posterior", "diagnostics", "studies", "reports", "tree"),
+        *("az", "errors"),
+    }
 )
 
 

@@ -173,10 +173,42 @@ def report(
     typer.echo(str(stages.report(path, page)))
 
 
-def _own_options() -> tuple[str, ...]:
-    """The options that `run` and `fit` have of their own."""
+@app.command(context_settings=TAKE_MORE)
+def compare(
+    name: Name,
+    data: Data = None,
+    variant: Variant = None,
+    engines: Annotated[
+        str | None, typer.Option(help="Names with commas between: auto,dadvi,svi:full_rank.")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="A reference.json, or a .nc file with a posterior.")
+    ] = None,
+    settings: Settings = None,
+    seed: Seed = None,
+    draws: Annotated[int, typer.Option(min=2, help="Draws for the moments.")] = 10_000,
+    max_seconds: Annotated[float, typer.Option(min=0, help="Stop each fit after this long.")] = 60,
+    out: Annotated[Path | None, typer.Option("--out", help="A .csv file for the table.")] = None,
+    more: More = None,
+) -> None:
+    """Fit by several engines: how far each is off, and whether its verdict says so."""
+    request = stages.Request(
+        name=name,
+        data=data,
+        variant=variant,
+        settings=tuple(settings or ()),
+        seed=seed,
+        max_seconds=max_seconds,
+        more=tuple(more or ()),
+        options=_own_options("compare"),
+    )
+    typer.echo(stages.compare(request, engines, reference, draws=draws, out=out))
+
+
+def _own_options(command: str = "run") -> tuple[str, ...]:
+    """The options that a command has of its own; those of `run` are also `fit`'s."""
     commands: Any = typer.main.get_command(app)
-    return tuple(opt for each in commands.commands["run"].params for opt in each.opts)
+    return tuple(opt for each in commands.commands[command].params for opt in each.opts)
 
 
 @app.command(name="list")

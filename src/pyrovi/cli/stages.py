@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from pyrovi.cli.data import keep, kept, with_settings
 from pyrovi.cli.folder import DATA, POSTERIOR, RECORD
 from pyrovi.cli.names import engine_named, is_file_model, model_named, settings_of, table_options
-from pyrovi.errors import ModelError, PyroviWarning, TreeError
+from pyrovi.errors import DataError, ModelError, OutputError, PyroviWarning, TreeError
 from pyrovi.files import write_whole
 
 if TYPE_CHECKING:
     from pyrovi.infer import Fit
 
-__all__ = ["Request", "check", "draw", "fit", "reopen", "report"]
+__all__ = ["Request", "check", "compare", "draw", "fit", "reopen", "report"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,3 +134,61 @@ def report(path: Path, page: Path) -> Path:
     import pyrovi as vi
 
     return vi.report(vi.open_tree(path)).write(page)
+
+
+def compare(
+    request: Request, engines: str | None, reference: Path | None, *, draws: int, out: Path | None
+) -> str:
+    """Fit by several engines; the table's text. ``out`` gets the table as CSV."""
+    import pyrovi as vi
+
+    _check_table(out)
+    chosen = model_named(request.name, request.variant)
+    of_table = table_options(request.more, request.options, chosen, request.name)
+    own = settings_of(request.settings)
+    unknown = [key for key in own if key not in chosen.arguments]
+    if unknown:
+        raise DataError(
+            f"{unknown[0]!r} is no argument of the model "
+            f"({', '.join(chosen.arguments) or 'none'})."
+        )
+    held = _held_against(request, own, reference)
+    found = vi.compare(
+        chosen.call,
+        with_settings(chosen.load(request.data, of_table), own),
+        engines.split(",") if engines is not None else None,
+        held,
+        seed=request.seed,
+        draws=draws,
+        max_seconds=request.max_seconds,
+    )
+    if out is not None:
+        write_whole(out, found.table.to_csv(index=False))
+    return str(found)
+
+
+def _check_table(out: Path | None) -> None:
+    """Say so before the work if the table cannot be written."""
+    if out is None:
+        return
+    if out.suffix != ".csv" or out.is_dir():
+        raise OutputError(f"Expected --out with the name of a .csv file, and {out} came.")
+    if not out.absolute().parent.is_dir():
+        raise OutputError(
+            f"Cannot write to {out}: there is no folder {out.parent}. Make it first."
+        )
+
+
+def _held_against(request: Request, settings: Mapping[str, Any], path: Path | None) -> Any:
+    """The reference that was named; else the shelf's, where it is of this model and these data."""
+    import pyrovi as vi
+    from pyrovi.studies import Reference, reference_of
+
+    if path is not None and path.suffix == ".nc":
+        return vi.open_tree(path)
+    if path is not None:
+        return Reference.open(path, request.variant)
+    if settings or is_file_model(request.name):
+        return None
+    name, _, variant = request.name.partition(":")
+    return reference_of(vi.models.get(name), request.variant or variant or None, request.data)

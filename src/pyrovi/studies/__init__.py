@@ -4,7 +4,7 @@
 """
 
 from pyrovi.studies.compare import Comparison, compare, default_engines, engine_named
-from pyrovi.studies.reference import Reference, shelf_reference
+from pyrovi.studies.reference import Reference, reference_of
 
 __all__ = [
     "Comparison",
@@ -12,5 +12,5 @@ __all__ = [
     "compare",
     "default_engines",
     "engine_named",
-    "shelf_reference",
+    "reference_of",
 ]

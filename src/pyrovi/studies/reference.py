@@ -15,9 +15,10 @@ import xarray as xr
 from scipy.optimize import linear_sum_assignment
 
 from pyrovi.errors import DataError, TreeError
+from pyrovi.models import ZooModel
 from pyrovi.tree import labels, quantities, require
 
-__all__ = ["SHELF", "Reference", "aligned", "moments", "shelf_reference", "with_correlations"]
+__all__ = ["SHELF", "Reference", "aligned", "moments", "reference_of", "with_correlations"]
 
 SHELF = Path(__file__).parents[3] / "models"
 """The zoo's shelf, where the code runs from its own repository; a wheel has none."""
@@ -55,29 +56,19 @@ class Reference:
         Raises:
             DataError: If the file is no reference, or has no such variant.
         """
-        try:
-            found = json.loads(Path(path).read_text(encoding="utf-8"))
-            variants = {str(name): dict(each) for name, each in found["variants"].items()}
-            chosen = next(iter(variants)) if variant is None else variant
-            rows = variants[chosen]["quantities"] if chosen in variants else None
-        except OSError as error:
-            raise DataError(f"Cannot read the reference {path}: {error.strerror}.") from error
-        except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
-            raise DataError(
-                f"Expected a reference.json of the shelf (variants, quantities, mean and sd), and "
-                f"{path} is none."
-            ) from error
-        if rows is None:
+        data, variants = _contents(Path(path))
+        chosen = next(iter(variants)) if variant is None else variant
+        if chosen not in variants:
             raise DataError(
                 f"{path} has no variant {chosen!r}. It has: {', '.join(variants) or 'none'}."
             )
-        numbers = {name: (row.get("mean"), row.get("sd")) for name, row in rows.items()}
-        known = {name: pair for name, pair in numbers.items() if pair[0] is not None and pair[1]}
+        rows = variants[chosen]["quantities"]
+        known = {name: (row["mean"], row["sd"]) for name, row in rows.items() if row["sd"] > 0}
         return Reference(
             {name: float(mean) for name, (mean, _) in known.items()},
             {name: float(sd) for name, (_, sd) in known.items()},
             _about(variants[chosen].get("how", {})),
-            str(found.get("data", "")),
+            data,
         )
 
     @staticmethod
@@ -94,20 +85,55 @@ class Reference:
         return Reference(mean, sd, about)
 
 
+def _contents(path: Path) -> tuple[str, dict[str, Any]]:
+    """The data set and the variants of a ``reference.json``; `DataError` where it is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        variants = {str(name): dict(each) for name, each in found["variants"].items()}
+        for each in variants.values():
+            for row in each["quantities"].values():
+                row |= {"mean": float(row["mean"]), "sd": float(row["sd"])}
+    except OSError as error:
+        raise DataError(f"Cannot read the reference {path}: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            "Expected a reference.json of the shelf (variants, quantities, mean and sd), and "
+            f"{path} is none."
+        ) from error
+    if not variants:
+        raise DataError(f"The reference {path} has no variant.")
+    return str(found.get("data", "")), variants
+
+
 def _about(how: Mapping[str, Any]) -> str:
     if "chains" in how and "draws" in how:
         return f"NUTS, {how['chains']} chains of {how['draws']} draws"
     return str(how.get("method") or how.get("sampler") or "the shelf's reference")
 
 
-def shelf_reference(name: str, variant: str | None = None) -> Reference | None:
-    """The reference on the shelf for a zoo entry's variant; None where the shelf has none."""
+def reference_of(
+    entry: ZooModel, variant: str | None = None, data: str | None = None
+) -> Reference | None:
+    """What the shelf knows of a zoo entry's posterior; None where it has nothing.
+
+    Args:
+        entry: The entry, or one of its variants.
+        variant: Which form of the model; None for the entry's own, or its default.
+        data: The name of the data set; None for the default.
+
+    Raises:
+        UnknownModelError: If the entry has no such variant.
+        DataError: If the file on the shelf is no reference.
+    """
+    name, _, own = entry.name.partition(":")
+    variant = variant or own or next(iter(entry.variants), "")
+    entry = entry.variant(variant) if not own else entry
     path = SHELF / name / "reference.json"
-    if not path.is_file():
+    if not path.is_file() or variant not in _contents(path)[1]:
         return None
-    if variant is not None and variant not in json.loads(path.read_text())["variants"]:
-        return None
-    return Reference.open(path, variant)
+    found = Reference.open(path, variant)
+    default = entry.datasets[0] if entry.datasets else ""
+    return found if found.data == (default if data is None else data) else None
 
 
 def moments(posterior: xr.Dataset) -> tuple[dict[str, float], dict[str, float]]:
