@@ -410,6 +410,68 @@ def test_a_fault_is_one_line_too_and_debug_shows_where(pyrovi, home: Path) -> No
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
+# Engines beside one another
+
+COMPARE = ("compare", "mine.py:model", "--data", "good.csv", "--seed", "0", "--draws", "500")
+
+
+def test_compare_prints_a_row_for_each_engine_and_keeps_the_table(pyrovi, home: Path) -> None:
+    done = pyrovi(*COMPARE, "--engines", "laplace,dadvi", "--out", "table.csv")
+    assert (done.code, done.err) == (0, "")
+    first, head, *rows = done.out.splitlines()
+    assert first.startswith("model, against ")
+    assert first.endswith(", the highest ELBO; seed 0")
+    assert head.split()[:2] == ["engine", "error"]
+    assert [line.split()[0] for line in rows[:2]] == ["laplace", "dadvi"]
+    assert max(map(len, done.out.splitlines())) <= 120
+    table = pd.read_csv(home / "table.csv")
+    assert list(table["engine"]) == ["laplace", "dadvi"]
+    assert table["error"].min() == 0.0  # of the one that the other is held against
+
+
+def test_compare_holds_a_zoo_entry_against_the_shelf_and_ends_well_with_all_outside(
+    pyrovi, home: Path
+) -> None:
+    asked = ("compare", "eight_schools", "--engines", "laplace", "--seed", "0", "--draws", "500")
+    done = pyrovi(*asked)
+    assert done.code == 0
+    assert done.out.startswith("eight_schools, against NUTS, 4 chains of 5000 draws; seed 0\n")
+    assert "10 of 10" in done.out
+    assert "no engine" in done.out
+    assert "laplace, the highest ELBO" in pyrovi(*asked, "--set", f"sigma={[10] * 8}").out
+
+
+def test_compare_takes_a_reference_from_a_file(pyrovi, home: Path) -> None:
+    rows = {"loc": {"mean": 5 / 4.01, "sd": 4.01**-0.5}}
+    kept = {"variants": {"only": {"quantities": rows, "how": {"method": "a closed form"}}}}
+    (home / "known.json").write_text(json.dumps(kept))
+    done = pyrovi(*COMPARE, "--engines", "laplace", "--reference", "known.json")
+    assert done.out.startswith("model, against a closed form; seed 0\n")
+    assert "within 0.1 sd and sd ratios of 0.9 to 1.1: laplace" in done.out
+    (home / "known.json").write_text("{}")
+    asked = (*COMPARE, "--reference", "known.json")
+    assert "and known.json is none" in pyrovi(*asked).complaint
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--engines", "advi"), "No engine 'advi'. There is: auto, svi"),
+        (("--engines", "laplace,svi:full"), "No guide family is named 'full'"),
+        (("--engines", "laplace:maf"), "takes no guide, and 'maf' came"),
+        (("--engines", ""), "No engine ''"),
+        (("--out", "table.txt"), "name of a .csv file"),
+        (("--out", "nowhere/table.csv"), "no folder nowhere"),
+        (("--reference", "none.json"), "Cannot read the reference none.json"),
+        (("--set", "tolerance=1"), "'tolerance' is no argument of the model (y, x)"),
+        (("--draws", "1"), "--draws"),
+        (("--speed", "3"), "Did you mean --seed?"),
+    ],
+)
+def test_a_comparison_that_cannot_be_made_is_told_in_one_line(pyrovi, given, said: str) -> None:
+    assert said in pyrovi(*COMPARE, *given).complaint
+
+
 # The process
 
 

@@ -224,6 +224,8 @@ def engine_named(name: str) -> Any:
     known = {key.lower(): each for key, each in ENGINES.items()}
     if own.lower() == "auto" and not colon:
         return "auto"
+    if own.lower() == "auto":
+        raise EngineError(f"'auto' picks its own guide, and {guide!r} came. Use svi:{guide}.")
     if own.lower() not in known:
         raise EngineError(
             f"No engine {own!r}. There is: auto, {', '.join(known)}; with a guide: svi:full_rank."
