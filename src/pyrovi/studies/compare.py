@@ -118,9 +118,13 @@ def _line(row: Any) -> str:
         return f"{row.engine:18}  -- {row.problem}"
     bound = f"{row.elbo:.2f} ±{row.elbo_error:.2f}" if np.isfinite(row.elbo) else "-"
     khat = f"{row.khat:.2f}" if np.isfinite(row.khat) else "-"
-    ratio = f"{row.ratio_low:.2f} - {row.ratio_high:.2f}"
-    text = f"{row.engine:18}{row.error:7.3f}   {ratio:11}{bound:>16}{khat:>7}{row.seconds:9.2f}"
+    ratio = f"{_short(row.ratio_low, 2)} - {_short(row.ratio_high, 2)}"
+    text = f"{row.engine:18}{_short(row.error, 3):>7}   {ratio:11}{bound:>16}{khat:>7}{row.seconds:9.2f}"
     return f"{text}  {row.verdict:8} {_outside(row)}".rstrip()
+
+
+def _short(value: float, places: int) -> str:
+    return f"{value:.{places}f}" if abs(value) < 100 else f"{value:.0e}"
 
 
 def _outside(row: Any) -> str:
