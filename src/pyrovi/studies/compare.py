@@ -119,8 +119,8 @@ def _line(row: Any) -> str:
     bound = f"{row.elbo:.2f} ±{row.elbo_error:.2f}" if np.isfinite(row.elbo) else "-"
     khat = f"{row.khat:.2f}" if np.isfinite(row.khat) else "-"
     ratio = f"{_short(row.ratio_low, 2)} - {_short(row.ratio_high, 2)}"
-    text = f"{row.engine:18}{_short(row.error, 3):>7}   {ratio:11}{bound:>16}{khat:>7}{row.seconds:9.2f}"
-    return f"{text}  {row.verdict:8} {_outside(row)}".rstrip()
+    text = f"{row.engine:18}{_short(row.error, 3):>7}   {ratio:11}{bound:>16}{khat:>7}"
+    return f"{text}{row.seconds:9.2f}  {row.verdict:8} {_outside(row)}".rstrip()
 
 
 def _short(value: float, places: int) -> str:
