@@ -23,7 +23,7 @@ import pandas as pd
 import pyrovi as vi
 from pyrovi.errors import DataError, PyroviError
 from pyrovi.models import ZOO, ZooModel
-from pyrovi.studies import Comparison, Reference, reference_of
+from pyrovi.studies import HEAD, Comparison, Reference, reference_of
 
 
 def entries() -> dict[str, tuple[ZooModel, Reference]]:
@@ -47,6 +47,7 @@ def scored(
     if unknown:
         raise DataError(f"No reference for {unknown[0]!r}. There is: {', '.join(there)}.")
     found = {}
+    print(HEAD)
     for name in names or there:
         entry, reference = there[name]
         found[name] = vi.compare(
@@ -57,21 +58,30 @@ def scored(
             seed=seed,
             max_seconds=seconds,
         )
-        print(f"{found[name]}\n", flush=True)
+        print(
+            "\n".join(["", f"{name}, against {reference.about}", *found[name].lines]), flush=True
+        )
     return found
 
 
 def summary(found: dict[str, Comparison]) -> str:
     """What was asked of the scoreboard, and whether it holds."""
     without = [name for name, each in found.items() if not each.right]
-    silent = [f"{name} by {engine}" for name, each in found.items() for engine in each.silent]
-    nothing = sum(bool(problem) for each in found.values() for problem in each.table["problem"])
     rows = sum(len(each.table) for each in found.values())
+    nothing = sum(bool(problem) for each in found.values() for problem in each.table["problem"])
     outside = sum(int((each.table["outside"] > 0).sum()) for each in found.values())
-    lines = [f"{len(found)} entries, {rows} rows; {nothing} without an answer"]
-    lines += [f"entries with no engine within the limits: {', '.join(without) or 'none'}"]
-    lines += [f"rows with a quantity outside: {outside}"]
-    lines += [f"of these silent about one: {', '.join(silent) or 'none'}"]
+    unflagged = [
+        f"{name} by {engine}" for name, each in found.items() for engine in each.unflagged
+    ]
+    partly = sum(len(each.silent) for each in found.values()) - len(unflagged)
+    lines = [f"{name}: {note}" for name, each in found.items() for note in each.notes]
+    lines += ["", f"{len(found)} entries, {rows} rows, {nothing} of them without an answer"]
+    lines += [f"entries with no engine within: {', '.join(without) or 'none'}"]
+    lines += [f"rows with a quantity outside: {outside}; of these"]
+    lines += [
+        f"- the verdict is silent about all that is outside: {', '.join(unflagged) or 'none'}"
+    ]
+    lines += [f"- the verdict names some of it and is silent about the rest: {partly}"]
     return "\n".join(lines)
 
 
@@ -91,7 +101,7 @@ def main() -> None:
         found = scored(asked.entry, engines, asked.seed, asked.max_seconds)
     except PyroviError as error:
         sys.exit(f"scoreboard: {error}")
-    print(summary(found))
+    print(f"\n{summary(found)}")
     if asked.out is not None:
         tables = [each.table.assign(entry=name) for name, each in found.items()]
         pd.concat(tables).set_index("entry").to_csv(asked.out)

@@ -3,10 +3,11 @@
 `compare` holds engines beside one another, and against a reference where there is one.
 """
 
-from pyrovi.studies.compare import Comparison, compare, default_engines, engine_named
+from pyrovi.studies.compare import HEAD, Comparison, compare, default_engines, engine_named
 from pyrovi.studies.reference import Reference, reference_of
 
 __all__ = [
+    "HEAD",
     "Comparison",
     "Reference",
     "compare",

@@ -25,7 +25,7 @@ from pyrovi.studies.reference import CHOLESKY, Reference, aligned, moments, with
 from pyrovi.tensors import bind
 from pyrovi.tree import has, labels
 
-__all__ = ["Comparison", "compare", "default_engines", "engine_named"]
+__all__ = ["HEAD", "Comparison", "compare", "default_engines", "engine_named"]
 
 MEAN_WITHIN = 0.1
 """Reference standard deviations that a mean may be off by."""
@@ -81,12 +81,28 @@ class Comparison:
         """The engines whose verdict is silent about a quantity that is outside."""
         return [r.engine for r in _rows(self.table) if r.silent]
 
-    def __str__(self) -> str:
-        about = f"{self.model}, against {self.reference}; seed {self.seed}"
-        lines = [about, HEAD, *(_line(row) for row in _rows(self.table))]
-        return "\n".join([*lines, *self._notes()])
+    @property
+    def unflagged(self) -> list[str]:
+        """The engines with a quantity outside, of which the verdict has a word on none."""
+        rows = _rows(self.table)
+        return [r.engine for r in rows if r.outside and r.outside == r.silent]
 
-    def _notes(self) -> list[str]:
+    @property
+    def about(self) -> str:
+        """What was compared, against what."""
+        return f"{self.model}, against {self.reference}; seed {self.seed}"
+
+    @property
+    def lines(self) -> list[str]:
+        """The rows of the table as text, under `HEAD`."""
+        return [_line(row) for row in _rows(self.table)]
+
+    def __str__(self) -> str:
+        return "\n".join([self.about, HEAD, *self.lines, *self.notes])
+
+    @property
+    def notes(self) -> list[str]:
+        """Who is right, and about what the verdicts are silent, in a sentence each."""
         low, high = RATIO_WITHIN
         within = f"within {MEAN_WITHIN:g} sd and sd ratios of {low:g} to {high:g}"
         notes = [f"{within}: {', '.join(self.right) or 'no engine'}"]
@@ -103,10 +119,12 @@ class Comparison:
 
 
 NAMED = 6
+"""Quantities that a note names before it counts the rest."""
 HEAD = (
     f"{'engine':18}{'error':>7}   {'sd ratio':11}{'ELBO':>16}{'k-hat':>7}{'seconds':>9}"
     f"  {'verdict':8} outside"
 )
+"""The columns of `Comparison.lines`."""
 
 
 def _rows(table: pd.DataFrame) -> list[Any]:
