@@ -179,7 +179,7 @@ def compare(
     seed: int | None = None,
     draws: int = 10_000,
     max_seconds: float | None = 60.0,
-    tell: Callable[[str], None] | None = None,
+    progress: bool | None = None,
 ) -> Comparison:
     """Fit a model by several engines, and hold them against a reference and their own verdicts.
 
@@ -195,7 +195,8 @@ def compare(
         draws: From each engine, for the moments: 10,000 have an error of 0.01 sd in a mean. The
             verdict is on 2,000, what `pyrovi.draw` makes.
         max_seconds: Wall time of each fit at the most.
-        tell: Called with the name of each engine before it starts.
+        progress: Whether to show a progress bar for each fit; None for only where somebody can
+            see it.
 
     Returns:
         A `Comparison`. An engine that cannot take the model is a row that says so.
@@ -211,11 +212,8 @@ def compare(
     if isinstance(reference, xr.DataTree):
         reference = Reference.of(reference)
     bound = _warmed_up(model, data)
-    found = []
-    for name, engine in chosen.items():
-        if tell is not None:
-            tell(name)
-        found.append(_outcome(name, engine, model, data, seed, draws, max_seconds))
+    options = {"seed": seed, "max_seconds": max_seconds, "progress": progress}
+    found = [_outcome(name, e, model, data, draws, options) for name, e in chosen.items()]
     held = reference if reference is not None else _one_of_them(found)
     plates = [each.plate for each in bound.structure.exchangeable]
     judged = [_judged(each, held, plates) for each in found]
@@ -287,13 +285,12 @@ def _outcome(
     engine: Any,
     model: Callable[..., Any],
     data: Any,
-    seed: int,
     draws: int,
-    max_seconds: float | None,
+    options: Mapping[str, Any],
 ) -> _Outcome:
     """One engine's fit, draws and verdict; what went wrong is a sentence and not an exception."""
     try:
-        fitted = fit(model, data, engine, seed=seed, max_seconds=max_seconds, progress=False)
+        fitted = fit(model, data, engine, **options)
         tree = check(draw(fitted, draws=JUDGED))
         posterior = draw(fitted, draws=draws)["posterior"].to_dataset()
     except PyroviError as error:
@@ -340,10 +337,6 @@ class _Judged:
     ratio: float
     mark: str
     alarm: bool
-
-    @property
-    def outside(self) -> bool:
-        return self.mark != "right"
 
 
 def _judged(each: _Outcome, held: Reference | None, plates: Sequence[str]) -> dict[str, _Judged]:
@@ -460,9 +453,9 @@ def _row(each: _Outcome, judged: Mapping[str, _Judged]) -> dict[str, Any]:
         problem = "it has none of the quantities that it could be held against"
     return {
         "engine": each.engine,
-        "error": max((abs(quantity.error) for quantity in judged.values()), default=np.nan),
-        "ratio_low": min(ratios, default=np.nan),
-        "ratio_high": max(ratios, default=np.nan),
+        "error": np.max([abs(each.error) for each in judged.values()] or np.nan),
+        "ratio_low": np.min(ratios or np.nan),
+        "ratio_high": np.max(ratios or np.nan),
         "elbo": bound,
         "elbo_error": error,
         "khat": _khat(each.tree),

@@ -80,9 +80,10 @@ class Reference:
         """
         require(tree, "posterior")
         mean, sd = moments(with_correlations(tree["posterior"].to_dataset()))
-        if not mean:
+        sd = {name: value for name, value in sd.items() if 0 < value < np.inf}
+        if not sd:
             raise TreeError("No quantity of the tree's posterior varies, so nothing is a scale.")
-        return Reference(mean, sd, about)
+        return Reference({name: mean[name] for name in sd}, sd, about)
 
 
 def _contents(path: Path) -> tuple[str, dict[str, Any]]:
@@ -137,13 +138,13 @@ def reference_of(
 
 
 def moments(posterior: xr.Dataset) -> tuple[dict[str, float], dict[str, float]]:
-    """Mean and standard deviation of each continuous quantity that varies."""
+    """Mean and standard deviation of each continuous quantity; NaN where a draw is not finite."""
     mean: dict[str, float] = {}
     sd: dict[str, float] = {}
-    for label, values in quantities(posterior):
-        if values.dtype.kind != "f" or not np.ptp(values) > 0:
-            continue
-        mean[label], sd[label] = float(values.mean()), float(values.std(ddof=1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for label, values in quantities(posterior):
+            if values.dtype.kind == "f":
+                mean[label], sd[label] = float(values.mean()), float(values.std(ddof=1))
     return mean, sd
 
 
