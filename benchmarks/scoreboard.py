@@ -78,10 +78,9 @@ def summary(found: dict[str, Comparison]) -> str:
     lines += ["", f"{len(found)} entries, {rows} rows, {nothing} of them without an answer"]
     lines += [f"entries with no engine within: {', '.join(without) or 'none'}"]
     lines += [f"rows with a quantity outside: {outside}; of these"]
-    lines += [
-        f"- the verdict is silent about all that is outside: {', '.join(unflagged) or 'none'}"
-    ]
     lines += [f"- the verdict names some of it and is silent about the rest: {partly}"]
+    lines += [f"- the verdict is silent about all of it: {len(unflagged)}"]
+    lines += [f"  {each}" for each in unflagged]
     return "\n".join(lines)
 
 
