@@ -213,7 +213,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Seconds to the best bound, side by side.")
     parser.add_argument("--problem", action="append", default=[], help="only this one")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds for a stochastic run")
-    parser.add_argument("--again", action="store_true", help="with the step sizes and numbers of steps as kept")
+    parser.add_argument(
+        "--again", action="store_true", help="with the step sizes and numbers of steps as kept"
+    )
     parser.add_argument("--table", action="store_true", help="print what runs/speed holds")
     return parser.parse_args()
 

@@ -16,8 +16,8 @@ def difference(shift=0.0, shift_error=0.0, ratio=1.0, ratio_error=0.0):
         (difference(shift=0.2, shift_error=0.05), "warn", False),
         (difference(shift=0.55, shift_error=0.05), "warn", False),
         (difference(shift=-0.7, shift_error=0.05), "fail", False),
-        (difference(ratio=1.1, ratio_error=0.02), "ok", True),
-        (difference(ratio=1.2, ratio_error=0.05), "ok", False),
+        (difference(ratio=1.05, ratio_error=0.02), "ok", True),
+        (difference(ratio=1.15, ratio_error=0.05), "ok", False),
         (difference(ratio=0.7, ratio_error=0.05), "warn", False),
         (difference(ratio=0.3, ratio_error=0.05), "fail", False),
         (difference(ratio=0.0), "fail", False),
@@ -36,7 +36,7 @@ def test_too_wide_and_too_narrow_are_judged_alike():
 def test_the_larger_of_the_two_effects_is_reported():
     assert difference(shift=0.3, ratio=1.1).value == 0.3
     assert difference(shift=0.01, ratio=0.5).value == 0.5
-    assert difference(shift=0.01, ratio=0.5).threshold == "in [0.8, 1.25]"
+    assert difference(shift=0.01, ratio=0.5).threshold == "in [0.91, 1.1]"
 
 
 def test_an_effect_within_its_limit_but_near_it_is_beyond_a_share_of_it():

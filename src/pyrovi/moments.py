@@ -13,8 +13,8 @@ Status = Literal["ok", "warn", "fail"]
 
 SHIFT_WARN, SHIFT_FAIL = 0.1, 0.5
 """Sds between two means. 0.1: what Dhaka et al. (2020) ask of the iterates; 0.5 misleads."""
-RATIO_WARN, RATIO_FAIL = 1.25, 2.0
-"""Ratio of two sds, either way round. 1.25 and 2 are conventions of this library."""
+RATIO_WARN, RATIO_FAIL = 1.1, 2.0
+"""Ratio of two sds, either way round. 1.1 and 2 are conventions of this library."""
 
 WARN_ERRORS = 3.0
 """Monte Carlo errors that an effect must have, to be one and not noise."""
@@ -98,7 +98,7 @@ class Difference:
         """What is asked of `value`."""
         if self.by_shift:
             return f"< {SHIFT_WARN:g} sd"
-        return f"in [{1 / RATIO_WARN:g}, {RATIO_WARN:g}]"
+        return f"in [{1 / RATIO_WARN:.2g}, {RATIO_WARN:g}]"
 
 
 def reweighted(draws: np.ndarray, weights: np.ndarray) -> list[Difference]:

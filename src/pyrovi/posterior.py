@@ -113,9 +113,7 @@ def _chain(density: LogDensity, drawn: Draws, seed: int) -> dict[str, Arrays]:
     discrete = discrete_draws(model, values, stream(seed, "discrete")) if model.discrete else {}
     latent = values | discrete
     predicted = predictions(model, latent, stream(seed, "predict"))
-    deterministic = {
-        site.name: predicted.pop(site.name) for site in model.sites if site.kind == "deterministic"
-    }
+    deterministic = {name: predicted.pop(name) for name in _computed(model)}
     return {
         "posterior": _arrays(latent | deterministic),
         "unconstrained_posterior": _arrays(_pieces(density, drawn.flat)),
@@ -143,12 +141,28 @@ def _drift(fit: Fit, drawn: list[Draws]) -> dict[str, Arrays]:
         density = fit.densities[index]
         chains = judged.chains or send_out(density, each, stream(fit.seed, "drift", index))
         values = density.constrain(chains.states.flatten(0, 1))
+        values |= _deterministic(density.model, values, stream(fit.seed, "drift", index))
         count = chains.states.shape[:2]
         states.append(
             {name: value.reshape(*count, *value.shape[1:]) for name, value in values.items()}
             | {ACCEPTANCE: chains.acceptance}
         )
     return _stack_chains([{"drift": _arrays(each)} for each in states])
+
+
+def _computed(model: BoundModel) -> list[str]:
+    return [site.name for site in model.sites if site.kind == "deterministic"]
+
+
+def _deterministic(
+    model: BoundModel, values: Mapping[str, Tensor], seed: int
+) -> dict[str, Tensor]:
+    """What the model computes of its latent sites; not where discrete ones would be drawn too."""
+    names = _computed(model)
+    if not names or model.discrete:
+        return {}
+    predicted = predictions(model, values, seed)
+    return {name: predicted[name] for name in names}
 
 
 def _pieces(density: LogDensity, flat: Tensor) -> dict[str, Tensor]:

@@ -22,8 +22,19 @@ def test_exact_draws_pass(seed):
 @pytest.mark.parametrize(("shift", "scale"), [(0.4, 1.0), (-0.4, 1.0), (0.0, 0.6), (0.0, 1.7)])
 def test_draws_that_are_off_are_flagged(shift, scale):
     found = by_quantity(trees.linear_gaussian_tree(drift=True, shift=shift, scale=scale))
-    assert {found[name] for name in ("alpha", "beta[slope]", "beta[curve]")} <= {"warn", "fail"}
-    assert found["joint"] == "ok"
+    each = {found[name] for name in ("alpha", "beta[slope]", "beta[curve]")}
+    assert each <= {"warn", "fail"}
+    assert found["joint"] == ("fail" if "fail" in each else "ok")
+
+
+def test_one_quantity_that_is_far_off_speaks_for_those_that_may_lean_on_it():
+    tree = trees.linear_gaussian_tree(drift=True)
+    tree["posterior"]["alpha"] = tree["posterior"]["alpha"] + 1.0
+    found = drift(tree)
+    joint = found["status"].sel(quantity="joint").item()
+    assert joint == "fail"
+    assert "alpha moved far" in found["why"].sel(quantity="joint").item()
+    assert by_quantity(tree)["beta[slope]"] == "ok"
 
 
 def test_mean_field_is_flagged_where_its_sds_fall_short():

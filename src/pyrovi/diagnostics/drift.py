@@ -42,11 +42,10 @@ def drift(tree: xr.DataTree) -> xr.Dataset:
         raise DiagnosticError("no Markov chains were sent out: the importance weights could tell")
     group = tree["drift"].to_dataset()
     act = _advice(tree)
-    rows = [_chains(group[ACCEPTANCE].to_numpy(), act)]
-    differences: list[Difference | None] = [None]
-    for label, found in _differences(tree["posterior"].to_dataset(), group):
-        rows.append(_judge(label, found, act))
-        differences.append(found)
+    found = _differences(tree["posterior"].to_dataset(), group)
+    rows = [_chains(group[ACCEPTANCE].to_numpy(), found, act)]
+    rows += [_judge(label, difference, act) for label, difference in found]
+    differences: list[Difference | None] = [None, *(difference for _, difference in found)]
     columns = ("shift", "shift_error", "ratio", "ratio_error", "mean", "sd")
     extra = {
         name: ("quantity", [np.nan if d is None else getattr(d, name) for d in differences])
@@ -76,8 +75,18 @@ def _advice(tree: xr.DataTree) -> str:
     return "Fit with engine='auto', or a flow, or compare with NUTS."
 
 
-def _chains(acceptance: np.ndarray, act: str) -> Row:
+def _chains(acceptance: np.ndarray, found: list[tuple[str, Difference]], act: str) -> Row:
+    """How the chains moved, and what a quantity that is far off says of those that lean on it."""
     mean = float(acceptance.mean())
+    far = [label for label, difference in found if difference.status == "fail"]
+    if far and mean > ACCEPTANCE_WARN:
+        named = ", ".join(far[:3]) + (f" and {len(far) - 3} more" if len(far) > 3 else "")
+        why = (
+            f"{mean:.0%} of the transitions of {acceptance.size} chains were accepted, and "
+            f"{named} moved far. Chains this short only begin to carry that to what depends on "
+            "it: a quantity that they pass may be off as well."
+        )
+        return Row("joint", mean, f"> {ACCEPTANCE_WARN:g}", why, "fail", act)
     status = "fail" if mean < ACCEPTANCE_FAIL else "warn" if mean < ACCEPTANCE_WARN else "ok"
     if status == "ok":
         why = f"{acceptance.size} short Markov chains moved freely: {mean:.0%} were accepted."

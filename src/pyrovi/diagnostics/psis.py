@@ -47,12 +47,16 @@ def psis(tree: xr.DataTree) -> xr.Dataset:
             discrete sites alone.
     """
     require(tree, "posterior")
+    pointed = _continuous(tree) and not any(True for _ in blocks(tree["posterior"].to_dataset()))
+    if pointed and not has(tree, "sample_stats", "log_joint", "log_guide"):
+        sizes = tree["posterior"].sizes
+        return _package([_point()], np.full((sizes["chain"], sizes["draw"]), -np.inf))
     log_ratios = _log_ratios(tree)
     if np.isfinite(log_ratios).sum() < MIN_DRAWS:
         return _package([_no_density(log_ratios)], log_ratios)
     if not _continuous(tree):
         raise DiagnosticError("the posterior has no continuous quantity, and a guide is for those")
-    if not any(True for _ in blocks(tree["posterior"].to_dataset())):
+    if pointed:
         return _package([_point()], log_ratios)
     log_weights, k = _weigh(log_ratios)
     joint = _judge_joint(tree, k, log_ratios)

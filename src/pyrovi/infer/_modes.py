@@ -32,7 +32,7 @@ SMALLEST_EIGENVALUE = 1e-10  # as a share of the largest
 SMALLEST_PIVOT = 1e-3  # of a matrix with a unit diagonal; below, its eigenvalues are looked at
 SCOUT_STEPS = 150
 SCOUT_STEP_SIZE = 0.1
-HALVED_EVERY = 50  # steps, after which the lower half of the scouts turns back
+HALVED_AFTER = 100  # steps; sooner, it is too soon to tell who is going to be high
 MET = 0.05  # nats, within which two scouts have come to one place on the way
 FEWEST_SCOUTS = 8
 SAME_HEIGHT = 0.5  # nats
@@ -258,12 +258,12 @@ def scout(density: LogDensity, rows: Float[Tensor, "start dim"]) -> Float[Tensor
 
     One vectorised evaluation moves all of them, so that many cost hardly more than one. The steps
     are Adam's (https://arxiv.org/abs/1412.6980). On the way those who have
-    met go on as one, and then the lower half is given up, twice.
+    met go on as one, and of the others the lower half is given up.
     """
     flat, first, second = rows.clone(), torch.zeros_like(rows), torch.zeros_like(rows)
     best, best_value = flat.clone(), torch.full((len(flat),), -torch.inf, dtype=torch.float64)
     for taken in range(1, SCOUT_STEPS + 1):
-        if taken % HALVED_EVERY == 0 and len(flat) > FEWEST_SCOUTS:
+        if taken == HALVED_AFTER and len(flat) > FEWEST_SCOUTS:
             kept = _distinct(best_value, MET)[: max(FEWEST_SCOUTS, len(flat) // 2)]
             flat, first, second = flat[kept], first[kept], second[kept]
             best, best_value = best[kept], best_value[kept]
