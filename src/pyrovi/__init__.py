@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from pyrovi.diagnostics import Verdict, check, verdict
     from pyrovi.errors import PyroviError, PyroviWarning
     from pyrovi.infer import (
+        CAVI,
         DADVI,
         NUTS,
         SVI,
         BatchAndMatch,
         Fit,
+        Gibbs,
         Laplace,
         Pathfinder,
         Status,
@@ -54,6 +56,8 @@ __all__ = [
     "Laplace",
     "Pathfinder",
     "BatchAndMatch",
+    "CAVI",
+    "Gibbs",
     "NUTS",
     "guides",
     "Fit",
@@ -83,6 +87,8 @@ _HOME = {
     "Laplace": "pyrovi.infer",
     "Pathfinder": "pyrovi.infer",
     "BatchAndMatch": "pyrovi.infer",
+    "CAVI": "pyrovi.infer",
+    "Gibbs": "pyrovi.infer",
     "NUTS": "pyrovi.infer",
     "Fit": "pyrovi.infer",
     "Status": "pyrovi.infer",

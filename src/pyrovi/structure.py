@@ -14,9 +14,17 @@ Structure(exchangeable=(), dims={}, name='')
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-__all__ = ["Exchangeable", "Structure", "declare", "structure_of"]
+__all__ = [
+    "Coordinate",
+    "CoordinateUpdates",
+    "Exchangeable",
+    "Factor",
+    "Structure",
+    "declare",
+    "structure_of",
+]
 
 ATTRIBUTE = "__pyrovi_structure__"
 
@@ -37,6 +45,77 @@ class Exchangeable:
     labels: tuple[str, ...] = ()
 
 
+class Factor(Protocol):
+    """The distribution of one coordinate: its complete conditional, or its factor of *q*.
+
+    The two are one family. Its natural parameter is linear in the sufficient statistics of the
+    other coordinates: given those of sampled values it is the complete conditional, given expected
+    ones the factor of *q* that maximises the ELBO with the others held.
+    """
+
+    def expected(self) -> Any:
+        """The expected sufficient statistics: what the other coordinates read."""
+        ...
+
+    def entropy(self) -> float:
+        """In nats; with the log joint it makes the ELBO."""
+        ...
+
+    def sample(self, generator: Any) -> tuple[Mapping[str, Any], Any]:
+        """One value of each continuous site, and the sufficient statistics of the sample."""
+        ...
+
+    def draw(self, draws: int, generator: Any) -> Mapping[str, Any]:
+        """Independent values ``(draw, ...)`` of each continuous site, shaped as in the model."""
+        ...
+
+    def log_prob(self, values: Mapping[str, Any]) -> Any:
+        """The log density of such values, ``(draw,)``, in the space the sites live in."""
+        ...
+
+    def tensors(self) -> Mapping[str, Any]:
+        """The parameters, by which `Coordinate.factor` makes it again."""
+        ...
+
+
+@dataclass(frozen=True)
+class Coordinate:
+    """One block of latent variables that is updated at once.
+
+    Attributes:
+        update: ``update(problem, statistics)`` gives the `Factor`; ``statistics`` holds the
+            sufficient statistics of the coordinates, by name, expected or sampled.
+        sites: The continuous sites it covers; none for a block of discrete ones, which the
+            model's density sums out.
+        factor: Makes the factor again from its ``tensors()``, passed by name.
+    """
+
+    update: Callable[[Any, Mapping[str, Any]], Factor]
+    sites: tuple[str, ...] = ()
+    factor: Callable[..., Factor] | None = None
+
+
+@dataclass(frozen=True)
+class CoordinateUpdates:
+    """The closed forms of a conditionally conjugate model: what CAVI and Gibbs both read.
+
+    Attributes:
+        prepare: ``prepare(*args, **kwargs)``, called with the model's own arguments, gives the
+            ``problem``: whatever is worked out from the data once.
+        start: ``start(problem, seed)`` gives the expected statistics of some coordinates, by
+            name; the others are updated first, given these.
+        coordinates: The blocks, in the order of a sweep.
+        log_joint: ``log_joint(problem, statistics)`` gives the log density of data and latents,
+            every constant included, in nats. It is linear in each coordinate's statistics, so
+            that expected ones give the expected log joint.
+    """
+
+    prepare: Callable[..., Any]
+    start: Callable[[Any, int], Mapping[str, Any]]
+    coordinates: Mapping[str, Coordinate]
+    log_joint: Callable[[Any, Mapping[str, Any]], float]
+
+
 @dataclass(frozen=True)
 class Structure:
     """Everything a model declares about itself.
@@ -46,11 +125,13 @@ class Structure:
         dims: Names of the event axes of a site, rightmost last, as ArviZ's ``dims``. Plates name
             the batch axes already.
         name: What to call the model where its function's name says too little.
+        coordinate_updates: Its complete conditionals, where they have closed forms.
     """
 
     exchangeable: tuple[Exchangeable, ...] = ()
     dims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     name: str = ""
+    coordinate_updates: CoordinateUpdates | None = field(default=None, repr=False)
 
 
 def declare(**statements: Any) -> Callable[[Model], Model]:

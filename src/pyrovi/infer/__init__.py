@@ -3,7 +3,9 @@
 from pyrovi.infer._fit import Fit, fit
 from pyrovi.infer._loop import Status
 from pyrovi.infer.batch_and_match import BatchAndMatch
+from pyrovi.infer.cavi import CAVI
 from pyrovi.infer.dadvi import DADVI
+from pyrovi.infer.gibbs import Gibbs
 from pyrovi.infer.laplace import Laplace
 from pyrovi.infer.linear_response import linear_response
 from pyrovi.infer.nuts import NUTS
@@ -13,11 +15,13 @@ from pyrovi.infer.svi import SVI
 
 __all__ = [
     "BatchAndMatch",
+    "CAVI",
     "DADVI",
     "ENGINES",
     "NUTS",
     "SVI",
     "Fit",
+    "Gibbs",
     "Laplace",
     "Pathfinder",
     "Status",

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from pyrovi.errors import FitError, GuideError
 from pyrovi.guides import FAMILIES, Family
+from pyrovi.infer._coordinates import unconstrained, updates_of
 from pyrovi.infer._density import LogDensity
 from pyrovi.seeds import isolated
 from pyrovi.sites import Trace
+from pyrovi.structure import Factor
 from pyrovi.weights import smooth
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "Approximation",
     "Draws",
     "Empirical",
+    "Factors",
     "Gaussian",
     "GaussianMixture",
     "GuideDraws",
@@ -231,6 +234,63 @@ class Empirical:
 
 
 @dataclass(frozen=True)
+class Factors:
+    """Independent factors, each of a family of its own: of CAVI.
+
+    Attributes:
+        density: The model's density.
+        factors: The factor of each coordinate with continuous sites, by its name.
+    """
+
+    density: LogDensity
+    factors: Mapping[str, Factor]
+    kind: ClassVar[str] = "factors"
+
+    def draw(self, draws: int, seed: int) -> Draws:
+        """``draws`` independent draws, the same for the same ``seed``."""
+        generator = torch.Generator().manual_seed(seed)
+        values: dict[str, Tensor] = {}
+        terms: dict[tuple[str, ...], Tensor] = {}
+        for factor in self.factors.values():
+            own = factor.draw(draws, generator)
+            values |= own
+            terms[tuple(own)] = factor.log_prob(own)
+        flat, jacobians = unconstrained(self.density, values)
+        by_coordinate = {
+            sites: term + torch.stack([jacobians[site] for site in sites]).sum(0)
+            for sites, term in terms.items()
+        }
+        by_site = {sites[0]: term for sites, term in by_coordinate.items() if len(sites) == 1}
+        whole = torch.stack(list(by_coordinate.values())).sum(0)
+        return Draws(flat, whole, by_site if len(by_site) == len(terms) else None)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every factor's parameters, as ``coordinate:parameter``."""
+        return {
+            f"{name}:{key}": value.contiguous()
+            for name, factor in self.factors.items()
+            for key, value in factor.tensors().items()
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """Nothing beside the tensors."""
+        return {}
+
+    @staticmethod
+    def restore(
+        density: LogDensity, tensors: Mapping[str, Tensor], _settings: Mapping[str, Any]
+    ) -> "Factors":
+        """As it was when it was written: the model's record makes the factors."""
+        factors = {}
+        for name, coordinate in updates_of(density, "CAVI").coordinates.items():
+            prefix = f"{name}:"
+            own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            if coordinate.factor is not None and own:
+                factors[name] = coordinate.factor(**own)
+        return Factors(density, factors)
+
+
+@dataclass(frozen=True)
 class GuideDraws:
     """A fitted Pyro guide.
 
@@ -428,6 +488,7 @@ APPROXIMATIONS: dict[str, Callable[..., Approximation]] = {
     Gaussian.kind: Gaussian.restore,
     GaussianMixture.kind: GaussianMixture.restore,
     Empirical.kind: Empirical.restore,
+    Factors.kind: Factors.restore,
     GuideDraws.kind: GuideDraws.restore,
     Resampled.kind: Resampled.restore,
 }

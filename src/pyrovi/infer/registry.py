@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 from pyrovi.infer._loop import Engine
 from pyrovi.infer.batch_and_match import BatchAndMatch
+from pyrovi.infer.cavi import CAVI
 from pyrovi.infer.dadvi import DADVI
+from pyrovi.infer.gibbs import Gibbs
 from pyrovi.infer.laplace import Laplace
 from pyrovi.infer.nuts import NUTS
 from pyrovi.infer.pathfinder import Pathfinder
@@ -18,5 +20,7 @@ ENGINES: dict[str, Callable[..., Engine]] = {
     "laplace": Laplace,
     "pathfinder": Pathfinder,
     "batch_and_match": BatchAndMatch,
+    "cavi": CAVI,
+    "gibbs": Gibbs,
     "nuts": NUTS,
 }
