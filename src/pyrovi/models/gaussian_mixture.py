@@ -45,9 +45,10 @@ from torch import Tensor
 from torch.distributions import PowerTransform
 
 from pyrovi.errors import DataError
+from pyrovi.models import _mixture_updates as closed
 from pyrovi.models._base import ZooModel, run_forward
 from pyrovi.seeds import check_seed, stream
-from pyrovi.structure import Exchangeable, declare
+from pyrovi.structure import Coordinate, CoordinateUpdates, Exchangeable, declare
 from pyrovi.tree import data_tree
 
 __all__ = ["GAUSSIAN_MIXTURE", "diagonal", "full", "simulate", "standardise", "unit"]
@@ -118,7 +119,23 @@ def diagonal(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
         pyro.sample("y", of_its_own.to_event(1), obs=y)
 
 
-@declare(name="gaussian_mixture:unit", exchangeable=BY_NAME, dims=DIMS)
+UNIT_UPDATES = CoordinateUpdates(
+    prepare=closed.prepare,
+    start=closed.nearest_seed,
+    coordinates={
+        "assignment": Coordinate(closed.assign_unit),
+        "loc": Coordinate(closed.locate_unit, sites=("loc",), factor=closed.Locations),
+    },
+    log_joint=closed.log_joint_unit,
+)
+
+
+@declare(
+    name="gaussian_mixture:unit",
+    exchangeable=BY_NAME,
+    dims=DIMS,
+    coordinate_updates=UNIT_UPDATES,
+)
 def unit(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
     """Equal weights and unit variances: only the locations and assignments are unknown."""
     weight = y.new_full((components,), 1.0 / components)
