@@ -23,8 +23,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Assignments", "Locations", "Mixture", "Moments", "moments_of"]
+__all__ = [
+    "PRECISION_RATE",
+    "WEIGHT_CONCENTRATION",
+    "Assignments",
+    "Components",
+    "Locations",
+    "Mixture",
+    "Moments",
+    "Prior",
+    "Weights",
+    "moments_of",
+]
 
+WEIGHT_CONCENTRATION = 2.0  # above 1: no component is empty a priori
+PRECISION_RATE = 0.1  # of the gamma on a precision, with shape 2, times the squared spread
 BLOCK_ENTRIES = 300_000  # float64 numbers: a block's features and logits stay in the cache
 LOG_2PI = math.log(2 * math.pi)
 
@@ -360,11 +373,11 @@ class Locations:
     def log_predictive(
         self, x: Float[Tensor, "observation dimension"], *, plug_in: bool
     ) -> Float[Tensor, "observation component"]:
-        """Of each component: 2.40 with its mean plugged in, or with the location integrated."""
+        """Of each component: normal about its mean, or with the location integrated out."""
         variance = torch.ones_like(self.scale) if plug_in else 1 + self.scale.square()
         square = (x[:, None] - self.loc).square().sum(-1)
         log_scale = x.shape[1] * (LOG_2PI + variance.log())
-        return -0.5 * (square / variance + log_scale) - math.log(len(self.scale))
+        return -0.5 * (square / variance + log_scale)
 
 
 def assign_unit(problem: Mixture, statistics: Mapping[str, Any]) -> Assignments:
@@ -391,3 +404,352 @@ def log_joint_unit(problem: Mixture, statistics: Mapping[str, Any]) -> float:
     prior = -0.5 * (about_zero / variance + dimensions * math.log(2 * math.pi * variance)).sum()
     constants = -0.5 * (problem.square + n * dimensions * LOG_2PI) - n * math.log(len(of.count))
     return float(likelihood + prior) + constants
+
+
+# Conjugate: Dirichlet weights, normal-Wishart components
+
+
+@dataclass(frozen=True)
+class Prior:
+    r"""The conjugate prior, for a given spread.
+
+    A component's precision is Wishart with D + 3 degrees of freedom and scale matrix
+    :math:`I / (2 b \sigma^2)`, b the rate of `diagonal`'s gamma. Each variance then has, on its
+    own, the very prior it has there, and each location the variance :math:`\sigma^2`.
+
+    Attributes:
+        concentration: Of the Dirichlet of the weights, the same for each.
+        mean_precision: beta: a location's precision is that of the component, times this.
+        degrees: nu.
+        inverse_scale: The inverse of the scale matrix is this times the identity.
+    """
+
+    concentration: float
+    mean_precision: float
+    degrees: float
+    inverse_scale: float
+
+    @staticmethod
+    def of(dimensions: int, spread: float) -> "Prior":
+        """The prior of a mixture in so many dimensions."""
+        rate = PRECISION_RATE * spread**2
+        return Prior(WEIGHT_CONCENTRATION, PRECISION_RATE, dimensions + 3.0, 2 * rate)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Dirichlet weights.
+
+    Attributes:
+        concentration: One for each component.
+    """
+
+    concentration: Float[Tensor, "component"]
+
+    def expected(self) -> Float[Tensor, "component"]:
+        """The expected log weights."""
+        return self.concentration.digamma() - self.concentration.sum().digamma()
+
+    def entropy(self) -> float:
+        """Of the Dirichlet."""
+        powers = ((self.concentration - 1) * self.expected()).sum()
+        return -float(_log_dirichlet(self.concentration) + powers)
+
+    def sample(self, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
+        """One value, and its log."""
+        values = self.draw(1, generator)["weight"][0]
+        return {"weight": values}, values.log()
+
+    def draw(self, draws: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """``weight`` (draw, component): gammas, normalised."""
+        shape = self.concentration.expand(draws, -1).contiguous()
+        gammas = _gammas(shape, generator)
+        return {"weight": gammas / gammas.sum(1, keepdim=True)}
+
+    def log_prob(self, values: Mapping[str, Tensor]) -> Float[Tensor, "draw"]:
+        """The Dirichlet log density, over all weights but the last."""
+        powers = ((self.concentration - 1) * values["weight"].log()).sum(-1)
+        return _log_dirichlet(self.concentration) + powers
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The concentrations."""
+        return {"concentration": self.concentration}
+
+
+@dataclass(frozen=True)
+class ComponentMoments:
+    r"""What the assignments see of the components.
+
+    Attributes:
+        precision: :math:`E[\Lambda]`.
+        linear: :math:`E[\Lambda \mu]`, the location about the mean of the data.
+        square: :math:`E[\mu^T \Lambda \mu]`, likewise.
+        log_det: :math:`E[\log |\Lambda|]`.
+    """
+
+    precision: Float[Tensor, "component dimension dimension"]
+    linear: Float[Tensor, "component dimension"]
+    square: Float[Tensor, "component"]
+    log_det: Float[Tensor, "component"]
+
+
+@dataclass(frozen=True)
+class Components:
+    r"""Normal-Wishart components: locations and precisions.
+
+    A precision is :math:`\Lambda = R^T R`, with R the lower triangular matrix that whitens the
+    component. Its entries are the sites, and their density follows from Bartlett's decomposition,
+    rows from the last: R is B H with H the inverse of the Cholesky factor of the inverse scale
+    matrix, the squares of B's diagonal are chi-squared with nu - D + i degrees of freedom in
+    row i = 1 ... D, and its entries below are standard normal.
+
+    Attributes:
+        offset: The mean location, about the mean of the data.
+        mean_precision: beta.
+        degrees: nu.
+        inverse_scale_tril: The lower Cholesky factor of the inverse of the scale matrix.
+        centre: The mean of the data.
+    """
+
+    offset: Float[Tensor, "component dimension"]
+    mean_precision: Float[Tensor, "component"]
+    degrees: Float[Tensor, "component"]
+    inverse_scale_tril: Float[Tensor, "component dimension dimension"]
+    centre: Float[Tensor, "dimension"]
+
+    @property
+    def loc(self) -> Float[Tensor, "component dimension"]:
+        """The mean location, in the coordinates of the data."""
+        return self.offset + self.centre
+
+    @property
+    def cov(self) -> Float[Tensor, "component dimension dimension"]:
+        """The inverse of the expected precision."""
+        return self.inverse_scale_tril @ self.inverse_scale_tril.mT / self.degrees[:, None, None]
+
+    @cached_property
+    def _whitening(self) -> Tensor:
+        """H: the scale matrix is its transpose times itself."""
+        eye = torch.eye(self.offset.shape[1], dtype=torch.float64)
+        eye = eye.expand_as(self.inverse_scale_tril)
+        return torch.linalg.solve_triangular(self.inverse_scale_tril, eye, upper=False)
+
+    @property
+    def _log_det_scale(self) -> Tensor:
+        return -2 * self.inverse_scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    @property
+    def _expected_log_det(self) -> Tensor:
+        """The expected log determinant of the precision."""
+        dimensions = self.offset.shape[1]
+        halves = (self.degrees[:, None] - torch.arange(dimensions)) / 2
+        return halves.digamma().sum(-1) + dimensions * math.log(2) + self._log_det_scale
+
+    def expected(self) -> ComponentMoments:
+        """The expected natural statistics."""
+        whitening = self._whitening
+        precision = self.degrees[:, None, None] * (whitening.mT @ whitening)
+        linear = (precision @ self.offset[..., None])[..., 0]
+        square = (linear * self.offset).sum(-1) + self.offset.shape[1] / self.mean_precision
+        return ComponentMoments(precision, linear, square, self._expected_log_det)
+
+    def entropy(self) -> float:
+        """Of the precision, and of the location given it."""
+        dimensions, log_det = self.offset.shape[1], self._expected_log_det
+        of_precision = (
+            -_log_wishart(self.degrees, self._log_det_scale, dimensions)
+            - (self.degrees - dimensions - 1) / 2 * log_det
+            + self.degrees * dimensions / 2
+        )
+        of_loc = 0.5 * (dimensions * (1 + LOG_2PI - self.mean_precision.log()) - log_det)
+        return float((of_precision + of_loc).sum())
+
+    def sample(self, generator: torch.Generator) -> tuple[dict[str, Tensor], ComponentMoments]:
+        """One value, and its natural statistics."""
+        values = {name: value[0] for name, value in self.draw(1, generator).items()}
+        whitening = whitening_of(values)
+        precision = whitening.mT @ whitening
+        offset = values["loc"] - self.centre
+        linear = (precision @ offset[..., None])[..., 0]
+        log_det = 2 * whitening.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return values, ComponentMoments(precision, linear, (linear * offset).sum(-1), log_det)
+
+    def draw(self, draws: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """The sites (draw, component, ...): the whitening matrix and the location."""
+        count, dimensions = self.offset.shape
+        chi_squared = 2 * _gammas((self._row_degrees / 2).expand(draws, -1, -1), generator)
+        shape = (draws, count, dimensions, dimensions)
+        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+        bartlett = noise.tril(-1) + torch.diag_embed(chi_squared.sqrt())
+        whitening = bartlett @ self._whitening
+        z = torch.randn(draws, count, dimensions, 1, generator=generator, dtype=torch.float64)
+        step = torch.linalg.solve_triangular(whitening, z, upper=False)
+        loc = self.loc + step[..., 0] / self.mean_precision.sqrt()[:, None]
+        return sites_of(whitening) | {"loc": loc}
+
+    def log_prob(self, values: Mapping[str, Tensor]) -> Float[Tensor, "draw"]:
+        """The log density of the whitening matrix's entries and the location."""
+        dimensions = self.offset.shape[1]
+        whitening = whitening_of(values)
+        bartlett = whitening @ self.inverse_scale_tril
+        diagonal = bartlett.diagonal(dim1=-2, dim2=-1)
+        degrees = self._row_degrees
+        of_diagonal = (
+            (1 - degrees / 2) * math.log(2)
+            - (degrees / 2).lgamma()
+            + (degrees - 1) * diagonal.log()
+            - diagonal.square() / 2
+        )
+        pairs = dimensions * (dimensions - 1) // 2
+        of_below = -0.5 * (bartlett.tril(-1).square().sum((-2, -1)) + pairs * LOG_2PI)
+        # Row i of R is the leading i columns of H taken by row i of B.
+        powers = torch.arange(dimensions, 0, -1)
+        log_scale = self.inverse_scale_tril.diagonal(dim1=-2, dim2=-1).log()
+        of_precision = of_diagonal.sum(-1) + of_below + (powers * log_scale).sum(-1)
+        offset = (values["loc"] - self.loc)[..., None]
+        square = (whitening @ offset).square().sum((-2, -1)) * self.mean_precision
+        log_det = whitening.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        log_beta = self.mean_precision.log()
+        of_loc = log_det - 0.5 * (square + dimensions * (LOG_2PI - log_beta))
+        return (of_precision + of_loc).sum(-1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The parameters."""
+        return {
+            "offset": self.offset,
+            "mean_precision": self.mean_precision,
+            "degrees": self.degrees,
+            "inverse_scale_tril": self.inverse_scale_tril,
+            "centre": self.centre,
+        }
+
+    def log_predictive(
+        self, x: Float[Tensor, "observation dimension"], *, plug_in: bool
+    ) -> Float[Tensor, "observation component"]:
+        """Of each component: normal at the expected location and precision, or Student's t.
+
+        The latter integrates both out (Bishop 10.81).
+        """
+        dimensions = x.shape[1]
+        residual = x.T - self.loc[..., None]
+        solved = torch.linalg.solve_triangular(self.inverse_scale_tril, residual, upper=False)
+        square = solved.square().sum(1).T
+        if plug_in:
+            log_det = self._log_det_scale + dimensions * self.degrees.log()
+            return 0.5 * (log_det - dimensions * LOG_2PI - self.degrees * square)
+        degrees = self.degrees + 1 - dimensions
+        shrink = self.mean_precision / (1 + self.mean_precision)
+        constant = (
+            ((degrees + dimensions) / 2).lgamma()
+            - (degrees / 2).lgamma()
+            + 0.5 * (self._log_det_scale + dimensions * (shrink.log() - math.log(math.pi)))
+        )
+        return constant - (degrees + dimensions) / 2 * torch.log1p(shrink * square)
+
+    @property
+    def _row_degrees(self) -> Tensor:
+        """The degrees of freedom of each diagonal entry, from the first row."""
+        dimensions = self.offset.shape[1]
+        return self.degrees[:, None] - dimensions + torch.arange(1, dimensions + 1)
+
+
+def whitening_of(values: Mapping[str, Tensor]) -> Float[Tensor, "*batch dimension dimension"]:
+    """The lower triangular matrix that the sites are the entries of."""
+    matrix = torch.diag_embed(values["whitening_diagonal"])
+    if "whitening_below" in values:
+        rows, columns = torch.tril_indices(*matrix.shape[-2:], -1)
+        matrix[..., rows, columns] = values["whitening_below"]
+    return matrix
+
+
+def sites_of(whitening: Float[Tensor, "*batch dimension dimension"]) -> dict[str, Tensor]:
+    """The sites that are the entries of a lower triangular matrix."""
+    sites = {"whitening_diagonal": whitening.diagonal(dim1=-2, dim2=-1)}
+    if whitening.shape[-1] > 1:
+        rows, columns = torch.tril_indices(*whitening.shape[-2:], -1)
+        sites["whitening_below"] = whitening[..., rows, columns]
+    return sites
+
+
+def _gammas(shape: Tensor, generator: torch.Generator) -> Tensor:
+    return torch._standard_gamma(shape.contiguous(), generator)
+
+
+def _log_dirichlet(concentration: Tensor) -> Tensor:
+    """The log of the density's constant."""
+    return concentration.sum().lgamma() - concentration.lgamma().sum()
+
+
+def _log_wishart(degrees: Tensor, log_det_scale: Tensor, dimensions: int) -> Tensor:
+    """The log of the density's constant: Bishop's log B(W, nu), B.79."""
+    halves = (degrees[..., None] - torch.arange(dimensions)) / 2
+    return -(
+        degrees / 2 * log_det_scale
+        + degrees * dimensions / 2 * math.log(2)
+        + dimensions * (dimensions - 1) / 4 * math.log(math.pi)
+        + halves.lgamma().sum(-1)
+    )
+
+
+def assign(problem: Mixture, statistics: Mapping[str, Any]) -> Assignments:
+    """Bishop 10.46, without what all components share."""
+    of, log_weight = statistics["components"], statistics["weight"]
+    constant = log_weight + 0.5 * (of.log_det - of.square)
+    return Assignments(problem.x, constant, of.linear, of.precision)
+
+
+def weigh(problem: Mixture, statistics: Mapping[str, Any]) -> Weights:
+    """Bishop 10.58."""
+    prior = Prior.of(problem.dimensions, problem.spread)
+    return Weights(prior.concentration + statistics["assignment"].count)
+
+
+def locate(problem: Mixture, statistics: Mapping[str, Any]) -> Components:
+    """Bishop 10.60 to 10.63, about the mean of the data."""
+    of: Moments = statistics["assignment"]
+    if of.second is None:
+        raise ValueError("The conjugate updates need the second moments of the assignments.")
+    prior = Prior.of(problem.dimensions, problem.spread)
+    beta = prior.mean_precision + of.count
+    mean = (of.first - prior.mean_precision * problem.centre) / beta[:, None]
+    inverse_scale = (
+        of.second
+        + prior.inverse_scale * torch.eye(problem.dimensions, dtype=torch.float64)
+        + prior.mean_precision * torch.outer(problem.centre, problem.centre)
+        - beta[:, None, None] * mean[:, :, None] * mean[:, None, :]
+    )
+    tril, info = torch.linalg.cholesky_ex(inverse_scale)
+    # A matrix that rounding has spoilt makes the loss not a number, which the loop reports.
+    tril = torch.where(info[:, None, None] > 0, torch.nan, tril)
+    return Components(mean, beta, prior.degrees + of.count, tril, problem.centre)
+
+
+def log_joint(problem: Mixture, statistics: Mapping[str, Any]) -> float:
+    """The expected logs of Bishop 10.71 to 10.74, with their constants."""
+    of, log_weight, component = (statistics[n] for n in ("assignment", "weight", "components"))
+    n, dimensions, count = problem.observations, problem.dimensions, problem.components
+    likelihood = (
+        (of.count * (log_weight + 0.5 * (component.log_det - component.square))).sum()
+        + (of.first * component.linear).sum()
+        - 0.5 * (of.second * component.precision).sum()
+        - 0.5 * n * dimensions * LOG_2PI
+    )
+    prior = Prior.of(dimensions, problem.spread)
+    same = torch.full((count,), prior.concentration, dtype=torch.float64)
+    of_weight = _log_dirichlet(same) + (prior.concentration - 1) * log_weight.sum()
+    centre = problem.centre
+    about_zero = component.square + 2 * component.linear @ centre
+    about_zero = about_zero + torch.einsum("kij,i,j->k", component.precision, centre, centre)
+    log_beta = math.log(prior.mean_precision)
+    of_loc = 0.5 * (
+        dimensions * (log_beta - LOG_2PI) + component.log_det - prior.mean_precision * about_zero
+    )
+    degrees = torch.tensor(prior.degrees, dtype=torch.float64)
+    log_det_scale = torch.tensor(-dimensions * math.log(prior.inverse_scale), dtype=torch.float64)
+    trace = component.precision.diagonal(dim1=-2, dim2=-1).sum(-1)
+    of_precision = (
+        _log_wishart(degrees, log_det_scale, dimensions)
+        + (prior.degrees - dimensions - 1) / 2 * component.log_det
+        - 0.5 * prior.inverse_scale * trace
+    )
+    return float(likelihood + of_weight + (of_loc + of_precision).sum())

@@ -6,12 +6,21 @@ r"""Bayesian mixture of Gaussians: clusters without names.
 .. math::  c_i \sim \text{Categorical}(\pi), \quad
            x_i \mid c_i \sim N(\mu_{c_i}, \Sigma_{c_i}), \quad \mu_k \sim N(0, \sigma^2 I).
 
-Three forms, of rising freedom:
+Four forms, of rising freedom:
 
 - ``unit``: :math:`\pi_k = 1/K` and :math:`\Sigma_k = I`, as in Blei, Kucukelbir & McAuliffe
   (2017), section 3, where coordinate ascent has closed forms;
 - ``diagonal``: weights and scales are learned;
-- ``full``, the default: the correlations of each component are learned too.
+- ``full``, the default: the correlations of each component are learned too;
+- ``conjugate``: as free as ``full``, with the priors under which coordinate ascent still has closed
+  forms: Dirichlet weights and normal-Wishart components (Bishop 2006, section 10.2).
+
+In ``conjugate`` the precision of a component is :math:`R^T R`, Wishart with D + 3 degrees of
+freedom; the sites are the entries of the lower triangular R, which whitens the component. By
+Bartlett's decomposition they are independent: :math:`2 b \sigma^2 R_{ii}^2` is chi-squared with
+3 + i degrees of freedom, and :math:`R_{ij} \sim N(0, 1 / (2 b \sigma^2))`, with b the rate of
+``diagonal``'s gamma. Each scale then has on its own the prior it has in ``diagonal``, and
+:math:`\mu_k \sim N(0, \Sigma_k / b)` the variance :math:`\sigma^2`.
 
 The assignments are summed out by enumeration, in parallel. The density is the same for every
 renaming of the components: the model declares it, and summaries must not average over names.
@@ -32,6 +41,7 @@ statisticians", https://arxiv.org/abs/1601.00670
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -40,6 +50,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 import xarray as xr
+from jaxtyping import Float
 from pyro.ops.indexing import Vindex
 from torch import Tensor
 from torch.distributions import PowerTransform
@@ -51,10 +62,21 @@ from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import Coordinate, CoordinateUpdates, Exchangeable, declare
 from pyrovi.tree import data_tree
 
-__all__ = ["GAUSSIAN_MIXTURE", "diagonal", "full", "simulate", "standardise", "unit"]
+__all__ = [
+    "GAUSSIAN_MIXTURE",
+    "conjugate",
+    "diagonal",
+    "full",
+    "log_predictive",
+    "responsibilities",
+    "simulate",
+    "standardise",
+    "start_from",
+    "unit",
+]
 
-WEIGHT_CONCENTRATION = 2.0  # above 1: no component is empty a priori
-PRECISION_SHAPE, PRECISION_RATE = 2.0, 0.1  # 95% of scales in 0.13 to 0.64 of spread
+WEIGHT_CONCENTRATION = closed.WEIGHT_CONCENTRATION
+PRECISION_SHAPE, PRECISION_RATE = 2.0, closed.PRECISION_RATE  # 95% of scales: 0.13 to 0.64 spread
 CORRELATION_SHAPE = 2.0  # LKJ: mild pull towards no correlation
 
 BY_NAME = (Exchangeable("component", labels=("assignment",)),)
@@ -63,6 +85,9 @@ DIMS = {
     "loc": ("dimension",),
     "scale": ("dimension",),
     "corr_chol": ("dimension", "other_dimension"),
+    "whitening_diagonal": ("dimension",),
+    "whitening_below": ("pair",),
+    "cov": ("dimension", "other_dimension"),
 }
 
 
@@ -146,6 +171,123 @@ def unit(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
         pyro.sample("y", dist.Normal(pick(loc, assignment, event_dim=1), 1.0).to_event(1), obs=y)
 
 
+CONJUGATE_UPDATES = CoordinateUpdates(
+    prepare=closed.prepare,
+    start=closed.nearest_seed,
+    coordinates={
+        "assignment": Coordinate(closed.assign),
+        "weight": Coordinate(closed.weigh, sites=("weight",), factor=closed.Weights),
+        "components": Coordinate(
+            closed.locate,
+            sites=("whitening_diagonal", "whitening_below", "loc"),
+            factor=closed.Components,
+        ),
+    },
+    log_joint=closed.log_joint,
+)
+
+
+@declare(
+    name="gaussian_mixture:conjugate",
+    exchangeable=BY_NAME,
+    dims=DIMS,
+    coordinate_updates=CONJUGATE_UPDATES,
+)
+def conjugate(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
+    """As free as `full`, with a Dirichlet and normal-Wishart prior."""
+    dimensions = y.shape[-1]
+    weight = _weight(y, components)
+    with pyro.plate("component", components, dim=-1):
+        scale_tril = _scale_tril_of_whitening(y, spread)
+        centre = y.new_zeros(dimensions)
+        loc_tril = scale_tril / PRECISION_RATE**0.5
+        loc = pyro.sample("loc", dist.MultivariateNormal(centre, scale_tril=loc_tril))
+        pyro.deterministic("cov", scale_tril @ scale_tril.mT, event_dim=2)
+    with pyro.plate("observation", y.shape[-2], dim=-1):
+        assignment = _assignment(weight)
+        of_its_own = dist.MultivariateNormal(
+            pick(loc, assignment, event_dim=1),
+            scale_tril=pick(scale_tril, assignment, event_dim=2),
+        )
+        pyro.sample("y", of_its_own, obs=y)
+
+
+def _scale_tril_of_whitening(y: Tensor, spread: Tensor | float) -> Tensor:
+    """The Cholesky factor of each covariance: the inverse of what whitens the component."""
+    dimensions = y.shape[-1]
+    rate = PRECISION_RATE * spread**2 * y.new_ones(dimensions)
+    degrees = torch.arange(4, dimensions + 4, dtype=y.dtype)
+    squares = dist.Gamma(degrees / 2, rate)
+    root = PowerTransform(y.new_tensor(0.5))
+    diagonal = dist.TransformedDistribution(squares, [root]).to_event(1)
+    whitening = torch.diag_embed(pyro.sample("whitening_diagonal", diagonal))
+    pairs = dimensions * (dimensions - 1) // 2
+    if pairs:
+        noise = dist.Normal(y.new_zeros(pairs), (2 * rate[0]).rsqrt()).to_event(1)
+        rows, columns = torch.tril_indices(dimensions, dimensions, -1)
+        place = y.new_zeros(pairs, dimensions, dimensions)
+        place[torch.arange(pairs), rows, columns] = 1.0
+        below = pyro.sample("whitening_below", noise)
+        whitening = whitening + (below[..., None, None] * place).sum(-3)
+    eye = torch.eye(dimensions, dtype=y.dtype).expand_as(whitening)
+    return torch.linalg.solve_triangular(whitening, eye, upper=False)
+
+
+def start_from(y: Any, responsibilities: Any) -> dict[str, Any]:
+    """A start for `CAVI` at given responsibilities, for either form with closed updates.
+
+    Args:
+        y: The data (observation, dimension).
+        responsibilities: The probability of each component (observation, component).
+
+    Returns:
+        What ``CAVI(start=...)`` takes: the sums over observations that they come to.
+    """
+    given = torch.as_tensor(np.asarray(responsibilities), dtype=torch.float64)
+    problem = closed.prepare(torch.as_tensor(np.asarray(y)), given.shape[1])
+    return {"assignment": closed.moments_of(problem.x, given.T.contiguous())}
+
+
+def responsibilities(factors: Mapping[str, Any], y: Any) -> Float[Tensor, "observation component"]:
+    """The factor of the assignments of ``y`` (observation, dimension), given the other factors.
+
+    Args:
+        factors: Those of `CAVI`: ``fit.approximations()[0].factors``.
+        y: The data, or others.
+    """
+    located = factors["components" if "components" in factors else "loc"]
+    x = (torch.as_tensor(np.asarray(y), dtype=torch.float64) - located.centre).T.contiguous()
+    problem = closed.Mixture(x, located.centre, len(located.loc), 1.0, 0.0)
+    assign = closed.assign if "components" in factors else closed.assign_unit
+    statistics = {name: factor.expected() for name, factor in factors.items()}
+    return assign(problem, statistics).responsibilities()
+
+
+def log_predictive(
+    factors: Mapping[str, Any], y: Any, *, plug_in: bool = False
+) -> Float[Tensor, "observation"]:
+    r"""The log density of new observations, under the factors of `CAVI`.
+
+    Under ``unit`` it is :math:`\log \tfrac1K \sum_k N(x; m_k, (1 + s_k^2) I)`; with ``plug_in``
+    the posterior means stand for the locations, :math:`\log \tfrac1K \sum_k N(x; m_k, I)`. Under
+    ``conjugate`` it is a mixture of Student's t (Bishop 10.81), or of normals with the expected
+    weights, locations and precisions plugged in.
+
+    Args:
+        factors: Those of `CAVI`: ``fit.approximations()[0].factors``.
+        y: New observations (observation, dimension).
+        plug_in: Whether to leave out what is not known about the parameters.
+    """
+    x = torch.as_tensor(np.asarray(y), dtype=torch.float64)
+    if "components" not in factors:
+        found = factors["loc"].log_predictive(x, plug_in=plug_in)
+        return found.logsumexp(-1) - math.log(found.shape[1])
+    concentration = factors["weight"].concentration
+    log_weight = (concentration / concentration.sum()).log()
+    found = factors["components"].log_predictive(x, plug_in=plug_in)
+    return (found + log_weight).logsumexp(-1)
+
+
 def _weight(y: Tensor, components: int) -> Tensor:
     concentration = y.new_full((components,), WEIGHT_CONCENTRATION)
     return pyro.sample("weight", dist.Dirichlet(concentration))
@@ -167,7 +309,12 @@ def _assignment(weight: Tensor) -> Tensor:
     return pyro.sample("assignment", dist.Categorical(weight), infer={"enumerate": "parallel"})
 
 
-VARIANTS: Mapping[str, Callable[..., None]] = {"full": full, "diagonal": diagonal, "unit": unit}
+VARIANTS: Mapping[str, Callable[..., None]] = {
+    "full": full,
+    "diagonal": diagonal,
+    "unit": unit,
+    "conjugate": conjugate,
+}
 
 
 def simulate(
