@@ -234,11 +234,13 @@ def _relabelled(
         for site in model.sites
         if site.name in posterior and symmetry.plate in site.dims
     }
-    if not axes:
+    # By what is latent alone: the states that chains went to hold nothing that is computed.
+    latent = {site.name: axes[site.name] for site in model.latent if site.name in axes}
+    if not latent:
         return stacked
     shape = next(iter(posterior.values())).shape[:2]
-    scale = _scale(posterior, axes)
-    features = _features(posterior, axes, scale)
+    scale = _scale(posterior, latent)
+    features = _features(posterior, latent, scale)
     start = int(stacked["sample_stats"]["log_joint"].argmax())
     reference, order = _matching(features, start)
     moved = _permuted(posterior, order, axes)
@@ -255,7 +257,7 @@ def _relabelled(
     # The axes of a state stand behind the chain's and the draw's; here they are one.
     drift, sizes = stacked["drift"], stacked["drift"][ACCEPTANCE].shape
     flat = {name: _merged(value) for name, value in drift.items() if name in axes}
-    order = _assigned(_features(flat, axes, scale), reference)
+    order = _assigned(_features(flat, latent, scale), reference)
     back = {
         name: value.reshape(*sizes, -1, *value.shape[2:])
         for name, value in _permuted(flat, order, axes).items()
