@@ -14,7 +14,7 @@ Structure(exchangeable=(), dims={}, name='')
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 __all__ = [
     "Coordinate",
@@ -45,6 +45,7 @@ class Exchangeable:
     labels: tuple[str, ...] = ()
 
 
+@runtime_checkable
 class Factor(Protocol):
     """The distribution of one coordinate: its complete conditional, or its factor of *q*.
 

@@ -10,6 +10,7 @@ import torch
 
 import pyrovi as vi
 from infer.conjugate import Conjugate, model
+from infer.declared import line, line_data
 from pyrovi.infer import ENGINES
 
 EXACT = Conjugate()
@@ -19,8 +20,17 @@ QUICK: dict[str, Callable[[], object]] = {
     "laplace": vi.Laplace,
     "pathfinder": vi.Pathfinder,
     "batch_and_match": vi.BatchAndMatch,
+    "cavi": vi.CAVI,
+    "gibbs": lambda: vi.Gibbs(draws=30, warmup=30),
     "nuts": lambda: vi.NUTS(draws=30, warmup=30),
 }
+# Engines that take no model but one that declares its closed forms.
+BY_CLOSED_FORMS = {"cavi", "gibbs"}
+
+
+def given(name: str) -> tuple[Callable[..., None], dict[str, torch.Tensor]]:
+    """A model that the engine called ``name`` can take, and its data."""
+    return (line, line_data()) if name in BY_CLOSED_FORMS else (model, EXACT.data)
 
 
 def test_every_engine_is_held_to_this_contract() -> None:
@@ -30,7 +40,7 @@ def test_every_engine_is_held_to_this_contract() -> None:
 @pytest.mark.parametrize("name", ENGINES)
 def test_an_engine_gives_the_same_fit_for_the_same_seed_and_another_for_another(name: str) -> None:
     one, same, other = (
-        vi.fit(model, EXACT.data, QUICK[name](), seed=seed).draw(20)[0].flat for seed in (1, 1, 2)
+        vi.fit(*given(name), QUICK[name](), seed=seed).draw(20)[0].flat for seed in (1, 1, 2)
     )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
@@ -42,7 +52,7 @@ def test_an_engine_leaves_the_world_as_it_was(name: str) -> None:
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     threads, default = torch.get_num_threads(), torch.get_default_dtype()
     validated = torch.distributions.Distribution._validate_args
-    vi.draw(vi.fit(model, EXACT.data, QUICK[name](), seed=0), draws=10)
+    vi.draw(vi.fit(*given(name), QUICK[name](), seed=0), draws=10)
     assert torch.equal(before[0], torch.random.get_rng_state())
     assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
     assert (torch.get_num_threads(), torch.get_default_dtype()) == (threads, default)
@@ -52,7 +62,7 @@ def test_an_engine_leaves_the_world_as_it_was(name: str) -> None:
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_an_engine_stops_when_its_time_is_spent(name: str) -> None:
-    fit = vi.fit(model, EXACT.data, QUICK[name](), seed=0, max_seconds=1e-6)
+    fit = vi.fit(*given(name), QUICK[name](), seed=0, max_seconds=1e-6)
     assert fit.status is not vi.Status.CONVERGED
     assert "time was spent" in fit.restarts[0].why
 
@@ -63,6 +73,13 @@ def test_an_engines_repr_is_what_makes_it(name: str) -> None:
     assert repr(engine).startswith(type(engine).__name__ + "(")
     namespace = {type(engine).__name__: type(engine)}
     assert eval(repr(engine), namespace) == engine
+
+
+@pytest.mark.parametrize("name", sorted(BY_CLOSED_FORMS))
+def test_an_engine_that_needs_closed_forms_says_so_where_there_are_none(name: str) -> None:
+    expected = "needs closed-form updates, and 'model' declares none. Use SVI or DADVI, or give"
+    with pytest.raises(vi.errors.EngineError, match=expected):
+        vi.fit(model, EXACT.data, QUICK[name](), seed=0)
 
 
 @pytest.mark.parametrize("name", ["svi", "dadvi"])
