@@ -71,7 +71,7 @@ def gamma(site: str, concentration: Any, rate: Any) -> Univariate:
 
 
 def coordinate(make: Any, site: str, update: Any) -> Coordinate:
-    return Coordinate(update, (site,), lambda **tensors: make(site, *tensors.values()))
+    return Coordinate(update, (site,), lambda **tensors: make(site, **tensors))
 
 
 # Intercept and slope, the noise known

@@ -48,8 +48,10 @@ class CAVI:
         """Check the settings."""
         if not self.tolerance >= 0:
             raise EngineError(f"tolerance must be a number from 0, and {self.tolerance!r} came.")
-        if isinstance(self.max_steps, bool) or self.max_steps < 1:
-            raise EngineError(f"max_steps must be a number from 1, and {self.max_steps!r} came.")
+        if not isinstance(self.max_steps, int) or self.max_steps < 1:
+            raise EngineError(
+                f"max_steps must be a whole number from 1, and {self.max_steps!r} came."
+            )
 
     def __repr__(self) -> str:
         """The settings that differ from the defaults, by which the fit can be repeated."""
@@ -62,8 +64,12 @@ class CAVI:
             EngineError: If the model declares no updates, or none for such data.
             ModelError: If its updates leave a site out.
         """
-        state = CAVIState(Sweeper.at_start(density, "CAVI", seed, self.start))
-        for name in state.sweeper.waiting:
+        return self.begin(Sweeper.at_start(density, "CAVI", seed, self.start))
+
+    def begin(self, sweeper: Sweeper) -> "CAVIState":
+        """Update the coordinates that the start leaves out."""
+        state = CAVIState(sweeper)
+        for name in sweeper.waiting:
             state.update(name)
         return state
 
