@@ -152,7 +152,9 @@ def test_svi_reaches_the_same_bound_on_the_same_family() -> None:
     )
     guide: Any = svi.approximations()[0].guide  # pyright: ignore[reportAttributeAccessIssue]
     factors = {
-        name: declared.normal(name, getattr(guide.locs, name).detach(), getattr(guide.scales, name).detach())
+        name: declared.normal(
+            name, getattr(guide.locs, name).detach(), getattr(guide.scales, name).detach()
+        )
         for name in ("intercept", "slope")
     }
     statistics = {name: factor.expected() for name, factor in factors.items()}
@@ -185,8 +187,10 @@ def test_its_bound_is_below_the_evidence_and_its_draws_bound_is_the_exact_one() 
     shape, rate = declared.SHAPE + n / 2, declared.RATE
     rate += 0.5 * ((y**2).sum() - y.sum() ** 2 / weight)
     evidence = (
-        math.lgamma(shape) - math.lgamma(declared.SHAPE)
-        + declared.SHAPE * math.log(declared.RATE) - shape * math.log(rate)
+        math.lgamma(shape)
+        - math.lgamma(declared.SHAPE)
+        + declared.SHAPE * math.log(declared.RATE)
+        - shape * math.log(rate)
         + 0.5 * (math.log(declared.MEAN_PRECISION / weight) - n * math.log(2 * math.pi))
     )
     assert -fit.loss[-1] < evidence < -fit.loss[-1] + 0.1
@@ -323,7 +327,9 @@ def test_a_start_that_names_no_coordinate_is_an_error(start: dict[str, Any]) -> 
 def test_updates_that_leave_a_site_out_are_an_error() -> None:
     coordinates = {"intercept": declared.LINE.coordinates["intercept"]}
     model = redeclared(dataclasses.replace(declared.LINE, coordinates=coordinates))
-    with pytest.raises(ModelError, match="cover the sites intercept, and the model also has slope"):
+    with pytest.raises(
+        ModelError, match="cover the sites intercept, and the model also has slope"
+    ):
         vi.fit(model, declared.line_data(), vi.CAVI(), seed=0)
 
 

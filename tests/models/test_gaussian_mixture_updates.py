@@ -96,9 +96,7 @@ def test_unit_follows_the_theses_equations_sweep_by_sweep(D: int, K: int) -> Non
         assert elbo == pytest.approx(bound, rel=1e-10)
         np.testing.assert_allclose(factors["loc"].loc, m, atol=1e-10)
         np.testing.assert_allclose(factors["loc"].scale ** 2, s2, rtol=1e-12)
-        np.testing.assert_allclose(
-            factors["assignment"].responsibilities(), phi_slow, atol=1e-10
-        )
+        np.testing.assert_allclose(factors["assignment"].responsibilities(), phi_slow, atol=1e-10)
 
 
 def log_evidence_unit(y: np.ndarray, K: int, spread: float) -> float:
@@ -174,7 +172,9 @@ def bishop_by_loops(
             for k in range(K):
                 d = x[i] - p["m"][k]
                 square = D / p["beta"][k] + p["nu"][k] * d @ p["W"][k] @ d  # 10.64
-                log_rho[k] = log_pi[k] + log_det[k] / 2 - D / 2 * math.log(2 * math.pi) - square / 2
+                log_rho[k] = (
+                    log_pi[k] + log_det[k] / 2 - D / 2 * math.log(2 * math.pi) - square / 2
+                )
             r[i] = np.exp(log_rho - logsumexp(log_rho))
         p = maximise()
         log_pi, log_det = expectations(p)
@@ -199,9 +199,12 @@ def stats_terms(
         m, beta, nu, W = p["m"][k], p["beta"][k], p["nu"][k], p["W"][k]
         for i in range(n):
             d = x[i] - m
-            total += 0.5 * r[i, k] * (
-                log_det[k] - D / beta - nu * d @ W @ d - D * math.log(2 * math.pi)
-            ) + r[i, k] * log_pi[k]  # 10.71, 10.72
+            total += (
+                0.5
+                * r[i, k]
+                * (log_det[k] - D / beta - nu * d @ W @ d - D * math.log(2 * math.pi))
+                + r[i, k] * log_pi[k]
+            )  # 10.71, 10.72
             total -= r[i, k] * math.log(r[i, k]) if r[i, k] > 0 else 0.0  # 10.75
         # 10.74, of location and precision
         total += 0.5 * (

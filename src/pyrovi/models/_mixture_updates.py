@@ -254,9 +254,7 @@ class Assignments:
             total.add(block, weights)
         return total
 
-    def _responsibilities(
-        self, total: Total | None = None
-    ) -> Iterator[tuple[Block, Tensor]]:
+    def _responsibilities(self, total: Total | None = None) -> Iterator[tuple[Block, Tensor]]:
         """Each block's responsibilities, in one buffer; the normalisers are added to ``total``."""
         components = len(self.constant)
         buffer: Tensor | None = None
@@ -355,9 +353,7 @@ class Locations:
 
     def draw(self, draws: int, generator: torch.Generator) -> dict[str, Tensor]:
         """``loc`` (draw, component, dimension)."""
-        noise = torch.randn(
-            draws, *self.offset.shape, generator=generator, dtype=torch.float64
-        )
+        noise = torch.randn(draws, *self.offset.shape, generator=generator, dtype=torch.float64)
         return {"loc": self.loc + self.scale[:, None] * noise}
 
     def log_prob(self, values: Mapping[str, Tensor]) -> Float[Tensor, "draw"]:
