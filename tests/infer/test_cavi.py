@@ -92,7 +92,7 @@ def test_an_update_that_is_not_the_conditional_is_found_out_and_named() -> None:
     coordinates = dict(declared.LINE.coordinates)
     coordinates["slope"] = dataclasses.replace(coordinates["slope"], update=ever_worse)
     model = redeclared(dataclasses.replace(declared.LINE, coordinates=coordinates))
-    with pytest.raises(ModelError, match="fell by .* The update of 'slope' is the likeliest"):
+    with pytest.raises(ModelError, match=r"fell by .* The update of 'slope' is the likeliest"):
         vi.fit(model, declared.line_data(), vi.CAVI(), seed=0)
 
 
@@ -164,7 +164,7 @@ def test_svi_reaches_the_same_bound_on_the_same_family() -> None:
 
 
 def test_on_a_posterior_that_is_not_gaussian_it_solves_the_fixed_point() -> None:
-    """Bishop 10.1.3: the mean's factor depends on the precision's mean, and that on a quadratic."""
+    """Bishop 10.1.3: the mean's factor depends on the precision's mean, and that on a square."""
     y = declared.sample()["y"].numpy()
     fit = vi.fit(declared.unknown, declared.sample(), vi.CAVI(tolerance=1e-13), seed=0)
     n, weight = len(y), declared.MEAN_PRECISION + len(y)
@@ -338,7 +338,7 @@ def test_missing_values_are_an_error_that_says_what_to_do() -> None:
     y = data["y"].numpy().copy()
     y[2] = np.nan
     data["y"] = np.ma.masked_invalid(y)
-    with pytest.raises(EngineError, match="complete data, and y has missing values. Use SVI"):
+    with pytest.raises(EngineError, match=r"complete data, and y has missing values. Use SVI"):
         vi.fit(declared.line, data, vi.CAVI(), seed=0)
 
 

@@ -472,7 +472,7 @@ def test_the_pass_in_blocks_is_the_plain_formula(n: int, squares: bool) -> None:
 class Started(BayesianGaussianMixture):
     """scikit-learn's, from given responsibilities."""
 
-    def _initialize_parameters(self, X: Any, *_: Any, **__: Any) -> None:  # noqa: N803
+    def _initialize_parameters(self, X: Any, *_: Any, **__: Any) -> None:
         self._initialize(X, self.responsibilities)
 
 

@@ -1,16 +1,16 @@
 r"""The mixture's complete conditionals, for coordinate ascent and for Gibbs sampling.
 
 The assignments touch the other coordinates through a few sums alone: how many observations a
-component has, the sum of them and the sum of their squares. One pass over the data makes a block of
-responsibilities and adds it to those sums, so that the n by K matrix of them is never held.
+component has, the sum of them and the sum of their squares. One pass over the data makes a block
+of responsibilities and adds it to those sums, so that the n by K matrix of them is never held.
 
 The log density of a Gaussian is linear in the features :math:`(x x^T, x, 1)`. So the logits of a
 block are one product of matrices, and the sums another. Squares cancel where a component lies many
 of its own widths from the origin; the data are centred first, which leaves a relative error of
 about 1e-16 times the square of that distance in widths.
 
-References: Blei, Kucukelbir and McAuliffe (2017), https://arxiv.org/abs/1601.00670, section 3 (unit
-variance); Bishop (2006), Pattern Recognition and Machine Learning, section 10.2 (conjugate).
+References: Blei, Kucukelbir and McAuliffe (2017), https://arxiv.org/abs/1601.00670, section 3
+(unit variances); Bishop (2006), Pattern Recognition and Machine Learning, section 10.2 (conjugate).
 """
 
 import math
@@ -653,7 +653,7 @@ def whitening_of(values: Mapping[str, Tensor]) -> Float[Tensor, "*batch dimensio
     """The lower triangular matrix that the sites are the entries of."""
     matrix = torch.diag_embed(values["whitening_diagonal"])
     if "whitening_below" in values:
-        rows, columns = torch.tril_indices(*matrix.shape[-2:], -1)
+        rows, columns = torch.tril_indices(matrix.shape[-2], matrix.shape[-1], -1)
         matrix[..., rows, columns] = values["whitening_below"]
     return matrix
 
@@ -662,13 +662,13 @@ def sites_of(whitening: Float[Tensor, "*batch dimension dimension"]) -> dict[str
     """The sites that are the entries of a lower triangular matrix."""
     sites = {"whitening_diagonal": whitening.diagonal(dim1=-2, dim2=-1)}
     if whitening.shape[-1] > 1:
-        rows, columns = torch.tril_indices(*whitening.shape[-2:], -1)
+        rows, columns = torch.tril_indices(whitening.shape[-2], whitening.shape[-1], -1)
         sites["whitening_below"] = whitening[..., rows, columns]
     return sites
 
 
 def _gammas(shape: Tensor, generator: torch.Generator) -> Tensor:
-    return torch._standard_gamma(shape.contiguous(), generator)
+    return torch._standard_gamma(shape.contiguous(), generator)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _log_dirichlet(concentration: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ Four forms, of rising freedom:
   (2017), section 3, where coordinate ascent has closed forms;
 - ``diagonal``: weights and scales are learned;
 - ``full``, the default: the correlations of each component are learned too;
-- ``conjugate``: as free as ``full``, with the priors under which coordinate ascent still has closed
-  forms: Dirichlet weights and normal-Wishart components (Bishop 2006, section 10.2).
+- ``conjugate``: as free as ``full``, with the priors under which coordinate ascent has closed forms
+  still: Dirichlet weights and normal-Wishart components (Bishop 2006, section 10.2).
 
 In ``conjugate`` the precision of a component is :math:`R^T R`, Wishart with D + 3 degrees of
 freedom; the sites are the entries of the lower triangular R, which whitens the component. By
