@@ -226,7 +226,9 @@ def main() -> None:
     for name in ("iris", "wine"):
         real_data(name)
     print(f"\n{SWEEPS} sweeps, K = {COMPONENTS}, ms")
-    print(f"{'n':>9} {'D':>3} {'scikit-learn':>14} {'engine':>9} {'ratio':>7} {'fit':>9} {'ratio':>7}")
+    print(
+        f"{'n':>9} {'D':>3} {'scikit-learn':>14} {'engine':>9} {'ratio':>7} {'fit':>9} {'ratio':>7}"
+    )
     for n in (1000, 10_000, 100_000) if quick else (1000, 10_000, 100_000, 1_000_000):
         for D in (2, 8):
             race(n, D)

@@ -17,6 +17,7 @@ from sklearn.mixture import BayesianGaussianMixture
 
 from pyrovi.models import _mixture_updates as closed
 from pyrovi.models import gaussian_mixture as mixture
+from pyrovi.models._mixture_assignments import Assignments
 from pyrovi.structure import CoordinateUpdates
 
 SWEEPS = 6
@@ -118,7 +119,7 @@ def test_the_bound_of_unit_is_below_the_evidence_and_is_it_with_one_component() 
     for K in (1, 2, 3):
         problem = closed.prepare(torch.as_tensor(y), K, 1.5)
         bounds = [
-            sweeps(mixture.UNIT_UPDATES, problem, closed.nearest_seed(problem, seed), 200)[-1][0]
+            sweeps(mixture.UNIT_UPDATES, problem, closed.start(problem, seed), 200)[-1][0]
             for seed in range(5)
         ]
         evidence = log_evidence_unit(y, K, 1.5)
@@ -271,7 +272,7 @@ def test_the_bound_of_conjugate_is_below_the_evidence_and_is_it_with_one_compone
     for K in (1, 2, 3):
         problem = closed.prepare(torch.as_tensor(y), K, 1.5)
         bounds = [
-            sweeps(mixture.CONJUGATE_UPDATES, problem, closed.nearest_seed(problem, s), 200)[-1][0]
+            sweeps(mixture.CONJUGATE_UPDATES, problem, closed.start(problem, s), 200)[-1][0]
             for s in range(5)
         ]
         evidence = log_evidence_conjugate(y, K, 1.5)
@@ -341,7 +342,7 @@ def torch_trace(y: torch.Tensor, spread: float) -> Any:
 
 def test_each_scale_of_conjugate_has_the_prior_it_has_in_diagonal() -> None:
     """The claim by which its hyper-parameters were chosen, in three dimensions."""
-    prior = closed.Prior.of(3, spread=2.0)
+    prior = closed.prepare(torch.zeros(2, 3), 1, 2.0).prior
     draws = stats.wishart(prior.degrees, np.eye(3) / prior.inverse_scale).rvs(4000, random_state=1)
     variances = np.linalg.inv(draws)[:, [0, 1, 2], [0, 1, 2]]
     of_diagonal = stats.gamma(2.0, scale=1 / (0.1 * 2.0**2))
@@ -443,19 +444,19 @@ def test_the_pass_in_blocks_is_the_plain_formula(n: int, squares: bool) -> None:
     y = loc[rng.integers(K, size=n)] + rng.normal(size=(n, D)) + 50.0
     problem = closed.prepare(torch.as_tensor(y), K)
     spread = np.eye(D) + 0.3
-    offset = torch.as_tensor(loc + 50.0) - problem.centre
+    offset = torch.as_tensor(loc + 50.0) - problem.data.centre
     precision = torch.as_tensor(np.linalg.inv(spread)).expand(K, D, D) if squares else None
     matrix = torch.eye(D, dtype=torch.float64) if precision is None else precision
     linear = (matrix @ offset[..., None])[..., 0]
     constant = -0.5 * (linear * offset).sum(-1)
-    factor = closed.Assignments(problem.x, constant, linear, precision)
+    factor = Assignments(problem.data, constant, linear, precision)
     cov = spread if squares else np.eye(D)
     log_density = np.stack([stats.multivariate_normal(m, cov).logpdf(y) for m in loc + 50.0], -1)
     log_density = log_density.reshape(n, K)
     log_phi = log_density - logsumexp(log_density, axis=1, keepdims=True)
     phi = np.exp(log_phi)
     np.testing.assert_allclose(factor.responsibilities(), phi, atol=1e-10)
-    moments, x = factor.expected(), problem.x.T.numpy()
+    moments, x = factor.expected(), problem.data.x.T.numpy()
     np.testing.assert_allclose(moments.count, phi.sum(0), rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(moments.first, phi.T @ x, rtol=1e-10, atol=1e-8)
     if squares:

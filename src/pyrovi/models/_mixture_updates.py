@@ -1,20 +1,15 @@
 r"""The mixture's complete conditionals, for coordinate ascent and for Gibbs sampling.
 
-The assignments touch the other coordinates through a few sums alone: how many observations a
-component has, the sum of them and the sum of their squares. One pass over the data makes a block
-of responsibilities and adds it to those sums, so that the n by K matrix of them is never held.
-
-The log density of a Gaussian is linear in the features :math:`(x x^T, x, 1)`. So the logits of a
-block are one product of matrices, and the sums another. Squares cancel where a component lies many
-of its own widths from the origin; the data are centred first, which leaves a relative error of
-about 1e-16 times the square of that distance in widths.
+In each form of the model the prior of a component is conjugate: it adds to the sums of the
+assignments what some observations of its own would. The log joint is then one inner product of
+those sums with the natural statistics of the components, and the update reads the same sums.
 
 References: Blei, Kucukelbir and McAuliffe (2017), https://arxiv.org/abs/1601.00670, section 3
-(unit variances); Bishop (2006), Pattern Recognition and Machine Learning, section 10.2 (conjugate).
+(unit variances); Bishop (2006), Pattern Recognition and Machine Learning, section 10.2.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,22 +18,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyrovi.models._mixture_assignments import Assignments, Data, Moments, nearest_seed
+
 __all__ = [
     "PRECISION_RATE",
     "WEIGHT_CONCENTRATION",
-    "Assignments",
     "Components",
     "Locations",
     "Mixture",
-    "Moments",
     "Prior",
     "Weights",
-    "moments_of",
 ]
 
 WEIGHT_CONCENTRATION = 2.0  # above 1: no component is empty a priori
 PRECISION_RATE = 0.1  # of the gamma on a precision, with shape 2, times the squared spread
-BLOCK_ENTRIES = 300_000  # float64 numbers: a block's features and logits stay in the cache
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -47,257 +40,32 @@ class Mixture:
     """Data and prior, as the updates read them.
 
     Attributes:
-        x: The data about their mean, one row a dimension.
-        centre: That mean.
-        components: How many there are.
+        data: The data about their mean.
         spread: The prior standard deviation of a location.
-        square: The sum of squares of ``x``.
     """
 
-    x: Float[Tensor, "dimension observation"]
-    centre: Float[Tensor, "dimension"]
-    components: int
+    data: Data
     spread: float
-    square: float
 
-    @property
-    def dimensions(self) -> int:
-        """D."""
-        return len(self.x)
+    @cached_property
+    def unit_prior(self) -> "UnitPrior":
+        """The prior of unit variances, as sums."""
+        return UnitPrior.of(self.data, self.spread)
 
-    @property
-    def observations(self) -> int:
-        """n."""
-        return self.x.shape[1]
+    @cached_property
+    def prior(self) -> "Prior":
+        """The conjugate prior, as sums."""
+        return Prior.of(self.data, self.spread)
 
 
 def prepare(y: Tensor, components: int, spread: Tensor | float = 1.0) -> Mixture:
     """Centre the data, and turn them so that a dimension lies in one piece."""
-    y = y.detach().double()
-    centre = y.mean(0)
-    x = (y - centre).T.contiguous()
-    return Mixture(x, centre, int(components), float(spread), float(x.square().sum()))
+    return Mixture(Data.of(y, int(components)), float(spread))
 
 
-@dataclass(frozen=True)
-class Moments:
-    """What the other coordinates see of the assignments: sums over the observations.
-
-    Attributes:
-        count: How many observations each component has.
-        first: Their sum, about the mean of all data.
-        second: The sum of their outer products, likewise; None where no update needs it.
-    """
-
-    count: Float[Tensor, "component"]
-    first: Float[Tensor, "component dimension"]
-    second: Float[Tensor, "component dimension dimension"] | None = None
-
-
-def moments_of(
-    x: Float[Tensor, "dimension observation"],
-    responsibilities: Float[Tensor, "component observation"],
-) -> Moments:
-    """The sums that belong to given responsibilities."""
-    total = Total.zero(len(responsibilities), len(x), squares=True)
-    for block in _blocks(x, len(responsibilities), squares=True):
-        total.add(block, responsibilities[:, block.place])
-    return total.moments()
-
-
-# The pass over the data
-
-
-@dataclass(frozen=True)
-class Block:
-    """A part of the data that stays in the cache.
-
-    Attributes:
-        place: Which observations.
-        x: Their values.
-        products: Those of each pair of dimensions, the first not above the second; or None.
-    """
-
-    place: slice
-    x: Tensor
-    products: Tensor | None
-
-
-def _blocks(x: Tensor, components: int, *, squares: bool) -> Iterator[Block]:
-    """The data block by block; all blocks' products lie in one buffer."""
-    dimensions, count = x.shape
-    pairs = dimensions * (dimensions + 1) // 2 if squares else 0
-    size = min(max(512, BLOCK_ENTRIES // (pairs + dimensions + components)), 16384, count)
-    buffer = x.new_empty(pairs, size) if squares else None
-    for start in range(0, count, size):
-        part = x[:, start : start + size]
-        products = None
-        if buffer is not None:
-            products = buffer[:, : part.shape[1]]
-            row = 0
-            for i in range(dimensions):
-                torch.mul(part[i:], part[i], out=products[row : row + dimensions - i])
-                row += dimensions - i
-        yield Block(slice(start, start + size), part, products)
-
-
-@dataclass
-class Total:
-    """Sums over observations, as they grow; and the sum of the logs of the normalisers."""
-
-    count: Tensor
-    first: Tensor
-    products: Tensor | None
-    log_normaliser: float = 0.0
-
-    @staticmethod
-    def zero(components: int, dimensions: int, *, squares: bool) -> "Total":
-        pairs = dimensions * (dimensions + 1) // 2
-        sizes = [(components,), (components, dimensions), (components, pairs)]
-        count, first, products = (torch.zeros(size, dtype=torch.float64) for size in sizes)
-        return Total(count, first, products if squares else None)
-
-    def add(self, block: Block, responsibilities: Tensor) -> None:
-        self.count += responsibilities.sum(1)
-        self.first.addmm_(responsibilities, block.x.T)
-        if self.products is not None and block.products is not None:
-            self.products.addmm_(responsibilities, block.products.T)
-
-    def moments(self) -> Moments:
-        if self.products is None:
-            return Moments(self.count, self.first)
-        dimensions = self.first.shape[1]
-        rows, columns = torch.triu_indices(dimensions, dimensions)
-        second = self.first.new_empty(len(self.count), dimensions, dimensions)
-        second[:, rows, columns] = self.products
-        second[:, columns, rows] = self.products
-        return Moments(self.count, self.first, second)
-
-
-@dataclass(frozen=True)
-class Assignments:
-    r"""Every observation's component, given linear and quadratic forms: equations 2.32 to 2.35.
-
-    The logit of component k at x is
-    :math:`b_k + a_k \cdot x - \tfrac12 x^T \Lambda_k x`; what all components share is left out.
-
-    Attributes:
-        x: The data about their mean.
-        constant: b.
-        linear: a.
-        precision: :math:`\Lambda`; None where it is the same for all.
-    """
-
-    x: Float[Tensor, "dimension observation"]
-    constant: Float[Tensor, "component"]
-    linear: Float[Tensor, "component dimension"]
-    precision: Float[Tensor, "component dimension dimension"] | None = None
-
-    def expected(self) -> Moments:
-        """The expected sums."""
-        return self._pass.moments()
-
-    def entropy(self) -> float:
-        r"""The sum over i and k of :math:`-\varphi_{ik} \log \varphi_{ik}`.
-
-        Each log is a logit less its normaliser, and the logits' share is linear in the sums.
-        """
-        found = self._pass
-        logits = (self.constant * found.count).sum() + (self.linear * found.first).sum()
-        if found.products is not None:
-            logits = logits + (self._of_products * found.products).sum()
-        return found.log_normaliser - float(logits)
-
-    def sample(self, generator: torch.Generator) -> tuple[dict[str, Tensor], Moments]:
-        """The sums of one draw of all assignments; the assignments themselves are not kept."""
-        total = self._zero()
-        for block, weights in self._responsibilities():
-            cumulated = weights.cumsum(0)
-            place = torch.rand(weights.shape[1], generator=generator, dtype=torch.float64)
-            chosen = (place * cumulated[-1] >= cumulated[:-1]).sum(0)
-            chosen_ones = torch.zeros_like(weights).scatter_(0, chosen[None], 1.0)
-            total.add(block, chosen_ones)
-        return {}, total.moments()
-
-    def responsibilities(self) -> Float[Tensor, "observation component"]:
-        r"""The probabilities :math:`\varphi_{ik}`, in full."""
-        return torch.cat([weights.T.clone() for _, weights in self._responsibilities()])
-
-    def draw(self, draws: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Nothing: it has no continuous site."""
-        return {}
-
-    def log_prob(self, values: Mapping[str, Tensor]) -> Tensor:
-        """Nothing: it has no continuous site."""
-        return torch.zeros(0, dtype=torch.float64)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Nothing: the other factors make it again."""
-        return {}
-
-    @cached_property
-    def _of_products(self) -> Tensor:
-        """What each product of two dimensions counts in the logit."""
-        precision = self.precision
-        if precision is None:
-            return self.linear.new_zeros(len(self.constant), 0)
-        rows, columns = torch.triu_indices(*precision.shape[1:])
-        return -precision[:, rows, columns] * torch.where(rows == columns, 0.5, 1.0)
-
-    def _zero(self) -> Total:
-        return Total.zero(*self.linear.shape, squares=self.precision is not None)
-
-    @cached_property
-    def _pass(self) -> Total:
-        total = self._zero()
-        for block, weights in self._responsibilities(total):
-            total.add(block, weights)
-        return total
-
-    def _responsibilities(self, total: Total | None = None) -> Iterator[tuple[Block, Tensor]]:
-        """Each block's responsibilities, in one buffer; the normalisers are added to ``total``."""
-        components = len(self.constant)
-        buffer: Tensor | None = None
-        for block in _blocks(self.x, components, squares=self.precision is not None):
-            size = block.x.shape[1]
-            buffer = block.x.new_empty(components, size) if buffer is None else buffer
-            logits = buffer if size == buffer.shape[1] else block.x.new_empty(components, size)
-            torch.addmm(self.constant[:, None], self.linear, block.x, out=logits)
-            if block.products is not None:
-                logits.addmm_(self._of_products, block.products)
-            largest = logits.amax(0)
-            weights = logits.sub_(largest).exp_()
-            normaliser = weights.sum(0)
-            weights.div_(normaliser)
-            if total is not None:
-                total.log_normaliser += float(largest.add_(normaliser.log_()).sum())
-            yield block, weights
-
-
-def nearest_seed(problem: Mixture, seed: int) -> dict[str, Moments]:
-    """A start: every observation with the nearest of K of them, spread out as in k-means++.
-
-    Each further one is drawn with probability as the square of its distance from the nearest so
-    far (Arthur and Vassilvitskii 2007).
-    """
-    generator = torch.Generator().manual_seed(seed)
-    x = problem.x
-    distance = torch.full((x.shape[1],), math.inf, dtype=torch.float64)
-    nearest = torch.zeros(x.shape[1], dtype=torch.int64)
-    chance = torch.ones_like(distance)
-    for component in range(problem.components):
-        place = torch.rand((), generator=generator, dtype=torch.float64) * chance.sum()
-        chosen = int(torch.searchsorted(chance.cumsum(0), place).clamp(max=x.shape[1] - 1))
-        own = (x - x[:, chosen, None]).square().sum(0)
-        nearest[own < distance] = component
-        distance = torch.minimum(distance, own)
-        chance = distance if bool(distance.any()) else torch.ones_like(distance)
-    return {"assignment": moments_of(x, one_hot(nearest, problem.components))}
-
-
-def one_hot(assignment: Tensor, components: int) -> Float[Tensor, "component observation"]:
-    """Responsibilities of one for the component assigned, and of zero for the others."""
-    return torch.eye(components, dtype=torch.float64)[:, assignment]
+def start(problem: Mixture, seed: int) -> dict[str, Moments]:
+    """Every observation with the nearest of K of them, spread out as in k-means++."""
+    return nearest_seed(problem.data, seed)
 
 
 # Unit variances: equations 2.36 to 2.39
@@ -376,30 +144,52 @@ class Locations:
         return -0.5 * (square / variance + log_scale)
 
 
+@dataclass(frozen=True)
+class UnitPrior:
+    """The normal prior of the locations, about the mean of the data.
+
+    Attributes:
+        count: The observations that it is worth.
+        first: Their sum.
+        constant: What the log joint has beside its inner product with the statistics.
+    """
+
+    count: float
+    first: Float[Tensor, "dimension"]
+    constant: float
+
+    @staticmethod
+    def of(data: Data, spread: float) -> "UnitPrior":
+        """The prior of a location about zero, with standard deviation ``spread``."""
+        dimensions, n = data.x.shape
+        count = spread**-2
+        of_data = float(data.x.square().sum()) + n * dimensions * LOG_2PI
+        of_prior = data.components * (
+            dimensions * (LOG_2PI - math.log(count)) + count * float(data.centre.square().sum())
+        )
+        constant = -0.5 * (of_data + of_prior) - n * math.log(data.components)
+        return UnitPrior(count, -count * data.centre, constant)
+
+
 def assign_unit(problem: Mixture, statistics: Mapping[str, Any]) -> Assignments:
     """Equation 2.35: the logit is E[mu] x - E[mu^2] / 2."""
     loc: LocationMoments = statistics["loc"]
-    return Assignments(problem.x, -0.5 * loc.square, loc.mean)
+    return Assignments(problem.data, -0.5 * loc.square, loc.mean)
 
 
 def locate_unit(problem: Mixture, statistics: Mapping[str, Any]) -> Locations:
     """Equation 2.38, about the mean of the data, where the prior's mean is minus that."""
-    of: Moments = statistics["assignment"]
-    weight = problem.spread**-2
-    precision = weight + of.count
-    offset = (of.first - weight * problem.centre) / precision[:, None]
-    return Locations(offset, precision.rsqrt(), problem.centre)
+    of, prior = statistics["assignment"], problem.unit_prior
+    count = of.count + prior.count
+    return Locations((of.first + prior.first) / count[:, None], count.rsqrt(), problem.data.centre)
 
 
 def log_joint_unit(problem: Mixture, statistics: Mapping[str, Any]) -> float:
     """The three expected logs of equation 2.31, with their constants."""
-    of, loc = statistics["assignment"], statistics["loc"]
-    n, dimensions, variance = problem.observations, problem.dimensions, problem.spread**2
-    likelihood = (of.first * loc.mean).sum() - 0.5 * (of.count * loc.square).sum()
-    about_zero = loc.square + 2 * loc.mean @ problem.centre + problem.centre.square().sum()
-    prior = -0.5 * (about_zero / variance + dimensions * math.log(2 * math.pi * variance)).sum()
-    constants = -0.5 * (problem.square + n * dimensions * LOG_2PI) - n * math.log(len(of.count))
-    return float(likelihood + prior) + constants
+    of, loc, prior = statistics["assignment"], statistics["loc"], problem.unit_prior
+    linear = ((of.first + prior.first) * loc.mean).sum()
+    square = ((of.count + prior.count) * loc.square).sum()
+    return float(linear - 0.5 * square) + prior.constant
 
 
 # Conjugate: Dirichlet weights, normal-Wishart components
@@ -407,7 +197,7 @@ def log_joint_unit(problem: Mixture, statistics: Mapping[str, Any]) -> float:
 
 @dataclass(frozen=True)
 class Prior:
-    r"""The conjugate prior, for a given spread.
+    r"""The conjugate prior, about the mean of the data.
 
     A component's precision is Wishart with D + 3 degrees of freedom and scale matrix
     :math:`I / (2 b \sigma^2)`, b the rate of `diagonal`'s gamma. Each variance then has, on its
@@ -418,18 +208,43 @@ class Prior:
         mean_precision: beta: a location's precision is that of the component, times this.
         degrees: nu.
         inverse_scale: The inverse of the scale matrix is this times the identity.
+        first: The sum of the beta observations that the prior of a location is worth.
+        second: The inverse scale matrix, and the sum of their squares.
+        constant: What the log joint has beside its inner product with the statistics.
     """
 
     concentration: float
     mean_precision: float
     degrees: float
     inverse_scale: float
+    first: Float[Tensor, "dimension"]
+    second: Float[Tensor, "dimension dimension"]
+    constant: float
 
     @staticmethod
-    def of(dimensions: int, spread: float) -> "Prior":
-        """The prior of a mixture in so many dimensions."""
-        rate = PRECISION_RATE * spread**2
-        return Prior(WEIGHT_CONCENTRATION, PRECISION_RATE, dimensions + 3.0, 2 * rate)
+    def of(data: Data, spread: float) -> "Prior":
+        """The prior about zero at this spread, and the constants that go with so many data."""
+        dimensions, n = data.x.shape
+        count, beta, degrees = data.components, PRECISION_RATE, dimensions + 3.0
+        inverse_scale = 2 * PRECISION_RATE * spread**2
+        eye = torch.eye(dimensions, dtype=torch.float64)
+        same = torch.full((count,), WEIGHT_CONCENTRATION, dtype=torch.float64)
+        of_scale = _log_wishart(
+            torch.tensor(degrees, dtype=torch.float64),
+            torch.tensor(-dimensions * math.log(inverse_scale), dtype=torch.float64),
+            dimensions,
+        )
+        each = float(of_scale) + 0.5 * dimensions * (math.log(beta) - LOG_2PI)
+        of_weight = float(_log_dirichlet(same))
+        return Prior(
+            concentration=WEIGHT_CONCENTRATION,
+            mean_precision=beta,
+            degrees=degrees,
+            inverse_scale=inverse_scale,
+            first=-beta * data.centre,
+            second=inverse_scale * eye + beta * torch.outer(data.centre, data.centre),
+            constant=of_weight + count * each - 0.5 * n * dimensions * LOG_2PI,
+        )
 
 
 @dataclass(frozen=True)
@@ -530,16 +345,16 @@ class Components:
         eye = eye.expand_as(self.inverse_scale_tril)
         return torch.linalg.solve_triangular(self.inverse_scale_tril, eye, upper=False)
 
-    @property
+    @cached_property
     def _log_det_scale(self) -> Tensor:
         return -2 * self.inverse_scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
-    @property
+    @cached_property
     def _expected_log_det(self) -> Tensor:
         """The expected log determinant of the precision."""
         dimensions = self.offset.shape[1]
-        halves = (self.degrees[:, None] - torch.arange(dimensions)) / 2
-        return halves.digamma().sum(-1) + dimensions * math.log(2) + self._log_det_scale
+        halves = _halves(self.degrees, dimensions)
+        return halves.digamma().sum(-1) + (dimensions * math.log(2) + self._log_det_scale)
 
     def expected(self) -> ComponentMoments:
         """The expected natural statistics."""
@@ -678,74 +493,50 @@ def _log_dirichlet(concentration: Tensor) -> Tensor:
 
 def _log_wishart(degrees: Tensor, log_det_scale: Tensor, dimensions: int) -> Tensor:
     """The log of the density's constant: Bishop's log B(W, nu), B.79."""
-    halves = (degrees[..., None] - torch.arange(dimensions)) / 2
-    return -(
-        degrees / 2 * log_det_scale
-        + degrees * dimensions / 2 * math.log(2)
-        + dimensions * (dimensions - 1) / 4 * math.log(math.pi)
-        + halves.lgamma().sum(-1)
-    )
+    constant = dimensions * (dimensions - 1) / 4 * math.log(math.pi)
+    of_gammas = _halves(degrees, dimensions).lgamma().sum(-1)
+    return -(degrees / 2 * (log_det_scale + dimensions * math.log(2)) + of_gammas + constant)
+
+
+def _halves(degrees: Tensor, dimensions: int) -> Tensor:
+    """Half the degrees of freedom of each row of Bartlett's factor."""
+    return 0.5 * (degrees[..., None] - torch.arange(dimensions))
 
 
 def assign(problem: Mixture, statistics: Mapping[str, Any]) -> Assignments:
     """Bishop 10.46, without what all components share."""
     of, log_weight = statistics["components"], statistics["weight"]
     constant = log_weight + 0.5 * (of.log_det - of.square)
-    return Assignments(problem.x, constant, of.linear, of.precision)
+    return Assignments(problem.data, constant, of.linear, of.precision)
 
 
 def weigh(problem: Mixture, statistics: Mapping[str, Any]) -> Weights:
     """Bishop 10.58."""
-    prior = Prior.of(problem.dimensions, problem.spread)
-    return Weights(prior.concentration + statistics["assignment"].count)
+    return Weights(statistics["assignment"].count + problem.prior.concentration)
 
 
 def locate(problem: Mixture, statistics: Mapping[str, Any]) -> Components:
     """Bishop 10.60 to 10.63, about the mean of the data."""
-    of: Moments = statistics["assignment"]
-    if of.second is None:
-        raise ValueError("The conjugate updates need the second moments of the assignments.")
-    prior = Prior.of(problem.dimensions, problem.spread)
-    beta = prior.mean_precision + of.count
-    mean = (of.first - prior.mean_precision * problem.centre) / beta[:, None]
-    inverse_scale = (
-        of.second
-        + prior.inverse_scale * torch.eye(problem.dimensions, dtype=torch.float64)
-        + prior.mean_precision * torch.outer(problem.centre, problem.centre)
-        - beta[:, None, None] * mean[:, :, None] * mean[:, None, :]
-    )
+    of, prior = statistics["assignment"], problem.prior
+    beta = of.count + prior.mean_precision
+    first = of.first + prior.first
+    mean = first / beta[:, None]
+    inverse_scale = of.second + prior.second - first[:, :, None] * mean[:, None, :]
     tril, info = torch.linalg.cholesky_ex(inverse_scale)
-    # A matrix that rounding has spoilt makes the loss not a number, which the loop reports.
-    tril = torch.where(info[:, None, None] > 0, torch.nan, tril)
-    return Components(mean, beta, prior.degrees + of.count, tril, problem.centre)
+    if info.any():
+        # A matrix that rounding has spoilt makes the loss not a number, which the loop reports.
+        tril = torch.where(info[:, None, None] > 0, torch.nan, tril)
+    return Components(mean, beta, of.count + prior.degrees, tril, problem.data.centre)
 
 
 def log_joint(problem: Mixture, statistics: Mapping[str, Any]) -> float:
     """The expected logs of Bishop 10.71 to 10.74, with their constants."""
     of, log_weight, component = (statistics[n] for n in ("assignment", "weight", "components"))
-    n, dimensions, count = problem.observations, problem.dimensions, problem.components
-    likelihood = (
-        (of.count * (log_weight + 0.5 * (component.log_det - component.square))).sum()
-        + (of.first * component.linear).sum()
-        - 0.5 * (of.second * component.precision).sum()
-        - 0.5 * n * dimensions * LOG_2PI
-    )
-    prior = Prior.of(dimensions, problem.spread)
-    same = torch.full((count,), prior.concentration, dtype=torch.float64)
-    of_weight = _log_dirichlet(same) + (prior.concentration - 1) * log_weight.sum()
-    centre = problem.centre
-    about_zero = component.square + 2 * component.linear @ centre
-    about_zero = about_zero + torch.einsum("kij,i,j->k", component.precision, centre, centre)
-    log_beta = math.log(prior.mean_precision)
-    of_loc = 0.5 * (
-        dimensions * (log_beta - LOG_2PI) + component.log_det - prior.mean_precision * about_zero
-    )
-    degrees = torch.tensor(prior.degrees, dtype=torch.float64)
-    log_det_scale = torch.tensor(-dimensions * math.log(prior.inverse_scale), dtype=torch.float64)
-    trace = component.precision.diagonal(dim1=-2, dim2=-1).sum(-1)
-    of_precision = (
-        _log_wishart(degrees, log_det_scale, dimensions)
-        + (prior.degrees - dimensions - 1) / 2 * component.log_det
-        - 0.5 * prior.inverse_scale * trace
-    )
-    return float(likelihood + of_weight + (of_loc + of_precision).sum())
+    prior = problem.prior
+    of_weight = (of.count + (prior.concentration - 1)) * log_weight
+    log_det = (of.count + (prior.degrees - problem.data.x.shape[0])) * component.log_det
+    square = (of.count + prior.mean_precision) * component.square
+    linear = ((of.first + prior.first) * component.linear).sum()
+    trace = ((of.second + prior.second) * component.precision).sum()
+    terms = (of_weight + 0.5 * (log_det - square)).sum() + linear - 0.5 * trace
+    return float(terms) + prior.constant

@@ -12,8 +12,8 @@ Four forms, of rising freedom:
   (2017), section 3, where coordinate ascent has closed forms;
 - ``diagonal``: weights and scales are learned;
 - ``full``, the default: the correlations of each component are learned too;
-- ``conjugate``: as free as ``full``, with the priors under which coordinate ascent has closed forms
-  still: Dirichlet weights and normal-Wishart components (Bishop 2006, section 10.2).
+- ``conjugate``: as free as ``full``, with priors under which coordinate ascent has closed forms
+  too: Dirichlet weights and normal-Wishart components (Bishop 2006, section 10.2).
 
 In ``conjugate`` the precision of a component is :math:`R^T R`, Wishart with D + 3 degrees of
 freedom; the sites are the entries of the lower triangular R, which whitens the component. By
@@ -58,6 +58,7 @@ from torch.distributions import PowerTransform
 from pyrovi.errors import DataError
 from pyrovi.models import _mixture_updates as closed
 from pyrovi.models._base import ZooModel, run_forward
+from pyrovi.models._mixture_assignments import Data, moments_of
 from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import Coordinate, CoordinateUpdates, Exchangeable, declare
 from pyrovi.tree import data_tree
@@ -146,7 +147,7 @@ def diagonal(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
 
 UNIT_UPDATES = CoordinateUpdates(
     prepare=closed.prepare,
-    start=closed.nearest_seed,
+    start=closed.start,
     coordinates={
         "assignment": Coordinate(closed.assign_unit),
         "loc": Coordinate(closed.locate_unit, sites=("loc",), factor=closed.Locations),
@@ -173,7 +174,7 @@ def unit(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
 
 CONJUGATE_UPDATES = CoordinateUpdates(
     prepare=closed.prepare,
-    start=closed.nearest_seed,
+    start=closed.start,
     coordinates={
         "assignment": Coordinate(closed.assign),
         "weight": Coordinate(closed.weigh, sites=("weight",), factor=closed.Weights),
@@ -244,8 +245,8 @@ def start_from(y: Any, responsibilities: Any) -> dict[str, Any]:
         What ``CAVI(start=...)`` takes: the sums over observations that they come to.
     """
     given = torch.as_tensor(np.asarray(responsibilities), dtype=torch.float64)
-    problem = closed.prepare(torch.as_tensor(np.asarray(y)), given.shape[1])
-    return {"assignment": closed.moments_of(problem.x, given.T.contiguous())}
+    data = Data.of(torch.as_tensor(np.asarray(y)), given.shape[1])
+    return {"assignment": moments_of(data, given.T.contiguous())}
 
 
 def responsibilities(factors: Mapping[str, Any], y: Any) -> Float[Tensor, "observation component"]:
@@ -257,7 +258,7 @@ def responsibilities(factors: Mapping[str, Any], y: Any) -> Float[Tensor, "obser
     """
     located = factors["components" if "components" in factors else "loc"]
     x = (torch.as_tensor(np.asarray(y), dtype=torch.float64) - located.centre).T.contiguous()
-    problem = closed.Mixture(x, located.centre, len(located.loc), 1.0, 0.0)
+    problem = closed.Mixture(Data(x, located.centre, len(located.loc)), spread=1.0)
     assign = closed.assign if "components" in factors else closed.assign_unit
     statistics = {name: factor.expected() for name, factor in factors.items()}
     return assign(problem, statistics).responsibilities()

@@ -1,0 +1,288 @@
+r"""The mixture's assignments: one pass over the data, block by block.
+
+The assignments touch the other coordinates through a few sums alone: how many observations a
+component has, the sum of them and the sum of their squares. One pass makes a block of
+responsibilities and adds it to those sums, so that the n by K matrix of them is never held.
+
+The log density of a Gaussian is linear in the features :math:`(x x^T, x, 1)`. So the logits of a
+block are one product of matrices, and the sums another. Squares cancel where a component lies many
+of its own widths from the origin; the data are centred first, which leaves a relative error of
+about 1e-16 times the square of that distance in widths.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["Assignments", "Data", "Moments", "moments_of", "nearest_seed"]
+
+BLOCK_ENTRIES = 300_000  # float64 numbers: a block's features and logits stay in the cache
+BLOCK_LENGTHS = 512, 16384
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What the other coordinates see of the assignments: sums over the observations.
+
+    Attributes:
+        count: How many observations each component has.
+        first: Their sum, about the mean of all data.
+        second: The sum of their outer products, likewise; None where no update needs it.
+    """
+
+    count: Float[Tensor, "component"]
+    first: Float[Tensor, "component dimension"]
+    second: Float[Tensor, "component dimension dimension"] | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of the data that stays in the cache.
+
+    Attributes:
+        place: Which observations.
+        x: Their values.
+        products: Those of each pair of dimensions, the first not above the second; or None.
+    """
+
+    place: slice
+    x: Tensor
+    products: Tensor | None
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data about their mean, and the buffers that a pass over them works in.
+
+    Attributes:
+        x: One row a dimension, so that a dimension lies in one piece.
+        centre: The mean that was taken off.
+        components: How many components they are divided among.
+    """
+
+    x: Float[Tensor, "dimension observation"]
+    centre: Float[Tensor, "dimension"]
+    components: int
+    _buffers: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    @staticmethod
+    def of(y: Float[Tensor, "observation dimension"], components: int) -> "Data":
+        """Centre and turn ``y``."""
+        y = y.detach().double()
+        centre = y.mean(0)
+        return Data((y - centre).T.contiguous(), centre, components)
+
+    def blocks(self, *, squares: bool) -> Iterator[Block]:
+        """The data block by block; all blocks' products lie in one buffer."""
+        length, count = self._length, self.x.shape[1]
+        if squares and count <= length:
+            yield self._only_block
+            return
+        for start in range(0, count, length):
+            part = self.x[:, start : start + length]
+            products = self._products(part) if squares else None
+            yield Block(slice(start, start + length), part, products)
+
+    def buffer(self, name: str, rows: int, length: int) -> Tensor:
+        """Space for the numbers of one block, the same for every block of the same length."""
+        key = f"{name} {rows} {length}"
+        if key not in self._buffers:
+            self._buffers[key] = self.x.new_empty(rows, length)
+        return self._buffers[key]
+
+    @cached_property
+    def _length(self) -> int:
+        """How many observations make a block."""
+        dimensions = len(self.x)
+        columns = dimensions * (dimensions + 3) // 2 + self.components
+        low, high = BLOCK_LENGTHS
+        return min(max(low, BLOCK_ENTRIES // columns), high)
+
+    @cached_property
+    def _only_block(self) -> Block:
+        """All of the data, where one block holds them: the products are formed once."""
+        return Block(slice(0, self.x.shape[1]), self.x, self._products(self.x))
+
+    def _products(self, part: Tensor) -> Tensor:
+        dimensions, length = part.shape
+        products = self.buffer("products", dimensions * (dimensions + 1) // 2, length)
+        row = 0
+        for i in range(dimensions):
+            torch.mul(part[i:], part[i], out=products[row : row + dimensions - i])
+            row += dimensions - i
+        return products
+
+
+@dataclass
+class Total:
+    """Sums over observations, as they grow; and the sum of the logs of the normalisers."""
+
+    count: Tensor
+    first: Tensor
+    products: Tensor | None
+    log_normaliser: float = 0.0
+
+    @staticmethod
+    def zero(components: int, dimensions: int, *, squares: bool) -> "Total":
+        pairs = dimensions * (dimensions + 1) // 2
+        sizes = [(components,), (components, dimensions), (components, pairs)]
+        count, first, products = (torch.zeros(size, dtype=torch.float64) for size in sizes)
+        return Total(count, first, products if squares else None)
+
+    def add(self, block: Block, responsibilities: Tensor) -> None:
+        self.count += responsibilities.sum(1)
+        self.first.addmm_(responsibilities, block.x.T)
+        if self.products is not None and block.products is not None:
+            self.products.addmm_(responsibilities, block.products.T)
+
+    def moments(self) -> Moments:
+        if self.products is None:
+            return Moments(self.count, self.first)
+        back, _, _ = _pairs(self.first.shape[1])
+        return Moments(self.count, self.first, self.products[:, back])
+
+
+@lru_cache
+def _pairs(dimensions: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of a symmetric matrix: where each entry is among the pairs; and the pairs, and how often.
+
+    Returns:
+        The index of each entry ``(dimension, dimension)``, the entry of each pair in the flat
+        matrix, and minus a half for a square and minus one for a product.
+    """
+    rows, columns = torch.triu_indices(dimensions, dimensions)
+    back = torch.zeros(dimensions, dimensions, dtype=torch.int64)
+    back[rows, columns] = back[columns, rows] = torch.arange(len(rows))
+    often = torch.where(rows == columns, -0.5, -1.0).double()
+    return back, rows * dimensions + columns, often
+
+
+def moments_of(data: Data, responsibilities: Float[Tensor, "component observation"]) -> Moments:
+    """The sums that belong to given responsibilities."""
+    total = Total.zero(len(responsibilities), len(data.x), squares=True)
+    for block in data.blocks(squares=True):
+        total.add(block, responsibilities[:, block.place])
+    return total.moments()
+
+
+@dataclass(frozen=True)
+class Assignments:
+    r"""Every observation's component, given linear and quadratic forms: equations 2.32 to 2.35.
+
+    The logit of component k at x is
+    :math:`b_k + a_k \cdot x - \tfrac12 x^T \Lambda_k x`; what all components share is left out.
+
+    Attributes:
+        data: The data about their mean.
+        constant: b.
+        linear: a.
+        precision: :math:`\Lambda`; None where it is the same for all.
+    """
+
+    data: Data
+    constant: Float[Tensor, "component"]
+    linear: Float[Tensor, "component dimension"]
+    precision: Float[Tensor, "component dimension dimension"] | None = None
+
+    def expected(self) -> Moments:
+        """The expected sums."""
+        return self._pass.moments()
+
+    def entropy(self) -> float:
+        r"""The sum over i and k of :math:`-\varphi_{ik} \log \varphi_{ik}`.
+
+        Each log is a logit less its normaliser, and the logits' share is linear in the sums.
+        """
+        found = self._pass
+        logits = (self.constant * found.count).sum() + (self.linear * found.first).sum()
+        if found.products is not None:
+            logits = logits + (self._of_products * found.products).sum()
+        return found.log_normaliser - float(logits)
+
+    def sample(self, generator: torch.Generator) -> tuple[dict[str, Tensor], Moments]:
+        """The sums of one draw of all assignments; the assignments themselves are not kept."""
+        total = self._zero()
+        for block, weights in self._responsibilities():
+            cumulated = weights.cumsum(0)
+            place = torch.rand(weights.shape[1], generator=generator, dtype=torch.float64)
+            chosen = (place * cumulated[-1] >= cumulated[:-1]).sum(0)
+            total.add(block, torch.zeros_like(weights).scatter_(0, chosen[None], 1.0))
+        return {}, total.moments()
+
+    def responsibilities(self) -> Float[Tensor, "observation component"]:
+        r"""The probabilities :math:`\varphi_{ik}`, in full."""
+        return torch.cat([weights.T.clone() for _, weights in self._responsibilities()])
+
+    def draw(self, draws: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Nothing: it has no continuous site."""
+        return {}
+
+    def log_prob(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Nothing: it has no continuous site."""
+        return torch.zeros(0, dtype=torch.float64)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Nothing: the other factors make it again."""
+        return {}
+
+    @cached_property
+    def _of_products(self) -> Tensor:
+        """What each product of two dimensions counts in the logit."""
+        if self.precision is None:
+            return self.linear.new_zeros(len(self.constant), 0)
+        _, place, often = _pairs(self.linear.shape[1])
+        return self.precision.flatten(1)[:, place] * often
+
+    def _zero(self) -> Total:
+        components, dimensions = self.linear.shape
+        return Total.zero(components, dimensions, squares=self.precision is not None)
+
+    @cached_property
+    def _pass(self) -> Total:
+        total = self._zero()
+        for block, weights in self._responsibilities(total):
+            total.add(block, weights)
+        return total
+
+    def _responsibilities(self, total: Total | None = None) -> Iterator[tuple[Block, Tensor]]:
+        """Each block's responsibilities, in one buffer; the normalisers are added to ``total``."""
+        constant, components = self.constant[:, None], len(self.constant)
+        for block in self.data.blocks(squares=self.precision is not None):
+            logits = self.data.buffer("logits", components, block.x.shape[1])
+            torch.addmm(constant, self.linear, block.x, out=logits)
+            if block.products is not None:
+                logits.addmm_(self._of_products, block.products)
+            largest = logits.amax(0)
+            weights = logits.sub_(largest).exp_()
+            normaliser = weights.sum(0)
+            weights.div_(normaliser)
+            if total is not None:
+                total.log_normaliser += float(largest.add_(normaliser.log_()).sum())
+            yield block, weights
+
+
+def nearest_seed(data: Data, seed: int) -> dict[str, Moments]:
+    """A start: every observation with the nearest of K of them, spread out as in k-means++.
+
+    Each further one is drawn with probability as the square of its distance from the nearest so
+    far (Arthur and Vassilvitskii 2007).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    x = data.x
+    distance = torch.full((x.shape[1],), math.inf, dtype=torch.float64)
+    nearest = torch.zeros(x.shape[1], dtype=torch.int64)
+    chance = torch.ones_like(distance)
+    for component in range(data.components):
+        place = torch.rand((), generator=generator, dtype=torch.float64) * chance.sum()
+        chosen = int(torch.searchsorted(chance.cumsum(0), place).clamp(max=x.shape[1] - 1))
+        own = (x - x[:, chosen, None]).square().sum(0)
+        nearest[own < distance] = component
+        distance = torch.minimum(distance, own)
+        chance = distance if bool(distance.any()) else torch.ones_like(distance)
+    one_hot = torch.eye(data.components, dtype=torch.float64)[:, nearest]
+    return {"assignment": moments_of(data, one_hot)}
