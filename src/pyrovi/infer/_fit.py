@@ -3,6 +3,7 @@
 Seeds, restarts and budgets are here, once; the steps are in `_loop`.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from pyrovi.errors import EngineError, FitError
 from pyrovi.infer._approximation import Approximation, Draws
@@ -266,8 +268,12 @@ def _one(
     label: str,
 ) -> tuple[Run, LogDensity]:
     own_seed = stream(seed, "restart", index)
-    start = density.start(own_seed, avoid_prior=index > 0)
-    with measured_threads(density, start), isolated(own_seed):
+    if getattr(engine, "starts_itself", False):  # and evaluates no density
+        start, threads = torch.zeros(density.dim, dtype=torch.float64), contextlib.nullcontext()
+    else:
+        start = density.start(own_seed, avoid_prior=index > 0)
+        threads = measured_threads(density, start)
+    with threads, isolated(own_seed):
         one = run(
             engine,
             density,

@@ -12,7 +12,7 @@ Reference: Blei, Kucukelbir and McAuliffe (2017), https://arxiv.org/abs/1601.006
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -43,6 +43,7 @@ class CAVI:
     tolerance: float = 1e-8
     max_steps: int = 5000
     start: Mapping[str, Any] | None = None
+    starts_itself: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the settings."""

@@ -9,6 +9,7 @@ Reference: Gelfand and Smith (1990), https://doi.org/10.1080/01621459.1990.10476
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ class Gibbs:
 
     draws: int = 1000
     warmup: int = 500
+    starts_itself: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the settings."""
