@@ -339,11 +339,9 @@ class Components:
         return self.inverse_scale_tril @ self.inverse_scale_tril.mT / self.degrees[:, None, None]
 
     @cached_property
-    def _whitening(self) -> Tensor:
-        """H: the scale matrix is its transpose times itself."""
-        eye = torch.eye(self.offset.shape[1], dtype=torch.float64)
-        eye = eye.expand_as(self.inverse_scale_tril)
-        return torch.linalg.solve_triangular(self.inverse_scale_tril, eye, upper=False)
+    def _halves(self) -> Tensor:
+        """Half the degrees of freedom of each row of Bartlett's factor, as Bishop orders them."""
+        return _halves(self.degrees, self.offset.shape[1])
 
     @cached_property
     def _log_det_scale(self) -> Tensor:
@@ -352,28 +350,26 @@ class Components:
     @cached_property
     def _expected_log_det(self) -> Tensor:
         """The expected log determinant of the precision."""
-        dimensions = self.offset.shape[1]
-        halves = _halves(self.degrees, dimensions)
-        return halves.digamma().sum(-1) + (dimensions * math.log(2) + self._log_det_scale)
+        constant = self.offset.shape[1] * math.log(2)
+        return self._halves.digamma().sum(-1) + self._log_det_scale + constant
 
     def expected(self) -> ComponentMoments:
         """The expected natural statistics."""
-        whitening = self._whitening
-        precision = self.degrees[:, None, None] * (whitening.mT @ whitening)
+        precision = torch.cholesky_inverse(self.inverse_scale_tril) * self.degrees[:, None, None]
         linear = (precision @ self.offset[..., None])[..., 0]
         square = (linear * self.offset).sum(-1) + self.offset.shape[1] / self.mean_precision
         return ComponentMoments(precision, linear, square, self._expected_log_det)
 
     def entropy(self) -> float:
         """Of the precision, and of the location given it."""
-        dimensions, log_det = self.offset.shape[1], self._expected_log_det
-        of_precision = (
-            -_log_wishart(self.degrees, self._log_det_scale, dimensions)
-            - (self.degrees - dimensions - 1) / 2 * log_det
-            + self.degrees * dimensions / 2
+        count, dimensions = self.offset.shape
+        each = (
+            self.degrees * (self._log_det_scale + dimensions * (math.log(2) + 1))
+            - (self.degrees - dimensions) * self._expected_log_det
+            - dimensions * self.mean_precision.log()
         )
-        of_loc = 0.5 * (dimensions * (1 + LOG_2PI - self.mean_precision.log()) - log_det)
-        return float((of_precision + of_loc).sum())
+        constant = dimensions * ((dimensions - 1) / 4 * math.log(math.pi) + 0.5 * (1 + LOG_2PI))
+        return float(0.5 * each.sum() + self._halves.lgamma().sum()) + count * constant
 
     def sample(self, generator: torch.Generator) -> tuple[dict[str, Tensor], ComponentMoments]:
         """One value, and its natural statistics."""
@@ -392,7 +388,10 @@ class Components:
         shape = (draws, count, dimensions, dimensions)
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
         bartlett = noise.tril(-1) + torch.diag_embed(chi_squared.sqrt())
-        whitening = bartlett @ self._whitening
+        # R is B H: H is the inverse of the factor, so that R times the factor is B.
+        whitening = torch.linalg.solve_triangular(
+            self.inverse_scale_tril, bartlett, upper=False, left=False
+        )
         z = torch.randn(draws, count, dimensions, 1, generator=generator, dtype=torch.float64)
         step = torch.linalg.solve_triangular(whitening, z, upper=False)
         loc = self.loc + step[..., 0] / self.mean_precision.sqrt()[:, None]
