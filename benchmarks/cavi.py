@@ -13,8 +13,8 @@ of Student's t that integrates them out (pyrovi).
 The second table takes twenty sweeps on either side and ends with the responsibilities in full.
 *engine* is CAVI alone, from the data as they come: centring, the start, the sweeps. *fit* is
 `pyrovi.fit` as a user calls it, with what it does about the engine: reading the model, and
-estimating the bound with the assignments summed out from 500 draws, whose cost grows with the data. A ratio is the median over paired runs, which
-take turns.
+estimating the bound with the assignments summed out from 500 draws, whose cost grows with the
+data. A ratio is the median over paired runs, which take turns.
 """
 
 import argparse
