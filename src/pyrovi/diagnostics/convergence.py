@@ -78,7 +78,7 @@ def is_nuts(tree: xr.DataTree) -> bool:
     if "sample_stats" not in tree:
         return False
     engine = str(tree["sample_stats"].attrs.get("engine", ""))
-    return engine.startswith("NUTS") or "diverging" in tree["sample_stats"]
+    return engine.startswith(("NUTS", "Gibbs")) or "diverging" in tree["sample_stats"]
 
 
 # A variational fit

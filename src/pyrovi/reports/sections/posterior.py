@@ -142,7 +142,7 @@ def _summary(quantity: _Quantity, places: Mapping[str, int | None]) -> tuple[str
 
 
 def _is_nuts(tree: xr.DataTree) -> bool:
-    return str(attrs(tree).get("engine", "")).startswith("NUTS")
+    return str(attrs(tree).get("engine", "")).startswith(("NUTS", "Gibbs"))
 
 
 def _mixing(posterior: xr.Dataset) -> dict[str, tuple[str, str]]:
