@@ -131,6 +131,29 @@ def test_the_sums_of_sampled_assignments_are_on_average_what_cavi_expects() -> N
     assert all(float(each.count.sum()) == 40.0 for each in sampled)
 
 
+def test_its_chains_are_judged_as_chains_by_r_hat() -> None:
+    fit = vi.fit(
+        declared.unknown, declared.sample(), vi.Gibbs(draws=1000, warmup=100), seed=0, restarts=4
+    )
+    tree = vi.check(vi.draw(fit, draws=1000))
+    found = tree["diagnostics/convergence"]
+    assert found["rhat"].size == 2
+    assert float(found["rhat"].max()) < 1.01
+    assert "diagnostics/restarts" not in tree  # restarts of a sampler have no bound to compare
+
+
+def test_chains_that_stay_in_modes_of_their_own_are_seen() -> None:
+    """Far apart clusters and one component too few: which two are shared stays as it began."""
+    y = np.concatenate([[-30.0] * 20, [0.0] * 20, [40.0] * 20])[:, None]
+    y = y + np.random.default_rng(1).normal(size=y.shape)
+    data = {"y": y, "components": 2, "spread": 30.0}
+    engine = vi.Gibbs(draws=200, warmup=20)
+    fit = vi.fit(mixture.unit, data, engine, seed=0, restarts=6)
+    found = vi.check(vi.draw(fit, draws=200))["diagnostics/convergence"]
+    assert float(found["rhat"].max()) > 1.2
+    assert set(found["status"].values) == {"fail"}
+
+
 @pytest.mark.parametrize("settings", [{"draws": 0}, {"warmup": -1}])
 def test_a_setting_that_cannot_be_is_an_error(settings: dict[str, int]) -> None:
     with pytest.raises(EngineError, match="draws from 1 and warmup from 0"):
