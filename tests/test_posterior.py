@@ -171,6 +171,17 @@ def test_label_switched_chains_are_aligned_to_one_another() -> None:
         assert float(np.abs(centre - found).max()) < 0.3
 
 
+def test_what_is_computed_from_components_is_relabelled_with_them() -> None:
+    """Chains were sent out from the draws, and know nothing of what is computed."""
+    entry = vi.models.get("gaussian_mixture:conjugate")
+    fit = vi.fit(entry.model, entry.simulate(seed=2, K=3, D=1, n=60), vi.CAVI(), seed=1)
+    tree = vi.draw(fit, draws=300)
+    assert "drift" in tree
+    scale = 1 / tree["posterior"]["whitening_diagonal"].to_numpy()[..., 0]
+    cov = tree["posterior"]["cov"].to_numpy()[..., 0, 0]
+    np.testing.assert_allclose(cov, scale**2, rtol=1e-9)
+
+
 def test_what_was_done_can_be_read_off_the_tree(schools: xr.DataTree) -> None:
     attrs = schools["sample_stats"].attrs
     assert attrs["model"] == "eight_schools"

@@ -318,6 +318,13 @@ def test_a_setting_that_cannot_be_is_an_error(settings: dict[str, Any], message:
         vi.CAVI(**settings)
 
 
+def test_a_start_is_named_and_not_printed_in_full() -> None:
+    start = mixture.start_from(np.zeros((3, 1)), np.ones((3, 1)))
+    assert (
+        repr(vi.CAVI(start=start, max_steps=9)) == "CAVI(start={'assignment': ...}, max_steps=9)"
+    )
+
+
 @pytest.mark.parametrize("start", [{"height": (0.0, 0.0)}, {}])
 def test_a_start_that_names_no_coordinate_is_an_error(start: dict[str, Any]) -> None:
     with pytest.raises(EngineError, match="coordinates intercept, slope, and it names"):

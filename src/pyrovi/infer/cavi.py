@@ -55,8 +55,11 @@ class CAVI:
             )
 
     def __repr__(self) -> str:
-        """The settings that differ from the defaults, by which the fit can be repeated."""
-        return settings_that_differ(self)
+        """The settings that differ from the defaults; of a start its coordinates alone."""
+        if self.start is None:
+            return settings_that_differ(self)
+        names = ", ".join(f"{name!r}: ..." for name in self.start)
+        return settings_that_differ(self, start=f"{{{names}}}")
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "CAVIState":
         """Start where the model says, or at ``self.start``; ``start`` is not used.
