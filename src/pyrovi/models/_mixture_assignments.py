@@ -120,31 +120,28 @@ class Data:
 
 @dataclass
 class Total:
-    """Sums over observations, as they grow; and the sum of the logs of the normalisers."""
+    """Sums over observations, as they grow.
 
-    count: Tensor
-    first: Tensor
-    products: Tensor | None
+    Attributes:
+        sums: Of the responsibilities, and of them times each value and, if asked, each product.
+        log_normaliser: Of the logs of the normalisers.
+    """
+
+    sums: list[Tensor] = field(default_factory=list)
     log_normaliser: float = 0.0
 
-    @staticmethod
-    def zero(components: int, dimensions: int, *, squares: bool) -> "Total":
-        pairs = dimensions * (dimensions + 1) // 2
-        sizes = [(components,), (components, dimensions), (components, pairs)]
-        count, first, products = (torch.zeros(size, dtype=torch.float64) for size in sizes)
-        return Total(count, first, products if squares else None)
-
     def add(self, block: Block, responsibilities: Tensor) -> None:
-        self.count += responsibilities.sum(1)
-        self.first.addmm_(responsibilities, block.x.T)
-        if self.products is not None and block.products is not None:
-            self.products.addmm_(responsibilities, block.products.T)
+        more = [responsibilities.sum(1), responsibilities @ block.x.T]
+        if block.products is not None:
+            more.append(responsibilities @ block.products.T)
+        self.sums = [a + b for a, b in zip(self.sums, more, strict=True)] if self.sums else more
 
     def moments(self) -> Moments:
-        if self.products is None:
-            return Moments(self.count, self.first)
-        back, _, _ = _pairs(self.first.shape[1])
-        return Moments(self.count, self.first, self.products[:, back])
+        count, first, *products = self.sums
+        if not products:
+            return Moments(count, first)
+        back, _, _ = _pairs(first.shape[1])
+        return Moments(count, first, products[0][:, back])
 
 
 @lru_cache
@@ -164,7 +161,7 @@ def _pairs(dimensions: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def moments_of(data: Data, responsibilities: Float[Tensor, "component observation"]) -> Moments:
     """The sums that belong to given responsibilities."""
-    total = Total.zero(len(responsibilities), len(data.x), squares=True)
+    total = Total()
     for block in data.blocks(squares=True):
         total.add(block, responsibilities[:, block.place])
     return total.moments()
@@ -199,14 +196,13 @@ class Assignments:
         Each log is a logit less its normaliser, and the logits' share is linear in the sums.
         """
         found = self._pass
-        logits = (self.constant * found.count).sum() + (self.linear * found.first).sum()
-        if found.products is not None:
-            logits = logits + (self._of_products * found.products).sum()
-        return found.log_normaliser - float(logits)
+        forms = (self.constant, self.linear, self._of_products)[: len(found.sums)]
+        pairs = zip(forms, found.sums, strict=True)
+        return found.log_normaliser - sum(float((form * each).sum()) for form, each in pairs)
 
     def sample(self, generator: torch.Generator) -> tuple[dict[str, Tensor], Moments]:
         """The sums of one draw of all assignments; the assignments themselves are not kept."""
-        total = self._zero()
+        total = Total()
         for block, weights in self._responsibilities():
             cumulated = weights.cumsum(0)
             place = torch.rand(weights.shape[1], generator=generator, dtype=torch.float64)
@@ -238,13 +234,9 @@ class Assignments:
         _, place, often = _pairs(self.linear.shape[1])
         return self.precision.flatten(1)[:, place] * often
 
-    def _zero(self) -> Total:
-        components, dimensions = self.linear.shape
-        return Total.zero(components, dimensions, squares=self.precision is not None)
-
     @cached_property
     def _pass(self) -> Total:
-        total = self._zero()
+        total = Total()
         for block, weights in self._responsibilities(total):
             total.add(block, weights)
         return total

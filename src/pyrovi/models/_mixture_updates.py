@@ -259,11 +259,15 @@ class Weights:
 
     def expected(self) -> Float[Tensor, "component"]:
         """The expected log weights."""
+        return self._expected_log
+
+    @cached_property
+    def _expected_log(self) -> Tensor:
         return self.concentration.digamma() - self.concentration.sum().digamma()
 
     def entropy(self) -> float:
         """Of the Dirichlet."""
-        powers = ((self.concentration - 1) * self.expected()).sum()
+        powers = ((self.concentration - 1) * self._expected_log).sum()
         return -float(_log_dirichlet(self.concentration) + powers)
 
     def sample(self, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
