@@ -27,6 +27,8 @@ from pyrovi.tensors import Arguments, bind
 __all__ = ["Fit", "fit"]
 
 ELBO_DRAWS = 500  # for the evidence lower bound of each restart
+FEWEST_ELBO_DRAWS = 50
+ELBO_WORK = 5_000_000  # numbers worked out for it
 SAME_OPTIMUM_NATS = 0.5  # restarts this close to the best bound, beyond noise, reached it too
 SAME_OPTIMUM_ERRORS = 4.0
 
@@ -289,7 +291,8 @@ def _one(
 def _bound_of(one: Run, density: LogDensity, seed: int) -> Bound | None:
     if one.approximation is None:
         return None
-    drawn = one.approximation.draw(ELBO_DRAWS, stream(seed, "bound"))
+    count = max(FEWEST_ELBO_DRAWS, min(ELBO_DRAWS, ELBO_WORK // density.work))
+    drawn = one.approximation.draw(count, stream(seed, "bound"))
     if drawn.log_guide is None:
         return None
     terms = (density.log_prob(drawn.flat).detach() - drawn.log_guide).numpy()
