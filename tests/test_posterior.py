@@ -262,3 +262,20 @@ def test_weights_too_uneven_to_resample_by_are_refused() -> None:
 
 def skewless() -> None:
     pyro.sample("x", dist.Normal(0.0, 1.0))
+
+
+def test_what_the_model_computes_drifts_with_what_it_is_computed_from() -> None:
+    entry = vi.models.get("eight_schools")
+    narrow = vi.fit(entry.model, entry.load(), vi.Pathfinder(paths=1), seed=0)
+    tree = vi.draw(narrow, draws=2000)
+    states = tree["drift"].to_dataset()
+    assert "theta" in states
+    own = states["mu"] + states["tau"] * states["theta_trans"]
+    xr.testing.assert_allclose(states["theta"], own.transpose(*states["theta"].dims))
+
+
+def test_a_point_estimate_is_not_called_ok() -> None:
+    entry = vi.models.get("eight_schools")
+    point = vi.fit(entry.model, entry.load(), vi.SVI(guide="map", max_steps=300), seed=0)
+    found = vi.verdict(vi.draw(point, draws=500))
+    assert found.fit_status == "fail"

@@ -288,6 +288,16 @@ def test_discrete_and_constant_variables_have_no_rows(shift):
     assert statuses(with_them) == statuses(psis(tree))
 
 
+def test_equal_draws_without_a_density_are_a_point_too():
+    """As a point estimate (SVI(guide="map")) leaves them; without densities it was called ok."""
+    tree = trees.linear_gaussian_tree()
+    still = tree["posterior"].to_dataset().map(lambda v: v * 0 + 1.0)
+    stats = tree["sample_stats"].to_dataset().drop_vars(["log_joint", "log_guide"])
+    found = psis(xr.DataTree.from_dict({"posterior": still, "sample_stats": stats}))
+    assert found["status"].values.tolist() == ["fail"]
+    assert "one point" in str(found["why"].values[0])
+
+
 def test_discrete_sites_alone_are_not_taken_for_a_point():
     tree = trees.linear_gaussian_tree(draws=100)
     z = np.random.default_rng(0).integers(0, 2, (1, 100))
