@@ -2,7 +2,8 @@
 
 >>> from pyrovi import guides
 >>> sorted(guides.FAMILIES)
-['full_rank', 'iaf', 'low_rank', 'maf', 'map', 'mean_field', 'nsf', 'realnvp', 'structured']
+['dropout', 'full_rank', 'iaf', 'last_layer', 'low_rank', 'maf', 'map', 'mean_field', 'nsf', \
+'realnvp', 'structured']
 
 A family is called with a model, and gives a Pyro ``AutoGuide``::
 
@@ -14,14 +15,18 @@ Discrete latent sites that can be enumerated are hidden from the guide: such a m
 """
 
 from pyrovi.guides._family import Family
+from pyrovi.guides.dropout import dropout
 from pyrovi.guides.flows import iaf, maf, nsf, realnvp
 from pyrovi.guides.gaussian import full_rank, low_rank, map_estimate, mean_field, structured
+from pyrovi.guides.last_layer import last_layer
 
 __all__ = [
     "FAMILIES",
     "Family",
+    "dropout",
     "full_rank",
     "iaf",
+    "last_layer",
     "low_rank",
     "maf",
     "map",
@@ -45,5 +50,7 @@ FAMILIES: dict[str, Family] = {
         maf,
         nsf,
         realnvp,
+        dropout,
+        last_layer,
     )
 }

@@ -27,6 +27,7 @@ class Family:
             where it has one; else None.
         joint: Whether the guide holds one vector for all sites, so that it cannot stand local
             latent sites in a plate that subsamples.
+        density: Whether draws of the family have a density; a point mass has none.
         options: Keyword options for ``make``.
     """
 
@@ -34,6 +35,7 @@ class Family:
     make: Callable[..., AutoGuide] = field(repr=False)
     flat: Callable[[Any], Distribution] | None = field(default=None, repr=False)
     joint: bool = True
+    density: bool = True
     options: Options = field(default_factory=dict)
 
     def __call__(self, model: Callable[..., Any], **options: Any) -> AutoGuide:

@@ -328,7 +328,7 @@ class GuideDraws:
     def _from_traces(self, draws: int) -> Draws:
         values, log_guide = self._traced_together(draws) or self._traced_one_by_one(draws)
         flat = self.density.unconstrain(values)
-        if self.family is not None and self.family.name == "map":
+        if self.family is not None and not self.family.density:
             return Draws(flat)
         log_abs_det = self.density.explain(flat)["log_abs_det"]
         return Draws(flat, log_guide + log_abs_det)
