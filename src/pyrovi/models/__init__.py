@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from pyrovi.errors import PyroviWarning, UnknownModelError
 from pyrovi.models._base import ZooModel, nearest
+from pyrovi.models.bayesian_neural_network import BAYESIAN_NEURAL_NETWORK
 from pyrovi.models.eight_schools import EIGHT_SCHOOLS
 from pyrovi.models.gaussian_mixture import GAUSSIAN_MIXTURE
 from pyrovi.models.multitask_regression import MULTITASK_REGRESSION
@@ -27,6 +28,7 @@ ZOO: Mapping[str, ZooModel] = MappingProxyType(
     {
         entry.name: entry
         for entry in (
+            BAYESIAN_NEURAL_NETWORK,
             EIGHT_SCHOOLS,
             GAUSSIAN_MIXTURE,
             MULTITASK_REGRESSION,

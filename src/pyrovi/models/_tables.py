@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from pyrovi.errors import DataError
 from pyrovi.models._base import nearest
 
-__all__ = ["Marks", "read_marks", "standardise"]
+__all__ = ["Marks", "Table", "read_marks", "read_table", "standardise"]
 
 MISSING = ("", "na", "nan", "none", "null")
 FEWEST = 2  # marks of a task: one alone says nothing of the noise
@@ -222,3 +222,66 @@ def _check_tasks(marks: Marks) -> None:
                 f"Task {name!r} has {seen} mark{'s' * (seen != 1)}, and a task needs at least "
                 f"{FEWEST}. Drop it, or join it with another."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of one outcome and its covariates, a row a case.
+
+    Attributes:
+        outcome: The cells of the outcome's column, as they stand.
+        x: The covariates.
+        covariates: Their names.
+        rows: What to call each row.
+        places: Where each row stands, in words.
+    """
+
+    outcome: pd.Series
+    x: Float[np.ndarray, "row covariate"]
+    covariates: tuple[str, ...]
+    rows: tuple[str, ...]
+    places: tuple[str, ...]
+
+    def numbers(self) -> Float[np.ndarray, "row"]:
+        """The outcome as numbers; a `DataError` names the cell that is none."""
+        return _numbers(self.outcome.to_frame(), str(self.outcome.name), missing=False)
+
+    def labels(self) -> list[str]:
+        """The outcome as text; a `DataError` names the cell that is empty."""
+        empty = self.outcome.map(_is_missing).to_numpy(dtype=bool)
+        if empty.any():
+            place = self.places[int(np.flatnonzero(empty)[0])]
+            raise DataError(
+                f"{place}, column {self.outcome.name!r}: expected a class, and none came. "
+                "Fill it in, or leave the row out."
+            )
+        return [str(cell).strip() for cell in self.outcome]
+
+
+def read_table(
+    frame: pd.DataFrame, *, outcome: str, covariates: str | Sequence[str] | None = None
+) -> Table:
+    """One outcome and its covariates, all other columns unless they are named.
+
+    Raises:
+        DataError: If the table is empty, a column is unknown or there twice, or a covariate is
+            not a number in every row or the same in all of them.
+    """
+    if len(frame) < FEWEST:
+        raise DataError(
+            f"The table has {len(frame)} rows. It needs one for each case, two or more."
+        )
+    _refuse_twice(frame)
+    given = [name for name in map(str, frame.columns) if name != outcome]
+    chosen = given if covariates is None else _names(covariates)
+    _refuse_unknown(frame, [outcome, *chosen])
+    _refuse_overlap([outcome, *chosen])
+    if not chosen:
+        raise DataError("The table has no column to predict from: the outcome is all there is.")
+    return Table(
+        outcome=pd.Series(frame[outcome]),
+        x=np.stack([_covariate(frame, name) for name in chosen], axis=1),
+        covariates=tuple(chosen),
+        rows=tuple(map(str, range(len(frame)))),
+        places=tuple(_place(frame, row) for row in range(len(frame))),
+    )
