@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 import scoringrules
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.special import logsumexp, ndtr
 from scipy.stats import binom
 from sklearn.isotonic import IsotonicRegression
@@ -40,6 +40,8 @@ BINS = 15
 """Of the ECE, as Guo et al. (2017) have them."""
 SUM_TOLERANCE = 1e-3
 """How far probabilities may sum from 1: draws kept in single precision add up to that."""
+CRPS_DRAWS = 100
+PAIRS = 4_000_000  # of draws in memory at once: tens of megabytes
 EVIDENCE = 0.99
 """Of the band that the share covered would lie in, were the predictions right."""
 
@@ -82,11 +84,17 @@ def mixture_crps(
 ) -> Float[np.ndarray, "n"]:
     """The continuous ranked probability score, in the units of the outcome; smaller is better.
 
-    It is the absolute error where the prediction is a point. The pairs of draws are many: a few
-    hundred draws are enough.
+    It is the absolute error where the prediction is a point. All pairs of draws are compared, so
+    of many draws `CRPS_DRAWS` are taken, evenly.
     """
-    spread = np.broadcast_to(sd, mean.shape)
-    return np.asarray(scoringrules.crps_mixnorm(observed, mean.T, spread.T))
+    step = -(-len(mean) // CRPS_DRAWS)
+    centre, spread = (v[::step].T for v in (mean, np.broadcast_to(sd, mean.shape)))
+    rows = max(1, PAIRS // centre.shape[1] ** 2)
+    found = [
+        scoringrules.crps_mixnorm(observed[part], centre[part], spread[part])
+        for part in (slice(i, i + rows) for i in range(0, len(observed), rows))
+    ]
+    return np.concatenate([np.atleast_1d(each) for each in found])
 
 
 def coverage(pit: Float[np.ndarray, "n"], levels: Sequence[float] = LEVELS) -> xr.Dataset:
@@ -123,18 +131,18 @@ def coverage(pit: Float[np.ndarray, "n"], levels: Sequence[float] = LEVELS) -> x
 
 
 def number_scores(
-    observed: Float[np.ndarray, "n"],
-    mean: Float[np.ndarray, "draw n"],
-    sd: Float[np.ndarray, "#draw #n"] | float,
+    observed: np.ndarray,
+    mean: np.ndarray,
+    sd: np.ndarray | float,
     *,
     levels: Sequence[float] = LEVELS,
 ) -> xr.Dataset:
     """Every score of predictions of numbers.
 
     Args:
-        observed: What was seen.
-        mean: The mean given each draw.
-        sd: The standard deviation given each draw.
+        observed: What was seen, ``(observation,)``.
+        mean: The mean given each draw, ``(draw, observation)``.
+        sd: The standard deviation given each draw, of a shape that broadcasts to that.
         levels: Of the intervals whose coverage is counted.
 
     Returns:
@@ -170,14 +178,12 @@ def _band(level: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 # ------------------------------------------------------------------------------ classes
 
 
-def class_scores(
-    observed: Int[np.ndarray, "n"], probability: Float[np.ndarray, "n kinds"], *, bins: int = BINS
-) -> xr.Dataset:
+def class_scores(observed: np.ndarray, probability: np.ndarray, *, bins: int = BINS) -> xr.Dataset:
     """Every score of predictions of classes.
 
     Args:
-        observed: The class that was seen, from 0.
-        probability: Of each class, the mean over the draws.
+        observed: The class that was seen, from 0, ``(observation,)``.
+        probability: Of each class, ``(observation, class)``: the mean over the draws.
         bins: Of the most probable class's probability, for the ECE.
 
     Returns:
@@ -220,7 +226,7 @@ def class_scores(
     )
 
 
-def reliability(observed: Int[np.ndarray, "n"], probability: Float[np.ndarray, "n"]) -> xr.Dataset:
+def reliability(observed: np.ndarray, probability: np.ndarray) -> xr.Dataset:
     """How often it happened, by how probable it was said to be: the CORP reliability curve.
 
     The frequency is the isotonic regression of what was seen (0 or 1) on what was said, which
