@@ -22,7 +22,7 @@ N = 1000
 TAIL = 1e-5
 
 
-def normal_case(stated: float, spread: float = 1.0) -> tuple[np.ndarray, np.ndarray, float]:
+def normal_case(stated: float, spread: float = 0.5) -> tuple[np.ndarray, np.ndarray, float]:
     """Observations of sd 1 (with ``spread`` of the mean) and predictions that state another."""
     rng = np.random.default_rng(0)
     centre = rng.normal(0.0, 3.0, N)
