@@ -48,6 +48,7 @@ mpl.use("agg")
 SHELF = Path(__file__).parents[1] / "models"
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
 CHAINS = 4
+NETWORK_ROWS = 40  # of the data, at which the network is held
 
 Draws = dict[str, np.ndarray]
 
@@ -256,6 +257,26 @@ def quadratic_gaussians(exact: quadratic.Exact) -> dict[str, dict[str, float]]:
     }
 
 
+def bayesian_neural_network() -> dict[str, Any]:
+    """What is known of the function: weights have no meaning of their own."""
+    data = models.get("bayesian_neural_network").load("diabetes")
+    model = models.get("bayesian_neural_network").model
+    arguments = dict(bind(model, data).kwargs)
+    draws, how = nuts(model, arguments, seed=1996, warmup=500, draws=1000, target=0.8, jobs=2)
+    layers = [(draws[f"weight_{k}"], draws[f"bias_{k}"]) for k in (1, 2)]
+    x = arguments["x"].numpy()[:: len(arguments["x"]) // NETWORK_ROWS][:NETWORK_ROWS]
+    (first, bias), (last, level) = layers
+    hidden = np.tanh(np.einsum("...uc,rc->...ru", first, x) + bias[..., None, :])
+    mean = np.einsum("...ou,...ru->...ro", last, hidden)[..., 0] + level
+    rows = np.arange(len(arguments["x"]))[:: len(arguments["x"]) // NETWORK_ROWS][:NETWORK_ROWS]
+    posterior = xr.Dataset(
+        {"noise": (("chain", "draw"), draws["noise"]), "mean": (("chain", "draw", "row"), mean)},
+        coords={"row": rows},
+    )
+    variants = {"regression": {"how": how, "quantities": summary(posterior)}}
+    return {"model": "bayesian_neural_network", "data": "diabetes", "variants": variants}
+
+
 def multitask_regression() -> dict[str, Any]:
     data = models.get("multitask_regression").load("linnerud")
     model = models.get("multitask_regression").model
@@ -448,6 +469,7 @@ def reference(name: str) -> dict[str, Any]:
 
 
 MAKERS = {
+    "bayesian_neural_network": bayesian_neural_network,
     "eight_schools": eight_schools,
     "gaussian_mixture": gaussian_mixture,
     "quadratic_observation": quadratic_observation,

@@ -16,7 +16,6 @@ Guo et al. (2017), https://arxiv.org/abs/1706.04599 (ECE)
 from collections.abc import Sequence
 
 import numpy as np
-import scoringrules
 import xarray as xr
 from jaxtyping import Float
 from scipy.special import logsumexp, ndtr
@@ -87,6 +86,8 @@ def mixture_crps(
     It is the absolute error where the prediction is a point. All pairs of draws are compared, so
     of many draws `CRPS_DRAWS` are taken, evenly.
     """
+    import scoringrules  # which takes seconds, to compile
+
     step = -(-len(mean) // CRPS_DRAWS)
     centre, spread = (v[::step].T for v in (mean, np.broadcast_to(sd, mean.shape)))
     rows = max(1, PAIRS // centre.shape[1] ** 2)

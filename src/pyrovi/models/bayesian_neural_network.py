@@ -63,7 +63,8 @@ __all__ = [
     "simulate",
 ]
 
-WIDTH = 10
+WIDTH = 5
+DIGITS_WIDTH = 16
 NOISE_LOC, NOISE_SCALE = math.log(0.5), 0.75  # of LogNormal, in sd of the outcome
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
     {"tanh": torch.tanh, "relu": torch.relu, "silu": torch.nn.functional.silu, "none": lambda x: x}
@@ -345,14 +346,16 @@ def read_classes(
     table = read_table(frame, outcome=outcome, covariates=covariates)
     names, index = np.unique(table.labels(), return_inverse=True)
     if len(names) < 2:
-        raise DataError(f"Every row is of class {names[0]!r}, so there is nothing to explain.")
+        raise DataError(
+            f"Every row is of class {str(names[0])!r}, so there is nothing to explain."
+        )
     if len(names) == len(index):
         raise DataError(
             f"Column {outcome!r} has as many classes as rows. A number to predict wants the "
             "variant regression."
         )
     about = {"long_name": outcome}
-    return _tree(table.x, table.covariates, (index, about), width=width, names=list(names))
+    return _tree(table.x, table.covariates, (index, about), width=width, names=names.tolist())
 
 
 def _tree(
@@ -392,22 +395,22 @@ def breast_cancer() -> xr.DataTree:
     """Wolberg's breast tumours, malignant or benign: 569, from 30 measurements of the cells."""
     from sklearn.datasets import load_breast_cancer
 
-    return _classified(load_breast_cancer())
+    return _classified(load_breast_cancer(), width=WIDTH)
 
 
 def digits() -> xr.DataTree:
     """Alpaydin's handwritten digits, 8 x 8 pixels: 1797, of 10 classes; blank pixels left out."""
     from sklearn.datasets import load_digits
 
-    return _classified(load_digits())
+    return _classified(load_digits(), width=DIGITS_WIDTH)
 
 
-def _classified(bunch: Any) -> xr.DataTree:
+def _classified(bunch: Any, *, width: int) -> xr.DataTree:
     varies = np.ptp(bunch.data, axis=0) > 0
     covariates = [str(n) for n, kept in zip(bunch.feature_names, varies, strict=True) if kept]
     names = [str(name) for name in bunch.target_names]
     outcome = (np.asarray(bunch.target), {"long_name": "class"})
-    return _tree(bunch.data[:, varies], covariates, outcome, width=WIDTH, names=names)
+    return _tree(bunch.data[:, varies], covariates, outcome, width=width, names=names)
 
 
 BAYESIAN_NEURAL_NETWORK = ZooModel(

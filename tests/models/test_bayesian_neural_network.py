@@ -1,0 +1,348 @@
+"""What is known of a Bayesian neural network: its function, its limits, its last layer."""
+
+import dataclasses
+import importlib.util
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyro
+import pytest
+import torch
+from pyro import poutine
+from pyro.infer import SVI, Predictive, Trace_ELBO
+from pyro.infer.autoguide import AutoDelta, AutoNormal
+from scipy import stats
+from torch import Tensor
+
+import pyrovi as vi
+from pyrovi import guides
+from pyrovi.diagnostics.uncertainty import variance_parts
+from pyrovi.errors import DataError, ModelError
+from pyrovi.models.bayesian_neural_network import classification, network, regression
+from pyrovi.seeds import isolated
+
+ENTRY = vi.models.get("bayesian_neural_network")
+UCI = Path(__file__).parents[3] / "shared" / "uci"
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "uci.py"
+
+
+@pytest.fixture(autouse=True)
+def _float64() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    pyro.clear_param_store()
+    with isolated(0):
+        yield
+    pyro.clear_param_store()
+    torch.set_default_dtype(torch.float32)
+
+
+def tiny(width: int = 2, n: int = 12) -> dict[str, Any]:
+    x = torch.linspace(-1.5, 1.5, n).unsqueeze(-1)
+    noise = 0.1 * torch.sin(37 * torch.arange(n))
+    return {"outcome": torch.tanh(2 * x[:, 0]) + noise, "x": x, "width": width}
+
+
+# ------------------------------------------------------------------------------ the function
+
+
+def test_the_density_is_that_of_the_formula_written_out() -> None:
+    model = network(depth=2, activation="tanh")
+    given = {**tiny(width=3), "weight_scale": 2.0, "bias_scale": 0.7, "output_scale": 1.3}
+    trace: Any = poutine.trace(model).get_trace(**given)
+    at = {n: s["value"].numpy() for n, s in trace.nodes.items() if s["type"] == "sample"}
+    h = given["x"].numpy()
+    for layer in (1, 2):
+        h = np.tanh(h @ at[f"weight_{layer}"].T + at[f"bias_{layer}"])
+    f = (h @ at["weight_3"].T + at["bias_3"])[:, 0]
+    scales = {
+        "weight_1": 2.0,
+        "bias_1": 0.7,
+        "weight_2": 2.0 / math.sqrt(3),
+        "bias_2": 0.7,
+        "weight_3": 1.3 / math.sqrt(3),
+        "bias_3": 1.3,
+    }
+    expected = sum(stats.norm(0, scale).logpdf(at[n]).sum() for n, scale in scales.items())
+    expected += stats.lognorm(0.75, scale=0.5).logpdf(at["noise"])
+    expected += stats.norm(f, at["noise"]).logpdf(given["outcome"].numpy()).sum()
+    assert trace.log_prob_sum().item() == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(at["mean"], f)
+
+
+@pytest.mark.parametrize("width", [3, 60])
+def test_a_priori_outputs_covary_by_the_arc_cosine_kernel_at_any_width(width: int) -> None:
+    """Cho & Saul (2009): of rectified units, in closed form; Neal (1996): it is the limit's."""
+    x = torch.tensor([[1.0, -0.5], [0.2, 2.0]])
+    given = {"outcome": torch.zeros(2), "x": x, "width": width, "weight_scale": 1.5}
+    model = poutine.uncondition(network(activation="relu"))
+    drawn = Predictive(model, num_samples=40_000, parallel=True)(**given)["mean"].reshape(-1, 2)
+    gram = 1.5**2 * x @ x.T / 2 + 1.0
+    norms = gram.diag().sqrt()
+    angle = torch.acos((gram / norms.outer(norms)).clamp(-1, 1))
+    shape = angle.sin() + (math.pi - angle) * angle.cos()
+    exact = 1.0 + norms.outer(norms) * shape / (2 * math.pi)
+    products = drawn.unsqueeze(-1) * drawn.unsqueeze(-2)
+    error = products.std(0) / math.sqrt(len(drawn))
+    assert ((products.mean(0) - exact).abs() < 5 * error).all()
+
+
+def test_wider_is_closer_to_a_gaussian() -> None:
+    kurtosis = []
+    for width in (1, 100):
+        given = {"outcome": torch.zeros(1), "x": torch.ones(1, 1), "width": width}
+        model = poutine.uncondition(network(activation="relu"))
+        drawn = Predictive(model, num_samples=40_000, parallel=True)(**given)["mean"]
+        kurtosis.append(float(stats.kurtosis(drawn.flatten().numpy())))
+    assert kurtosis[0] > 0.5
+    assert abs(kurtosis[1]) < 0.2
+
+
+def test_given_the_features_the_last_layer_s_posterior_is_the_exact_gaussian() -> None:
+    given = tiny(width=3)
+    held = {
+        "weight_1": torch.tensor([[1.0], [-2.0], [0.5]]),
+        "bias_1": torch.tensor([0.1, 0.4, -0.8]),
+        "noise": torch.tensor(0.3),
+    }
+
+    def model(outcome: Tensor, x: Tensor, width: int) -> None:
+        with poutine.block(hide=list(held)), poutine.condition(data=held):
+            regression(outcome, x, width)
+
+    (found,) = vi.fit(model, given, vi.Laplace(), seed=0).approximations()
+    gaussian: Any = found
+    h = torch.tanh(given["x"] @ held["weight_1"].T + held["bias_1"])
+    features = torch.cat([h, torch.ones(len(h), 1)], dim=-1)
+    prior = torch.tensor([3.0, 3.0, 3.0, 1.0])  # 1 / variance: the width, and 1 for the bias
+    precision = features.T @ features / 0.3**2 + prior.diag()
+    exact = torch.linalg.solve(precision, features.T @ given["outcome"] / 0.3**2)
+    torch.testing.assert_close(gaussian.loc, exact, rtol=1e-4, atol=1e-5)
+    covariance = gaussian.scale_tril @ gaussian.scale_tril.T
+    torch.testing.assert_close(covariance, precision.inverse(), rtol=1e-4, atol=1e-6)
+
+
+def test_flipping_a_unit_of_an_odd_activation_changes_nothing() -> None:
+    given = tiny(width=2)
+    trace: Any = poutine.trace(regression).get_trace(**given)
+    at = {
+        n: trace.nodes[n]["value"] for n in ("weight_1", "bias_1", "weight_2", "bias_2", "noise")
+    }
+    sign = torch.tensor([1.0, -1.0])
+    flipped = {
+        **at,
+        "weight_1": at["weight_1"] * sign[:, None],
+        "bias_1": at["bias_1"] * sign,
+        "weight_2": at["weight_2"] * sign,
+    }
+    again: Any = poutine.trace(poutine.condition(regression, data=flipped)).get_trace(**given)
+    torch.testing.assert_close(again.log_prob_sum(), trace.log_prob_sum())
+
+
+def test_probabilities_are_those_the_classes_are_drawn_by() -> None:
+    data = ENTRY.variant("classification").simulate(3)
+    given = {
+        "outcome": torch.tensor(data["observed_data"]["outcome"].to_numpy()),
+        "x": torch.tensor(data["constant_data"]["x"].to_numpy()),
+        "classes": 3,
+    }
+    trace: Any = poutine.trace(classification).get_trace(**given)
+    probability, drawn = trace.nodes["probability"]["value"], trace.nodes["outcome"]["fn"]
+    torch.testing.assert_close(probability, drawn.probs)
+    torch.testing.assert_close(probability.sum(-1), torch.ones(60))
+
+
+# ------------------------------------------------------------------------------ plain Pyro
+
+
+@pytest.mark.parametrize("make", [AutoNormal, guides.nsf, guides.dropout, guides.last_layer])
+def test_it_runs_under_plain_pyro_with_an_autoguide_and_with_a_flow(make: Any) -> None:
+    given = tiny()
+    guide = make(regression)
+    svi = SVI(regression, guide, pyro.optim.Adam({"lr": 0.02}), Trace_ELBO())  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue, reportCallIssue]
+    losses = [svi.step(**given) for _ in range(120)]
+    assert np.isfinite(losses).all()
+    assert np.mean(losses[-40:]) < np.mean(losses[:40])
+    drawn = Predictive(regression, guide=guide, num_samples=5)(**given)
+    assert drawn["mean"].shape[-1] == 12
+
+
+# ------------------------------------------------------------------------------ minibatches
+
+
+def test_the_loss_of_a_batch_is_on_average_that_of_all_rows() -> None:
+    given = tiny()
+    guide = AutoDelta(regression)
+    guide(**given)
+    whole = Trace_ELBO().loss(regression, guide, **given)
+    losses = [Trace_ELBO().loss(regression, guide, **given, batch=4) for _ in range(300)]
+    error = np.std(losses) / math.sqrt(len(losses))
+    assert abs(np.mean(losses) - whole) < 5 * error
+    assert np.std(losses) > 0
+
+
+def test_a_fit_by_minibatches_predicts_every_row() -> None:
+    engine = vi.SVI(guide="mean_field", max_steps=100)
+    fit = vi.fit(regression, {**tiny(), "batch": 4}, engine, seed=0)
+    tree = vi.draw(fit, draws=50)
+    assert tree["posterior"]["mean"].sizes["row"] == 12
+
+
+# ------------------------------------------------------------------------------ uncertainty
+
+
+def test_where_there_are_no_data_the_epistemic_part_grows() -> None:
+    """Rows whose outcome is missing are predicted: in a gap, and far off.
+
+    The features are held, so that the posterior is exact: a factorised one is too sure in a gap.
+    """
+    x = np.concatenate([np.linspace(-2, -1, 15), np.linspace(1, 2, 15), [0.0, -1.5, 1.5, 5.0]])
+    y = np.sin(2 * x)
+    outcome = np.ma.masked_array(y, mask=np.arange(34) >= 30)
+    held = {
+        "weight_1": 2 * torch.randn(50, 1),
+        "bias_1": 2 * torch.randn(50),
+        "noise": torch.tensor(0.1),
+    }
+
+    def model(outcome: Tensor, x: Tensor, width: int) -> None:
+        with poutine.block(hide=list(held)), poutine.condition(data=held):
+            regression(outcome, x, width)
+
+    data = {"outcome": outcome, "x": x[:, None], "width": 50}
+    tree = vi.draw(vi.fit(model, data, vi.Laplace(), seed=0), draws=500)
+    parts = variance_parts(tree["posterior"]["mean"], 0.1)
+    gap, left, right, far = parts["epistemic"].to_numpy()[30:]
+    assert gap > 3 * max(left, right)
+    assert far > 3 * max(left, right)
+    assert parts["share"].to_numpy()[30] > 0.5
+
+
+@pytest.mark.slow
+def test_a_tiny_network_s_function_is_that_of_long_nuts() -> None:
+    """Weights have modes that mean the same, so the function is compared, at its inputs."""
+    given = tiny()
+    reference = vi.fit(regression, given, vi.NUTS(draws=4000), seed=1)
+    exact = vi.draw(reference, draws=4000)["posterior"]["mean"]
+    found = vi.draw(vi.fit(regression, given, seed=0), draws=4000)["posterior"]["mean"]
+    dims = ("chain", "draw")
+    sd = exact.std(dims)
+    assert (abs(found.mean(dims) - exact.mean(dims)) < 0.15 * sd).all()
+    assert (abs(found.std(dims) / sd - 1) < 0.15).all()
+
+
+# ------------------------------------------------------------------------------ the published sets
+
+
+def benchmark() -> Any:
+    if not UCI.is_dir():
+        pytest.skip(f"the splits are not there: {UCI}")
+    spec: Any = importlib.util.spec_from_file_location("uci_benchmark", BENCHMARK)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["uci_benchmark"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_short_run_of_the_benchmark_on_two_splits_of_yacht_is_near_what_is_published(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uci = benchmark()
+    torch.set_default_dtype(torch.float32)
+    short = dataclasses.replace(
+        uci.METHODS["mc_dropout"], steps=1500, grid={"rate": (0.02,), "decay": (1e-5,)}
+    )
+    monkeypatch.setitem(uci.METHODS, "mc_dropout", short)
+    found = uci.run(UCI, "yacht", "mc_dropout", splits=2)
+    assert np.mean(found["rmse"]) < 1.5
+    assert np.mean(found["log_density"]) > -2.0
+
+
+@pytest.mark.slow
+def test_mc_dropout_on_five_splits_of_energy_and_yacht_is_as_good_as_published() -> None:
+    uci = benchmark()
+    torch.set_default_dtype(torch.float32)
+    for name in ("energy", "yacht"):
+        found = uci.run(UCI, name, "mc_dropout", splits=5)
+        for score, sign in (("rmse", 1), ("log_density", -1)):
+            mean, error = uci.PUBLISHED[name][score]
+            assert sign * np.mean(found[score]) < sign * mean + error
+
+
+# ------------------------------------------------------------------------------ data
+
+
+def test_a_table_is_read_by_the_names_of_its_columns() -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0, 4.0], "b": [0.0, 1.0, 0.0], "y": [5.0, 7.0, 9.0]})
+    data = ENTRY.read(frame, outcome="y", covariates="b", width=7)
+    assert data["constant_data"]["width"] == 7
+    assert list(data["constant_data"]["covariate"].to_numpy()) == ["b"]
+    about = data["observed_data"]["outcome"].attrs
+    back = data["observed_data"]["outcome"] * about["unit"] + about["centre"]
+    np.testing.assert_allclose(back, frame["y"])
+
+
+def test_classes_are_numbered_in_their_sorted_order() -> None:
+    frame = pd.DataFrame({"x": [1, 2, 3, 4], "kind": ["dog", "cat", "dog", "cat"]})
+    data = ENTRY.variant("classification").read(frame, outcome="kind")
+    assert list(data["observed_data"]["outcome"].to_numpy()) == [1, 0, 1, 0]
+    assert data["constant_data"]["classes"] == 2
+
+
+@pytest.mark.parametrize(
+    ("variant", "change", "words"),
+    [
+        ("regression", {"y": ["1", "x", "3"]}, r"column 'y': expected a number, and 'x' came"),
+        ("regression", {"y": [2.0, 2.0, 2.0]}, "nothing to explain"),
+        ("regression", {"a": [1.0, 1.0, 1.0]}, "Column 'a' is 1 in every row"),
+        ("regression", {"a": [1.0, None, 2.0]}, r"row 1, column 'a'.*none came"),
+        ("classification", {"y": ["u", "u", "u"]}, "Every row is of class 'u'"),
+        ("classification", {"y": [1.5, 2.5, 3.5]}, "as many classes as rows"),
+        ("classification", {"y": ["u", None, "w"]}, "expected a class, and none came"),
+    ],
+)
+def test_bad_tables_get_one_clear_error(variant: str, change: dict[str, Any], words: str) -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0, 4.0], "y": ["1", "2", "4"], **change})
+    with pytest.raises(DataError, match=words):
+        ENTRY.variant(variant).read(frame, outcome="y")
+
+
+def test_an_unknown_column_or_no_covariate_is_named() -> None:
+    frame = pd.DataFrame({"y": [1.0, 2.0, 4.0]})
+    with pytest.raises(DataError, match="no column 'z'"):
+        ENTRY.read(frame, outcome="z")
+    with pytest.raises(DataError, match="no column to predict from"):
+        ENTRY.read(frame, outcome="y")
+    with pytest.raises(DataError, match="width"):
+        ENTRY.read(frame.assign(a=[1, 2, 4]), outcome="y", width=0)
+
+
+def test_a_network_that_cannot_be_is_named() -> None:
+    with pytest.raises(ModelError, match=r"activation.*'tan'.*did you mean 'tanh'"):
+        network(activation="tan")
+    with pytest.raises(ModelError, match="depth of 1 or more, and 0"):
+        network(depth=0)
+    with pytest.raises(ModelError, match=r"kind.*'regresion'"):
+        network("regresion")
+
+
+@pytest.mark.parametrize(
+    ("variant", "name", "shape"),
+    [
+        ("regression", "diabetes", (442, 10)),
+        ("classification", "breast_cancer", (569, 30)),
+        ("classification", "digits", (1797, 61)),
+    ],
+)
+def test_the_data_in_the_box_are_standardised(
+    variant: str, name: str, shape: tuple[int, int]
+) -> None:
+    x = ENTRY.variant(variant).load(name)["constant_data"]["x"]
+    assert x.shape == shape
+    np.testing.assert_allclose(x.mean("row"), 0, atol=1e-10)
+    np.testing.assert_allclose(x.std("row"), 1, rtol=1e-10)
+    assert x.attrs["units"] == "standard deviations"
