@@ -23,6 +23,7 @@ from typing import Any
 import joblib
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import networks
 import numpy as np
 import pyro
 import students
@@ -264,11 +265,11 @@ def bayesian_neural_network() -> dict[str, Any]:
     arguments = dict(bind(model, data).kwargs)
     draws, how = nuts(model, arguments, seed=1996, warmup=500, draws=1000, target=0.8, jobs=2)
     layers = [(draws[f"weight_{k}"], draws[f"bias_{k}"]) for k in (1, 2)]
-    x = arguments["x"].numpy()[:: len(arguments["x"]) // NETWORK_ROWS][:NETWORK_ROWS]
+    rows = np.arange(0, len(arguments["x"]), len(arguments["x"]) // NETWORK_ROWS)[:NETWORK_ROWS]
+    x = arguments["x"].numpy()[rows]
     (first, bias), (last, level) = layers
     hidden = np.tanh(np.einsum("...uc,rc->...ru", first, x) + bias[..., None, :])
     mean = np.einsum("...ou,...ru->...ro", last, hidden)[..., 0] + level
-    rows = np.arange(len(arguments["x"]))[:: len(arguments["x"]) // NETWORK_ROWS][:NETWORK_ROWS]
     posterior = xr.Dataset(
         {"noise": (("chain", "draw"), draws["noise"]), "mean": (("chain", "draw", "row"), mean)},
         coords={"row": rows},
@@ -447,6 +448,7 @@ def quadratic_observation_figure(_found: dict[str, dict[str, float]]) -> Figure:
 
 
 FIGURES = {
+    "bayesian_neural_network": ("regression", lambda _: networks.figure()),
     "eight_schools": ("noncentered", eight_schools_figure),
     "gaussian_mixture": ("full", gaussian_mixture_figure),
     "quadratic_observation": ("signed", quadratic_observation_figure),

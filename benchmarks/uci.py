@@ -85,7 +85,7 @@ class Method:
         loss: Of each member, for rows of its own, ``(member, row, covariate)``; ``rows`` in all.
         draws: Predicted means, ``(draw, member, row)``; or means and log noises, a last axis of 2.
         noises: What is tried for the noise; factors on it where the network has one.
-        steps: Of Adam, whose step size falls to nothing.
+        sweeps: Of Adam over the rows, while its step size falls to nothing.
         batch: Rows of each step; None for all.
         copies: Members that are one prediction together.
         dtype: Of all of it.
@@ -95,7 +95,7 @@ class Method:
     start: Callable[..., Parameters]
     loss: Callable[..., Tensor]
     draws: Callable[..., Tensor]
-    steps: int = 60_000
+    sweeps: int = 2_000
     step_size: float = 0.005
     batch: int | None = 32
     copies: int = 1
@@ -294,7 +294,7 @@ def last_layer_draws(
 
 METHODS: dict[str, Method] = {
     "mc_dropout": Method(
-        grid={"rate": (0.005, 0.02, 0.05), "decay": (1e-5, 1e-4)},
+        grid={"rate": (0.005, 0.02, 0.05), "decay": (1e-5,)},
         start=start_points,
         loss=dropout_loss,
         draws=dropout_draws,
@@ -304,7 +304,7 @@ METHODS: dict[str, Method] = {
         start=start_varying,
         loss=varying_loss,
         draws=varying_draws,
-        steps=20_000,
+        sweeps=1_000,
         noises=FACTORS,
     ),
     "mean_field": Method(
@@ -312,7 +312,7 @@ METHODS: dict[str, Method] = {
         start=start_normals,
         loss=normals_loss,
         draws=normals_draws,
-        steps=15_000,
+        sweeps=500,
         step_size=0.01,
     ),
     "last_layer": Method(
@@ -320,7 +320,7 @@ METHODS: dict[str, Method] = {
         start=start_features,
         loss=last_layer_loss,
         draws=last_layer_draws,
-        steps=800,
+        sweeps=800,
         step_size=0.01,
         batch=None,
         dtype=torch.float64,
@@ -330,7 +330,7 @@ METHODS: dict[str, Method] = {
         start=start_points,
         loss=point_loss,
         draws=point_draws,
-        steps=15_000,
+        sweeps=500,
         copies=5,
     ),
 }
@@ -403,11 +403,12 @@ def train(
     parameters = method.start(len(points), x.shape[-1], settings, dtype=method.dtype)
     for value in parameters.values():
         value.requires_grad_()
+    steps = method.sweeps * -(-x.shape[1] // (method.batch or x.shape[1]))
     adam = torch.optim.Adam(parameters.values(), lr=method.step_size)
     falling = torch.optim.lr_scheduler.OneCycleLR(
-        adam, method.step_size, total_steps=method.steps, pct_start=0.1, final_div_factor=1e3
+        adam, method.step_size, total_steps=steps, pct_start=0.1, final_div_factor=1e3
     )
-    for batch in batches(x.shape[1], method.batch, method.steps):
+    for batch in batches(x.shape[1], method.batch, steps):
         loss = method.loss(parameters, x[:, batch][of], y[:, batch][of], settings, x.shape[1])
         adam.zero_grad()
         loss.sum().backward()

@@ -254,7 +254,7 @@ def test_a_short_run_of_the_benchmark_on_two_splits_of_yacht_is_near_what_is_pub
     uci = benchmark()
     torch.set_default_dtype(torch.float32)
     short = dataclasses.replace(
-        uci.METHODS["mc_dropout"], steps=1500, grid={"rate": (0.02,), "decay": (1e-5,)}
+        uci.METHODS["mc_dropout"], sweeps=150, grid={"rate": (0.02,), "decay": (1e-5,)}
     )
     monkeypatch.setitem(uci.METHODS, "mc_dropout", short)
     found = uci.run(UCI, "yacht", "mc_dropout", splits=2)

@@ -1,0 +1,98 @@
+"""The card's picture of a Bayesian neural network: noise and ignorance, by MC dropout.
+
+python benchmarks/make_reference.py --draw
+"""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pyro
+import torch
+import xarray as xr
+from matplotlib.figure import Figure
+from pyro.infer import SVI, Predictive, Trace_ELBO
+
+from pyrovi.diagnostics.uncertainty import variance_parts
+from pyrovi.guides import dropout
+from pyrovi.models.bayesian_neural_network import network
+from pyrovi.seeds import isolated
+
+STEPS, STEP_SIZE, DRAWS = 2000, 0.02, 300
+GAP = (-1.0, 1.0)
+BLUE, ORANGE, GREEN = "#2e86c1", "#d68910", "#1e8449"
+
+
+def curve(x: np.ndarray) -> np.ndarray:
+    return np.sin(1.5 * x)
+
+
+def noise(x: np.ndarray) -> np.ndarray:
+    """The standard deviation of what is seen: it grows from left to right."""
+    return 0.05 + 0.1 * (x + 3) / 6
+
+
+def seen() -> tuple[np.ndarray, np.ndarray]:
+    """Eighty points of the curve, none in the gap."""
+    rng = np.random.default_rng(4)
+    x = np.concatenate([rng.uniform(-3, GAP[0], 40), rng.uniform(GAP[1], 3, 40)])
+    return x, curve(x) + noise(x) * rng.standard_normal(80)
+
+
+def learned(grid: np.ndarray) -> xr.Dataset:
+    """What MC dropout predicts, taken apart."""
+    torch.set_default_dtype(torch.float64)
+    x, y = (torch.tensor(values) for values in seen())
+    model = network("heteroscedastic", activation="relu")
+    data = {"outcome": y, "x": x[:, None], "width": 50, "weight_scale": 3.0, "bias_scale": 3.0}
+    new = data | {"x": torch.tensor(grid)[:, None], "outcome": torch.zeros(len(grid))}
+    with isolated(0):
+        pyro.clear_param_store()
+        guide: Any = dropout(model, rate={"weight_2": 0.05})
+        guide(**data)
+        adam = pyro.optim.OneCycleLR(
+            {
+                "optimizer": torch.optim.Adam,
+                "optim_args": {"lr": STEP_SIZE},
+                "max_lr": STEP_SIZE,
+                "total_steps": STEPS,
+            }
+        )
+        svi = SVI(model, guide, adam, Trace_ELBO())
+        for _ in range(STEPS):
+            svi.step(**data)
+            adam.step()
+        with torch.no_grad():
+            drawn: Any = Predictive(model, guide=guide, num_samples=DRAWS)(**new)
+    mean, sd = (drawn[name].reshape(1, DRAWS, -1).numpy() for name in ("mean", "sd"))
+    dims = ("chain", "draw", "x")
+    return variance_parts(xr.DataArray(mean, dims=dims), xr.DataArray(sd, dims=dims))
+
+
+def figure() -> Figure:
+    """Above what is predicted; below what of its spread is noise, and what ignorance."""
+    grid = np.linspace(-5, 5, 161)
+    part = learned(grid)
+    drawn, (above, below) = plt.subplots(
+        2, 1, figsize=(6.5, 4.4), sharex=True, layout="constrained", height_ratios=(3, 2)
+    )
+    for sds, shade in ((2, 0.15), (1, 0.25)):
+        width = sds * np.sqrt(part["total"])
+        ends = part["mean"] - width, part["mean"] + width
+        above.fill_between(grid, *ends, color=BLUE, alpha=shade, linewidth=0)
+    above.plot(grid, part["mean"], color=BLUE, linewidth=1.4, label="predicted, with 1 and 2 sd")
+    above.plot(
+        grid, curve(grid), color="#555555", linewidth=0.9, linestyle="--", label="the curve"
+    )
+    above.plot(*seen(), ".", color="black", markersize=3.5, label="seen")
+    above.set(ylabel="y", ylim=(-3, 3))
+    below.plot(grid, np.sqrt(part["aleatoric"]), color=ORANGE, label="noise (aleatoric)")
+    below.plot(grid, np.sqrt(part["epistemic"]), color=GREEN, label="ignorance (epistemic)")
+    on = np.abs(grid) < 3
+    below.plot(grid[on], noise(grid[on]), color=ORANGE, linestyle=":", label="the true noise")
+    below.set(xlabel="x", ylabel="sd", ylim=(0, 1.0))
+    for axes in (above, below):
+        axes.axvspan(*GAP, color="#f0f0f0", zorder=0)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8, loc="upper left" if axes is below else "lower left")
+    return drawn
