@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: demo test check slow notebooks bench scoreboard reports docs test-pythons help clean
+.PHONY: demo test check slow notebooks bench bench-uci scoreboard reports docs test-pythons help clean
 
 demo: $(VENV)/.run  ## fit a mixture to the iris data, check it, write the report
 	$(BIN)/pyrovi run gaussian_mixture --data iris --out $(RUN) --force
@@ -42,6 +42,9 @@ bench: $(VENV)/.bench  ## speed and accuracy against peers; each prints a table
 
 scoreboard: $(VENV)/.run  ## the zoo by every engine, against its reference posteriors
 	$(BIN)/python benchmarks/scoreboard.py $(ARGS)
+
+bench-uci: $(VENV)/.run  ## MC dropout and others on ../shared/uci, beside what is published (minutes)
+	$(BIN)/python benchmarks/uci.py $(ARGS)
 
 reports: $(VENV)/.run  ## render the zoo's published reports, diagnostics/NAME.html
 	$(BIN)/python benchmarks/render_reports.py --write

@@ -11,14 +11,16 @@ import pyro
 import torch
 import xarray as xr
 from matplotlib.figure import Figure
-from pyro.infer import SVI, Predictive, Trace_ELBO
+from pyro.infer import Predictive, Trace_ELBO
 
 from pyrovi.diagnostics.uncertainty import variance_parts
 from pyrovi.guides import dropout
 from pyrovi.models.bayesian_neural_network import network
 from pyrovi.seeds import isolated
 
-STEPS, STEP_SIZE, DRAWS = 2000, 0.02, 300
+STEPS, STEP_SIZE, PARTICLES, DRAWS = 1000, 0.02, 8, 300
+RATE = 0.02
+CLIP = 100.0  # a mask may leave a noise next to nothing far from what was seen
 GAP = (-1.0, 1.0)
 BLUE, ORANGE, GREEN = "#2e86c1", "#d68910", "#1e8449"
 
@@ -44,24 +46,21 @@ def learned(grid: np.ndarray) -> xr.Dataset:
     torch.set_default_dtype(torch.float64)
     x, y = (torch.tensor(values) for values in seen())
     model = network("heteroscedastic", activation="relu")
-    data = {"outcome": y, "x": x[:, None], "width": 50, "weight_scale": 3.0, "bias_scale": 3.0}
+    data = {"outcome": y, "x": x[:, None], "width": 50, "weight_scale": 2.0, "bias_scale": 2.0}
     new = data | {"x": torch.tensor(grid)[:, None], "outcome": torch.zeros(len(grid))}
-    with isolated(0):
-        pyro.clear_param_store()
-        guide: Any = dropout(model, rate={"weight_2": 0.05})
+    with isolated(0), pyro.settings.context(module_local_params=True):
+        guide: Any = dropout(model, rate={"weight_2": RATE})
         guide(**data)
-        adam = pyro.optim.OneCycleLR(
-            {
-                "optimizer": torch.optim.Adam,
-                "optim_args": {"lr": STEP_SIZE},
-                "max_lr": STEP_SIZE,
-                "total_steps": STEPS,
-            }
-        )
-        svi = SVI(model, guide, adam, Trace_ELBO())
+        elbo = Trace_ELBO(PARTICLES, max_plate_nesting=1, vectorize_particles=True)
+        loss = elbo(model, guide)
+        adam = torch.optim.Adam(loss.parameters(), lr=STEP_SIZE)
+        falling = torch.optim.lr_scheduler.CosineAnnealingLR(adam, STEPS)
         for _ in range(STEPS):
-            svi.step(**data)
+            adam.zero_grad()
+            loss(**data).backward()
+            torch.nn.utils.clip_grad_norm_(loss.parameters(), CLIP)
             adam.step()
+            falling.step()
         with torch.no_grad():
             drawn: Any = Predictive(model, guide=guide, num_samples=DRAWS)(**new)
     mean, sd = (drawn[name].reshape(1, DRAWS, -1).numpy() for name in ("mean", "sd"))
@@ -90,7 +89,7 @@ def figure() -> Figure:
     below.plot(grid, np.sqrt(part["epistemic"]), color=GREEN, label="ignorance (epistemic)")
     on = np.abs(grid) < 3
     below.plot(grid[on], noise(grid[on]), color=ORANGE, linestyle=":", label="the true noise")
-    below.set(xlabel="x", ylabel="sd", ylim=(0, 1.0))
+    below.set(xlabel="x", ylabel="sd", ylim=(0, 0.8))
     for axes in (above, below):
         axes.axvspan(*GAP, color="#f0f0f0", zorder=0)
         axes.spines[["top", "right"]].set_visible(False)

@@ -95,7 +95,7 @@ def mixture_crps(
         scoringrules.crps_mixnorm(observed[part], centre[part], spread[part])
         for part in (slice(i, i + rows) for i in range(0, len(observed), rows))
     ]
-    return np.concatenate([np.atleast_1d(each) for each in found])
+    return np.concatenate([np.asarray(each, dtype=float).reshape(-1) for each in found])
 
 
 def coverage(pit: Float[np.ndarray, "n"], levels: Sequence[float] = LEVELS) -> xr.Dataset:

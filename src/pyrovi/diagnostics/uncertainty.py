@@ -19,7 +19,7 @@ References: Depeweg et al. (2018), https://arxiv.org/abs/1710.07283; Houlsby et 
 https://arxiv.org/abs/1112.5745
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import xarray as xr
@@ -71,7 +71,7 @@ def variance_parts(mean: xr.DataArray, sd: xr.DataArray | float) -> xr.Dataset:
     )
 
 
-def class_uncertainty(probability: xr.DataArray, dim: Hashable = "class") -> xr.Dataset:
+def class_uncertainty(probability: xr.DataArray, dim: str = "class") -> xr.Dataset:
     """The entropy of a predicted class, taken apart; in nats.
 
     Args:
@@ -133,7 +133,7 @@ def uncertainty(
     posterior: Any = tree["posterior"]
     if probability in posterior:
         found = posterior[probability]
-        return class_uncertainty(found, dim=found.dims[-1])
+        return class_uncertainty(found, dim=str(found.dims[-1]))
     names = [sd] if isinstance(sd, str) else list(sd)
     spread = next((name for name in names if name in posterior), None)
     if mean not in posterior or spread is None:
@@ -150,5 +150,5 @@ def _require_draws(values: xr.DataArray, what: str) -> None:
         raise DiagnosticError(f"the {what} have no dim {missing[0]!r}, but {values.dims}")
 
 
-def _entropy(probability: xr.DataArray, dim: Hashable) -> xr.DataArray:
+def _entropy(probability: xr.DataArray, dim: str) -> xr.DataArray:
     return 0.0 - xr.apply_ufunc(xlogy, probability, probability).sum(dim)

@@ -36,7 +36,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
-from pyro.infer.autoguide import AutoDelta
+from pyro.infer.autoguide import AutoDelta, init_to_sample
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -147,7 +147,7 @@ class AutoDropout(AutoDelta):
         self,
         model: Callable[..., Any],
         rate: float | Mapping[str, float] = RATE,
-        init_loc_fn: Callable[..., Any] = pyro.infer.autoguide.init_to_sample,
+        init_loc_fn: Callable[..., Any] = init_to_sample,
         **options: Any,
     ) -> None:
         for each in rate.values() if isinstance(rate, Mapping) else (rate,):

@@ -188,8 +188,8 @@ def _model(
     return classes_of if kind == "classification" else continuous
 
 
-def _picked(values: Tensor, rows: Tensor, batch: int | None, *, dim: int) -> Tensor:
-    return values if batch is None else values.index_select(dim, rows)
+def _picked(values: Tensor, rows: Tensor | None, batch: int | None, *, dim: int) -> Tensor:
+    return values if batch is None or rows is None else values.index_select(dim, rows)
 
 
 def _layers(
