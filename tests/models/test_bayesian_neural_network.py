@@ -143,6 +143,14 @@ def test_flipping_a_unit_of_an_odd_activation_changes_nothing() -> None:
     torch.testing.assert_close(again.log_prob_sum(), trace.log_prob_sum())
 
 
+def test_a_fit_does_not_start_where_all_units_are_alike() -> None:
+    """At the origin they stay so: a saddle, whose function is flat and whose noise is all."""
+    given = tiny(n=30)
+    tree = vi.draw(vi.fit(regression, given, vi.Laplace(), seed=0), draws=200)
+    mean = tree["posterior"]["mean"].mean(("chain", "draw"))
+    assert np.corrcoef(mean, given["outcome"])[0, 1] > 0.9
+
+
 def test_probabilities_are_those_the_classes_are_drawn_by() -> None:
     data = ENTRY.variant("classification").simulate(3)
     given = {

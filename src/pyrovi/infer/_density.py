@@ -36,6 +36,7 @@ __all__ = ["LogDensity", "OutOfTime", "Piece"]
 
 AGREEMENT = 1e-6  # relative; between the vectorised and the looped value
 STARTS = 100  # as many as Stan tries before it gives up
+NEAR_ORIGIN = 0.25  # of the draws from (-2, 2), for a model whose units may be exchanged
 CHUNK_ENTRIES = 20_000_000  # tensor entries per vectorised call, a bound on memory
 MANY_ENUMERATED = 20  # above this, one contraction per observed site costs too much
 REPEATS = 20  # evaluations for one number of points before a recording of it pays
@@ -255,7 +256,10 @@ class LogDensity:
         uniform = torch.rand(STARTS, self.dim, generator=generator, dtype=torch.float64) * 4 - 2
         candidates = uniform
         if not avoid_prior:
-            first = [torch.zeros(1, self.dim, dtype=torch.float64), self._prior_median(seed)]
+            origin = torch.zeros(1, self.dim, dtype=torch.float64)
+            if self.model.structure.exchangeable and not self.model.discrete:
+                origin = NEAR_ORIGIN * uniform[-1:]  # units that start alike stay so: a saddle
+            first = [origin, self._prior_median(seed)]
             candidates = torch.cat([*first, uniform[:-2]])
         few = candidates[: max(8, 2)]
         best = self._best_of(few)
