@@ -64,7 +64,19 @@ def size(drawn: Drawn) -> dict[str, float]:
     return {"size": np.abs(drawn["x"]).mean()}
 
 
+def function(drawn: Drawn) -> dict[str, float]:
+    """What the network says of three of the patients: its weights have no meaning of their own."""
+    x = ZOO["bayesian_neural_network"].load()["constant_data"]["x"].to_numpy()
+    found = {}
+    for row in (0, 11, 44):
+        hidden = np.tanh(drawn["weight_1"] @ x[row] + drawn["bias_1"])
+        value = (drawn["weight_2"][:, 0] * hidden).sum(-1) + drawn["bias_2"][:, 0]
+        found[f"mean[{row}]"] = value.mean()
+    return found
+
+
 CASES = {
+    "bayesian_neural_network": Case(function),
     "eight_schools": Case(grand_effect, step_size=0.15),
     "gaussian_mixture": Case(setosa),
     "multitask_regression": Case(slopes, steps=120),
