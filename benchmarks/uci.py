@@ -542,6 +542,16 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(len(values)))
 
 
+def dumped(found: Mapping[str, Any]) -> str:
+    """JSON with a line for each method, and numbers to five decimals."""
+    short = json.loads(json.dumps(found), parse_float=lambda text: round(float(text), 5))
+    sets = []
+    for name, methods in short.items():
+        lines = [f"  {json.dumps(kind)}: {json.dumps(one)}" for kind, one in methods.items()]
+        sets.append(f" {json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n }")
+    return "{\n" + ",\n".join(sets) + "\n}\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", help="sets and methods; all if none is named")
@@ -559,7 +569,7 @@ def main() -> None:
         )
         for (name, kind), result in zip(cases, done, strict=True):
             found.setdefault(name, {})[kind] = result
-        FOUND.write_text(json.dumps(found, indent=1) + "\n")
+        FOUND.write_text(dumped(found))
     show(found)
 
 
