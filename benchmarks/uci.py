@@ -6,7 +6,8 @@ on an inner split of the training rows alone (a fifth of them is held out: the b
 there, among those whose 90 % intervals cover 85 to 95 % of it, where there are any), then fitted
 again to all training rows; RMSE and mean log density of the test rows, in the units of the
 target, with the standard error over the splits; and the share of test rows that central intervals
-cover.
+cover. The grids, the sweeps and the condition on coverage were settled with test rows in sight;
+what is chosen within them, for each split, was not.
 
 Every method but one has a constant noise scale to predict with, chosen like the hyper-parameters.
 
