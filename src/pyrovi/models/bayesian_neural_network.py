@@ -22,8 +22,8 @@ widths grow the prior of :math:`f` tends to a Gaussian process. Weights are outp
 (declared) and, for odd activations, flipped in sign, so that :math:`2^n n!` modes mean
 the same. What is known is the function: ``mean`` and ``sd`` or ``probability`` of each
 row are deterministic sites, and summaries, checks and comparisons are read from those. Held to:
-with a linear activation, or given the features, the exact Gaussian posterior; a tiny network
-against long NUTS at its inputs; with the width, the Gaussian process.
+given the features, the exact Gaussian posterior of the last layer; long NUTS, at the rows; a
+priori, the arc-cosine kernel, and with the width the Gaussian process.
 
 **Units.** Covariates, and the outcome of a regression, are expected standardised; the real data
 here are, and say so in their attributes ``centre`` and ``unit``.
