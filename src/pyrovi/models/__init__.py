@@ -17,6 +17,7 @@ from pyrovi.models._base import ZooModel, nearest
 from pyrovi.models.bayesian_neural_network import BAYESIAN_NEURAL_NETWORK
 from pyrovi.models.eight_schools import EIGHT_SCHOOLS
 from pyrovi.models.gaussian_mixture import GAUSSIAN_MIXTURE
+from pyrovi.models.gravity_inversion import GRAVITY_INVERSION
 from pyrovi.models.multitask_regression import MULTITASK_REGRESSION
 from pyrovi.models.quadratic_observation import QUADRATIC_OBSERVATION
 
@@ -31,6 +32,7 @@ ZOO: Mapping[str, ZooModel] = MappingProxyType(
             BAYESIAN_NEURAL_NETWORK,
             EIGHT_SCHOOLS,
             GAUSSIAN_MIXTURE,
+            GRAVITY_INVERSION,
             MULTITASK_REGRESSION,
             QUADRATIC_OBSERVATION,
         )

@@ -1,7 +1,7 @@
 r"""The gravity of rectangular prisms, in closed form, and meshes of them.
 
-Lengths are metres, densities kg/m3, gravity mGal (1 mGal = 1e-5 m/s2), everything float64. Axes are
-easting, northing and, for the ground below, depth: positive down from the datum at height zero.
+Lengths are metres, densities kg/m3, gravity mGal (1 mGal = 1e-5 m/s2), everything float64. Axes
+are easting, northing and, for the ground below, depth: positive down from the datum at height zero.
 **Gravity is the downward component, positive down**: more mass below a station is more gravity.
 
 The downward attraction of a prism of unit density is a sum over its eight corners, with the sign
@@ -19,8 +19,8 @@ not that of a long prism,
 
 .. math:: g = 2 G \sum \pm \Big[ \tfrac12 x \ln(x^2 + z^2) + z \arctan\frac{x}{z} \Big].
 
-On a tensor mesh neighbours share corners: the bracket is computed once on each node and differenced
-along each axis, which is the same sum with an eighth of the logarithms.
+On a tensor mesh neighbours share corners: the bracket is computed once on each node and
+differenced along each axis, which is the same sum with an eighth of the logarithms.
 
 References: Nagy (1966), "The gravitational attraction of a right rectangular prism", Geophysics
 31(2), https://doi.org/10.1190/1.1439779; Plouff (1976), "Gravity and magnetic fields of polygonal

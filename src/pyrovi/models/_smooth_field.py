@@ -2,25 +2,24 @@ r"""A smooth random field on a tensor mesh: its sparse precision, and the same i
 
 The density contrast of the cells is a Gaussian Markov random field with precision
 
-.. math:: Q = W A^2 W / s^2, \qquad
-   A = I + \sum_a (\ell_a / h_a)^2 L_a, \qquad \operatorname{mean diag} A^{-2} = v,
+.. math:: Q = \frac{v}{s^2} W A^2 W, \qquad
+   A = I + \sum_a (\ell_a / h_a)^2 L_a, \qquad v = \operatorname{mean diag} A^{-2},
 
-up to the number v, by which the field is scaled so that its mean variance is what was asked for.
-:math:`L_a` is the graph Laplacian of the first differences along axis a, :math:`\ell_a` the
+so that :math:`s^2` is the mean variance of the weighted field. :math:`L_a` is the graph Laplacian of the first differences along axis a, :math:`\ell_a` the
 correlation length and :math:`h_a` the width of a cell in metres; :math:`W` is the diagonal of the
 depth weights. The identity in A is the ridge without which a constant would cost nothing. A^2 is
 the stencil of the stochastic partial differential equation behind Matérn fields (Lindgren, Rue and
 Lindström 2011): of smoothness 1 in a section, 1/2 in three dimensions; correlations have fallen to
 about 0.1 at 2.8 and 2 lengths.
 
-With cells of one width along each axis, free (Neumann) ends make :math:`L_a` diagonal in the cosine
+With cells of one width along an axis, free (Neumann) ends make :math:`L_a` diagonal in the cosine
 transform, so :math:`Q^{-1/2}` is a cosine transform along each axis and two scalings. A draw, a
 solve or the prior variances of n cells cost one small matrix product along each axis, exactly, and
 nothing of the size n x n is formed, be the length fixed or learned.
 
 References: Lindgren, Rue and Lindström (2011), JRSS B 73(4),
-https://doi.org/10.1111/j.1467-9868.2011.00777.x; Li and Oldenburg (1998), "3-D inversion of gravity
-data", Geophysics 63(1), https://doi.org/10.1190/1.1444302, for the depth weighting.
+https://doi.org/10.1111/j.1467-9868.2011.00777.x; Li and Oldenburg (1998), "3-D inversion of
+gravity data", Geophysics 63(1), https://doi.org/10.1190/1.1444302, for the depth weighting.
 """
 
 import functools
@@ -39,7 +38,7 @@ __all__ = ["SmoothField", "cosines", "depth_weight", "precision", "ripple"]
 
 
 def depth_weight(mesh: Mesh, height: float, exponent: float) -> Float[np.ndarray, " depth"]:
-    """Weights that fall with depth as the cells' gravity does, so that density need not be shallow.
+    """Weights that fall with depth as the cells' gravity does: density need not be shallow.
 
     A cell's prior standard deviation is proportional to the inverse weight. The weight is the
     distance to the stations to the power -exponent / 2 (Li and Oldenburg 1998), scaled so that the
@@ -82,8 +81,8 @@ def precision(
         difference = difference.tocsr()[: size - 1]
         parts[axis] = length**2 * difference.T @ difference
         smooth = smooth + functools.reduce(sparse.kron, parts)
-    scale = _unit(_eigenvalues(shape, torch.as_tensor(reach, dtype=torch.float64))).item()
-    weights = sparse.diags_array(np.repeat(weight, shape[1] * shape[2]) / (strength * scale))
+    unit = _unit(_eigenvalues(shape, torch.as_tensor(reach, dtype=torch.float64))).item()
+    weights = sparse.diags_array(np.repeat(weight, shape[1] * shape[2]) * unit / strength)
     return (weights @ smooth @ smooth @ weights).tocsr()
 
 

@@ -23,18 +23,42 @@ References: Tarantola (2005), "Inverse Problem Theory", SIAM, chapter 3; Li and 
 "3-D inversion of gravity data", Geophysics 63(1), https://doi.org/10.1190/1.1444302.
 """
 
+import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+import numpy as np
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import torch
+import xarray as xr
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from pyrovi.errors import DataError
+from pyrovi.models._base import ZooModel, run_forward
+from pyrovi.models._gravity_exact import Exact
+from pyrovi.models._prisms import Mesh, prism_gravity, sensitivity
 from pyrovi.models._smooth_field import cosines, mode_scale, ripple
+from pyrovi.models._survey import Survey, mesh_under, read_survey, survey_tree
+from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import declare
+from pyrovi.tree import data_tree
+
+__all__ = [
+    "GRAVITY_INVERSION",
+    "Exact",
+    "Mesh",
+    "Survey",
+    "buried_block",
+    "prism_gravity",
+    "read",
+    "sensitivity",
+    "simulate",
+    "survey_tree",
+]
 
 CELL = ("depth", "northing", "easting")
 MODE = ("depth_mode", "northing_mode", "easting_mode")
@@ -94,7 +118,9 @@ def centered(
     modes = torch.kron(torch.kron(depth.contiguous(), north), east)
     modes = modes * weight.repeat_interleave(shape[1] * shape[2])
     scaled = modes / mode_scale(shape, reach, strength).reshape(-1, 1)
-    prior = dist.MultivariateNormal(scaled.new_zeros(len(scaled)), precision_matrix=scaled.T @ scaled)
+    prior = dist.MultivariateNormal(
+        scaled.new_zeros(len(scaled)), precision_matrix=scaled.T @ scaled
+    )
     cell = pyro.sample("cell_density", prior)
     density = pyro.deterministic("density", cell.unflatten(-1, shape), event_dim=3)
     _observe(gravity, density, sensitivity, sigma, basis)
@@ -194,4 +220,237 @@ VARIANTS: Mapping[str, Callable[..., None]] = MappingProxyType(
         "positive": positive,
         "sparse": sparse,
     }
+)
+
+
+# ------------------------------------------------------------------------------ data
+
+STRENGTH = 200.0  # kg/m3: a basalt in granite, a salt dome in sediments
+SIGMA = 0.05  # mGal: a careful land survey
+
+
+def simulate(
+    seed: int | None = None,
+    *,
+    cells: Sequence[int] = (6, 1, 12),
+    stations: int = 24,
+    width: float = 2000.0,
+    depth: float = 800.0,
+    sigma: float = SIGMA,
+    strength: float = STRENGTH,
+    length: float = 250.0,
+    exponent: float | None = None,
+    variant: str = "whitened",
+) -> xr.DataTree:
+    """A survey over ground drawn from the prior.
+
+    Args:
+        seed: Of all random choices; a fresh one if missing.
+        cells: Along depth, northing and easting; 1 along northing makes a section.
+        stations: On a line over a section, scattered over a mesh of three dimensions.
+        width: Of the surveyed ground, in metres.
+        depth: Of the mesh, in metres.
+        sigma: Standard deviation of the noise, in mGal.
+        strength: Root mean square of the prior sd over the cells, in kg/m3.
+        length: Correlation length, in metres.
+        exponent: Of the depth weighting; 2, or in a section 1, if not given.
+        variant: The form of the model that is drawn from.
+
+    Returns:
+        ``gravity`` (station), what the model needs beside it, and what was drawn as ``truth``.
+
+    Raises:
+        DataError: If there are too few cells or stations, or a size is not above zero.
+    """
+    _check(cells, stations, {"width": width, "depth": depth, "sigma": sigma})
+    seed = check_seed(seed)
+    nothing = np.zeros(stations)
+    survey = Survey(
+        **_stations(stations, width, section=cells[1] == 1, seed=seed),
+        height=nothing + 1.0,
+        gravity=nothing,
+        sigma=nothing + sigma,
+    )
+    mesh = mesh_under(survey, cells=cells, depth=depth, section=cells[1] == 1, top=0.0)
+    tree = survey_tree(survey, mesh, strength=strength, length=(length,) * 3, exponent=exponent)
+    return _drawn(tree, variant, stream(seed, "gravity_inversion", variant))
+
+
+def _check(cells: Sequence[int], stations: int, sizes: Mapping[str, float]) -> None:
+    if len(cells) != 3 or min(cells) < 1 or stations < 1:
+        raise DataError(
+            f"Expected 3 numbers of cells and a number of stations, all of at least 1, and "
+            f"cells={tuple(cells)}, {stations=} came."
+        )
+    wrong = [f"{name}={size}" for name, size in sizes.items() if not size > 0]
+    if wrong:
+        raise DataError(f"Expected sizes above zero, and {', '.join(wrong)} came.")
+
+
+def _stations(stations: int, width: float, *, section: bool, seed: int) -> dict[str, np.ndarray]:
+    if section:
+        return {"easting": np.linspace(0.0, width, stations), "northing": np.zeros(stations)}
+    chance = np.random.default_rng(stream(seed, "gravity_inversion", "stations"))
+    easting, northing = chance.uniform(0.0, width, (2, stations))
+    return {"easting": easting, "northing": northing}
+
+
+def _drawn(tree: xr.DataTree, variant: str, seed: int) -> xr.DataTree:
+    """The tree with gravity drawn from the model, and the rest that was drawn as its truth."""
+    given = tree["constant_data"].to_dataset()
+    arguments = {str(name): torch.as_tensor(each.to_numpy()) for name, each in given.items()}
+    arguments["gravity"] = torch.zeros(given.sizes["station"], dtype=torch.float64)
+    drawn = run_forward(VARIANTS[variant], seed, arguments)
+    observed = tree["observed_data"]["gravity"]
+    gravity = ("station", drawn.pop("gravity"), observed.attrs)
+    return data_tree(
+        observed={"gravity": gravity},
+        constant=dict(given.data_vars.items()),
+        coords=dict(given.coords.items()),
+        truth={name: (DIMS.get(name, ()), value) for name, value in drawn.items()},
+    )
+
+
+def buried_block() -> xr.DataTree:
+    """A worked example: a profile of 31 stations over two blocks that no mesh has; made up.
+
+    A heavy block, 300 kg/m3, 400 m wide from 150 to 450 m deep, and a light one, -200 kg/m3,
+    500 m wide from 250 to 600 m, both without end along the strike. The noise is 0.05 mGal.
+    """
+    easting = np.linspace(0.0, 3000.0, 31)
+    blocks = [((700.0, 1100.0), (150.0, 450.0), 300.0), ((1900.0, 2400.0), (250.0, 600.0), -200.0)]
+    nothing = np.zeros(31)
+    gravity = np.random.default_rng(1662).normal(0.0, SIGMA, 31)
+    for across, down, contrast in blocks:
+        block = Mesh(easting=np.array(across), depth=np.array(down))
+        gravity += contrast * sensitivity(easting, nothing, nothing + 1.0, block)[:, 0, 0, 0]
+    survey = Survey(
+        easting=easting,
+        northing=nothing,
+        height=nothing + 1.0,
+        gravity=gravity,
+        sigma=nothing + SIGMA,
+    )
+    mesh = mesh_under(survey, cells=(8, 1, 24), depth=960.0, section=True, top=0.0)
+    return survey_tree(
+        survey,
+        mesh,
+        strength=STRENGTH,
+        length=(200.0, 200.0, 200.0),
+        comment="made up, not measured",
+    )
+
+
+def read(
+    frame: pd.DataFrame,
+    *,
+    units: str | Sequence[str] = "m,mGal",
+    cells: str | Sequence[int] | None = None,
+    section: str | bool | None = None,
+    depth: str | float | None = None,
+    top: str | float | None = None,
+    strength: str | float = STRENGTH,
+    length: str | float | None = None,
+    exponent: str | float | None = None,
+    regional: str = "plane",
+) -> xr.DataTree:
+    """The data of a survey of your own, over a mesh that is put under its stations.
+
+    Args:
+        frame: Columns easting, northing, height, gravity and sigma.
+        units: Of length (m, km) and of gravity (mGal, uGal, um/s2, m/s2), with a comma between.
+        cells: Along depth, northing and easting, such as ``8,12,12``; of a section, along depth
+            and easting. By default cells of about two thirds of the stations' spacing.
+        section: Whether cells have no end along northing: yes where all stations lie on a line
+            to the east, if not given.
+        depth: Of the mesh, in metres; half the survey's width if not given.
+        top: Depth of the mesh below height zero, in metres; at the lowest station if not given.
+        strength: Root mean square of the prior sd over the cells, in kg/m3.
+        length: Correlation length in metres; a tenth of the survey's width if not given.
+        exponent: Of the depth weighting; 2, or in a section 1, if not given; 0 for none.
+        regional: A trend to be fitted too: ``none``, ``constant`` or ``plane``.
+
+    Raises:
+        DataError: If the table or an option cannot be used; the message says which and why.
+    """
+    survey = read_survey(frame, units)
+    flat = _flag(section, default=float(np.ptp(survey.northing)) == 0.0)
+    width = max(float(np.ptp(survey.easting)), float(np.ptp(survey.northing)))
+    mesh = mesh_under(
+        survey,
+        cells=_cells(cells, survey, section=flat),
+        section=flat,
+        depth=_number("depth", depth),
+        top=_number("top", top),
+    )
+    chosen = _number("length", length) or width / 10
+    return survey_tree(
+        survey,
+        mesh,
+        strength=_number("strength", strength) or STRENGTH,
+        length=(chosen, chosen, chosen),
+        exponent=_number("exponent", exponent),
+        regional=regional,
+    )
+
+
+def _cells(
+    cells: str | Sequence[int] | None, survey: Survey, *, section: bool
+) -> tuple[int, int, int]:
+    if cells is None:
+        if section:
+            along = min(40, max(8, round(1.5 * len(survey.gravity))))
+            return max(4, along // 3), 1, along
+        along = min(20, max(6, round(1.5 * math.sqrt(len(survey.gravity)))))
+        return max(4, along // 2), along, along
+    try:
+        given = [int(n) for n in (cells.split(",") if isinstance(cells, str) else cells)]
+    except ValueError:
+        given = []
+    if section and len(given) == 2:
+        given.insert(1, 1)
+    if len(given) != 3 or min(given) < 1 or (section and given[1] != 1):
+        asked = "2 whole numbers (depth, easting)" if section else "3 whole numbers"
+        raise DataError(
+            f"cells: expected {asked} of at least 1 with commas between, and {cells!r} came. "
+            f"Try {'10,30' if section else '8,12,12'}."
+        )
+    return given[0], given[1], given[2]
+
+
+def _number(name: str, value: str | float | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    least = "of at least 0" if name == "exponent" else "above 0"
+    positive = number >= 0 if name == "exponent" else number > 0
+    if not math.isfinite(number) or not (positive or name == "top"):
+        asked = "a number" if name == "top" else f"a number {least}"
+        raise DataError(f"{name}: expected {asked}, and {value!r} came.")
+    return number
+
+
+def _flag(value: str | bool | None, *, default: bool) -> bool:
+    known = {"yes": True, "true": True, "no": False, "false": False}
+    if value is None or isinstance(value, bool):
+        return default if value is None else value
+    if value.lower() not in known:
+        raise DataError(f"section: expected yes or no, and {value!r} came.")
+    return known[value.lower()]
+
+
+GRAVITY_INVERSION = ZooModel(
+    name="gravity_inversion",
+    title="Density below ground from gravity above it",
+    model=whitened,
+    simulate=simulate,
+    loaders={"buried_block": buried_block},
+    variants=VARIANTS,
+    simulators={
+        name: functools.partial(simulate, variant=name) for name in VARIANTS if name != "whitened"
+    },
+    reader=read,
 )
