@@ -175,15 +175,19 @@ class Exact:
         identity = torch.eye(both.shape[1], dtype=both.dtype)
         return self._solve(self.gravity) @ both, identity - both.T @ self._solve(both)
 
-    def kl_from(self, loc: Float[Tensor, " flat"], cov: Float[Tensor, "flat flat"]) -> float:
-        """KL(q to p), in nats, of the Gaussian q over the sites of ``whitened``."""
+    def kl_from(self, loc: Float[Tensor, " flat"], factor: Float[Tensor, "flat flat"]) -> float:
+        """KL(q to p), in nats, of the Gaussian q over the sites of ``whitened``.
+
+        Args:
+            loc: Its mean.
+            factor: Any square factor F of its covariance F F'.
+        """
         mean, covariance = self.whitened()
-        factor, own = torch.linalg.cholesky(covariance), torch.linalg.cholesky(cov)
-        spread = torch.linalg.solve_triangular(factor, own, upper=False)
-        shift = torch.linalg.solve_triangular(factor, (loc - mean)[:, None], upper=False)
-        log_det = own.diagonal().log().sum() - factor.diagonal().log().sum()
+        exact = torch.linalg.cholesky(covariance)
+        spread = torch.linalg.solve_triangular(exact, factor, upper=False)
+        shift = torch.linalg.solve_triangular(exact, (loc - mean)[:, None], upper=False)
         squares = spread.square().sum() + shift.square().sum() - len(loc)
-        return float(0.5 * squares - log_det)
+        return float(0.5 * squares - torch.linalg.slogdet(spread).logabsdet)
 
     def _dense(self) -> int:
         size = self._whitened.shape[1]

@@ -1,7 +1,7 @@
 r"""The gravity of rectangular prisms, in closed form, and meshes of them.
 
 Lengths are metres, densities kg/m3, gravity mGal (1 mGal = 1e-5 m/s2), everything float64. Axes
-are easting, northing and, for the ground below, depth: positive down from the datum at height zero.
+are easting, northing and, for what lies below, depth: positive down from the datum at height 0.
 **Gravity is the downward component, positive down**: more mass below a station is more gravity.
 
 The downward attraction of a prism of unit density is a sum over its eight corners, with the sign

@@ -5,12 +5,12 @@ The density contrast of the cells is a Gaussian Markov random field with precisi
 .. math:: Q = \frac{v}{s^2} W A^2 W, \qquad
    A = I + \sum_a (\ell_a / h_a)^2 L_a, \qquad v = \operatorname{mean diag} A^{-2},
 
-so that :math:`s^2` is the mean variance of the weighted field. :math:`L_a` is the graph Laplacian of the first differences along axis a, :math:`\ell_a` the
-correlation length and :math:`h_a` the width of a cell in metres; :math:`W` is the diagonal of the
-depth weights. The identity in A is the ridge without which a constant would cost nothing. A^2 is
-the stencil of the stochastic partial differential equation behind Matérn fields (Lindgren, Rue and
-Lindström 2011): of smoothness 1 in a section, 1/2 in three dimensions; correlations have fallen to
-about 0.1 at 2.8 and 2 lengths.
+so that :math:`s^2` is the mean variance of the weighted field. :math:`L_a` is the graph Laplacian
+of the first differences along axis a, :math:`\ell_a` the correlation length and :math:`h_a` the
+width of a cell in metres; W is the diagonal of the depth weights. The identity in A is the ridge
+without which a constant would cost nothing. A^2 is the stencil of the stochastic partial
+differential equation behind Matérn fields (Lindgren, Rue and Lindström 2011): of smoothness 1 in a
+section, 1/2 in three dimensions; correlations have fallen to about 0.1 at 2.8 and 2 lengths.
 
 With cells of one width along an axis, free (Neumann) ends make :math:`L_a` diagonal in the cosine
 transform, so :math:`Q^{-1/2}` is a cosine transform along each axis and two scalings. A draw, a

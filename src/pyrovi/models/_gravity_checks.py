@@ -1,0 +1,241 @@
+"""Could this ground have made this survey? Predictive checks that know what gravity looks like.
+
+`pyrovi.check` asks of any model whether the data lie where they were predicted. These ask what a
+geophysicist would, each by a statistic that one kind of wrong assumption moves:
+
+- ``misfit``: mean squared residual in units of the noise. Moved by a wrong noise level.
+- ``ripples``: how far residuals of neighbours go together. Moved by what the mesh cannot make.
+- ``tilt``: slope of a plane through the anomaly, weighed against what ground can do by itself.
+  Moved by a regional trend that is not modelled.
+- ``size``: mean square of the longer half of the anomaly's patterns, each over what is expected of
+  it. Moved by a wrong strength.
+- ``roughness``: the same of the shorter half over that of the longer. Moved by a wrong depth
+  weighting or length: shallow bodies make short anomalies.
+
+The first two compare data and replications under the same ground, draw by draw. A flexible ground
+fits a trend, or an anomaly that is too rough, without leaving a residual; so the other three
+replicate the survey over *other ground of the same kind*: hyperparameters from the posterior, the
+density anew from its prior. Half of those replications say which patterns (principal components,
+in units of the noise) are expected and how large, and the other half what chance does to them.
+
+Reference: Gelman, Meng and Stern (1996), "Posterior predictive assessment of model fitness via
+realized discrepancies", Statistica Sinica 6(4), whose mixed replications the latter are.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyro
+import torch
+import xarray as xr
+from jaxtyping import Float
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from pyrovi.errors import DataError
+from pyrovi.seeds import check_seed, isolated, stream
+
+__all__ = ["LEVEL", "survey_checks"]
+
+LEVEL = 0.005
+"""A statistic of the data in either tail of this size is not what the model makes."""
+HYPERPARAMETERS = ("amplitude", "stretch", "noise_factor")
+NEIGHBOURS = 2
+PER_STATION = 10
+"""Replications for each station that the patterns are learned of."""
+SEEN = 2.0
+"""Variance of a pattern, in those of the noise, from which on it is counted."""
+FIXES = {
+    "misfit": ("The noise is smaller than sigma says.", "The noise is larger than sigma says."),
+    "ripples": (
+        "Neighbouring residuals oppose each other: the mesh follows single stations.",
+        "Neighbouring residuals go together: finer or wider cells, or correlated noise.",
+    ),
+    "tilt": (
+        "The ground is flatter than the prior makes it.",
+        "A regional trend is not modelled: read the survey with regional='plane'.",
+    ),
+    "size": (
+        "The anomaly is smaller than the prior's: lower the strength, or weight depth less.",
+        "The anomaly is larger than the prior's: raise the strength, or weight depth more.",
+    ),
+    "roughness": (
+        "The anomaly is smoother than the prior's: weight depth more, or lengthen the prior.",
+        "The anomaly is rougher than the prior's: weight depth less, or shorten the prior.",
+    ),
+}
+
+Rows = Float[np.ndarray, "draw station"]
+
+
+def survey_checks(
+    tree: xr.DataTree, model: Callable[..., Any], seed: int | None = 0
+) -> pd.DataFrame:
+    """Compare a survey with its replications, statistic by statistic.
+
+    Args:
+        tree: A fit's tree, with ``density`` and what else was drawn in its posterior.
+        model: The form that was fitted.
+        seed: Of the replications.
+
+    Returns:
+        A row for each statistic: its value for the ``data`` (for those of residuals, the mean over
+        draws), the ``low`` and ``high`` ends between which 90% of replications lie, the share
+        of replications ``above`` the data, whether that is ``quiet``, and what it ``says``.
+
+    Raises:
+        DataError: If the tree holds no posterior of a gravity survey.
+    """
+    for group, name in (("posterior", "density"), ("constant_data", "position")):
+        if group not in tree.children or name not in tree[group].data_vars:
+            raise DataError(
+                f"Expected a drawn tree of gravity_inversion with {name!r} in its {group}. "
+                "Pass what pyrovi.draw returns."
+            )
+    given = _arguments(tree)
+    gravity, position = given["gravity"].numpy(), given["position"].numpy()[:, :2]
+    drawn = _draws(tree)
+    loc, sigma = _predicted(drawn, given)
+    key = stream(check_seed(seed), "gravity_inversion", "checks")
+    noise = np.random.default_rng(key).standard_normal(loc.shape)
+    residual, near = (gravity - loc) / sigma, _neighbours(position)
+    rows = {
+        "misfit": (_misfit(residual), _misfit(noise)),
+        "ripples": (_ripples(residual, near), _ripples(noise, near)),
+    }
+    unit = np.sqrt((sigma**2).mean(0))
+    fresh = _other_ground(model, drawn, given, key) / unit
+    expected = Expected.of(fresh[::2], _plane(position) / unit[:, None])
+    for name in ("tilt", "size", "roughness"):
+        statistic = getattr(expected, name)
+        rows[name] = statistic(gravity[None] / unit), statistic(fresh[1::2])
+    table = {name: _row(name, *both) for name, both in rows.items()}
+    return pd.DataFrame.from_dict(table, orient="index").rename_axis("statistic")
+
+
+def _row(name: str, data: np.ndarray, replicated: np.ndarray) -> dict[str, Any]:
+    above = float((replicated > data).mean())
+    quiet = LEVEL <= above <= 1 - LEVEL
+    return {
+        "data": float(data.mean()),
+        "low": float(np.quantile(replicated, 0.05)),
+        "high": float(np.quantile(replicated, 0.95)),
+        "above": above,
+        "quiet": quiet,
+        "says": "" if quiet else FIXES[name][int(above < LEVEL)],
+    }
+
+
+# ------------------------------------------------------------------------------ statistics
+
+
+def _misfit(residual: Rows) -> np.ndarray:
+    return (residual**2).mean(-1)
+
+
+def _ripples(residual: Rows, near: np.ndarray) -> np.ndarray:
+    """Moran's I: mean product of neighbours over the mean square."""
+    return (residual * residual[:, near].mean(-1)).mean(-1) / (residual**2).mean(-1)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What surveys over other ground look like, in units of the noise.
+
+    Attributes:
+        long: Directions of the longer half of the patterns, over their size: (station, pattern).
+        short: Of the shorter half of those that stand out of the noise.
+        slope: From a survey to the plane's two slopes, each pair of unit covariance.
+    """
+
+    long: Float[np.ndarray, "station long"]
+    short: Float[np.ndarray, "station short"]
+    slope: Float[np.ndarray, "station 2"]
+
+    @classmethod
+    def of(cls, fresh: Rows, plane: Float[np.ndarray, "station 3"]) -> "Expected":
+        """Learned of replications, with the plane in the same units."""
+        covariance = fresh.T @ fresh / len(fresh)
+        size, pattern = np.linalg.eigh(covariance)
+        size, pattern = size[::-1], pattern[:, ::-1]
+        count = max(4, int((size > SEEN).sum()))
+        scaled = (pattern / np.sqrt(size))[:, :count]
+        weighed = np.linalg.solve(covariance, plane)  # generalised least squares
+        spread = np.linalg.pinv(plane.T @ weighed, hermitian=True)
+        slopes = (weighed @ spread)[:, 1:]
+        root = np.linalg.pinv(_root(spread[1:, 1:]))
+        return cls(scaled[:, : count // 2], scaled[:, count // 2 :], slopes @ root)
+
+    def tilt(self, gravity: Rows) -> np.ndarray:
+        """Length of the plane's slope, in standard deviations."""
+        return np.hypot(*(gravity @ self.slope).T)
+
+    def size(self, gravity: Rows) -> np.ndarray:
+        """Logarithm of the mean square of the longer patterns."""
+        return np.log(((gravity @ self.long) ** 2).mean(-1))
+
+    def roughness(self, gravity: Rows) -> np.ndarray:
+        """Logarithm of the mean square of the shorter patterns over that of the longer."""
+        return np.log(((gravity @ self.short) ** 2).mean(-1)) - self.size(gravity)
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """The symmetric square root."""
+    size, direction = np.linalg.eigh(covariance)
+    return direction * np.sqrt(np.maximum(size, 0.0)) @ direction.T
+
+
+def _plane(position: np.ndarray) -> np.ndarray:
+    """One, and each coordinate over half its survey's width about the middle."""
+    half = np.ptp(position, axis=0).max() / 2
+    centred = (position - (position.max(0) + position.min(0)) / 2) / half
+    return np.column_stack([np.ones(len(position)), centred])
+
+
+def _neighbours(position: np.ndarray) -> np.ndarray:
+    """Indices (station, neighbour) of the nearest other stations."""
+    _, found = cKDTree(position).query(position, k=NEIGHBOURS + 1)
+    return np.asarray(found)[:, 1:]
+
+
+# ------------------------------------------------------------------------------ draws
+
+
+def _arguments(tree: xr.DataTree) -> dict[str, Tensor]:
+    groups = (tree[group].to_dataset() for group in ("observed_data", "constant_data"))
+    named = {str(n): v.to_numpy() for group in groups for n, v in group.data_vars.items()}
+    return {name: torch.as_tensor(value, dtype=torch.float64) for name, value in named.items()}
+
+
+def _draws(tree: xr.DataTree) -> dict[str, Tensor]:
+    """What was drawn, chains one after the other."""
+    return {
+        str(name): torch.as_tensor(values.to_numpy(), dtype=torch.float64).flatten(0, 1)
+        for name, values in tree["posterior"].to_dataset().data_vars.items()
+    }
+
+
+def _predicted(drawn: dict[str, Tensor], given: dict[str, Tensor]) -> tuple[Rows, Rows]:
+    """Gravity without noise, and the noise's scale, of each draw."""
+    loc = drawn["density"].flatten(1) @ given["sensitivity"].flatten(1).T
+    if "trend" in drawn:
+        loc = loc + drawn["trend"] @ given["basis"].T
+    factor = drawn.get("noise_factor", loc.new_ones(len(loc)))
+    return loc.numpy(), (factor[:, None] * given["sigma"]).numpy()
+
+
+def _other_ground(
+    model: Callable[..., Any], drawn: dict[str, Tensor], given: dict[str, Tensor], seed: int
+) -> Rows:
+    """The survey repeated over ground drawn anew, with the hyperparameters of the draws."""
+    count = 2 * max(len(drawn["density"]), PER_STATION * len(given["gravity"]))
+    turn = torch.arange(count) % len(drawn["density"])
+    held = {n: drawn[n][turn, None] for n in HYPERPARAMETERS if n in drawn}
+    unobserved = pyro.poutine.uncondition(pyro.poutine.do(model, data=held))
+    quiet = pyro.validation_enabled(False)
+    with isolated(seed), torch.no_grad(), quiet, pyro.plate("ground", count, dim=-2):
+        trace = pyro.poutine.trace(unobserved).get_trace(**given)
+    return trace.nodes["gravity"]["value"].numpy()
