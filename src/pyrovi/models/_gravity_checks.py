@@ -238,4 +238,4 @@ def _other_ground(
     quiet = pyro.validation_enabled(False)
     with isolated(seed), torch.no_grad(), quiet, pyro.plate("ground", count, dim=-2):
         trace = pyro.poutine.trace(unobserved).get_trace(**given)
-    return trace.nodes["gravity"]["value"].numpy()
+    return trace.nodes["gravity"]["value"].reshape(count, -1).numpy()

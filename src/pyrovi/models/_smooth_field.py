@@ -34,7 +34,15 @@ from torch import Tensor
 
 from pyrovi.models._prisms import Mesh
 
-__all__ = ["SmoothField", "cosines", "depth_weight", "precision", "ripple"]
+__all__ = [
+    "SmoothField",
+    "cosines",
+    "depth_weight",
+    "mode_scale",
+    "precision",
+    "ripple",
+    "unripple",
+]
 
 
 def depth_weight(mesh: Mesh, height: float, exponent: float) -> Float[np.ndarray, " depth"]:
@@ -119,6 +127,14 @@ def ripple(field: Tensor, scale: Tensor, weight: Tensor) -> Tensor:
     return mixed / weight[:, None, None]
 
 
+def unripple(rows: Tensor, weight: Tensor) -> Tensor:
+    """The transpose of `ripple`, without its scale: ``(..., depth, northing, easting)``."""
+    shape = rows.shape[-3], rows.shape[-2], rows.shape[-1]
+    depth, north, east = cosines(shape, rows)
+    mixed = north @ ((rows / weight[:, None, None]) @ east.T)
+    return (depth @ mixed.flatten(-2)).unflatten(-1, shape[1:])
+
+
 def mode_scale(shape: tuple[int, int, int], reach: Tensor, strength: Tensor) -> Tensor:
     """Standard deviation of each cosine mode of the weighted field, in the units of strength.
 
@@ -164,11 +180,7 @@ class SmoothField:
 
     def colour_back(self, rows: Tensor) -> Tensor:
         """T' g of each of ``(..., depth, northing, easting)``."""
-        shape = self.scale.shape[0], self.scale.shape[1], self.scale.shape[2]
-        depth, north, east = cosines(shape, rows)
-        mixed = (rows / self.weight[:, None, None]) @ east.T
-        mixed = north @ mixed
-        return (depth @ mixed.flatten(-2)).unflatten(-1, shape[1:]) * self.scale
+        return unripple(rows, self.weight) * self.scale
 
     @property
     def variance(self) -> Float[Tensor, "depth northing easting"]:

@@ -17,7 +17,7 @@ and sparsity end all this, and there richer families have something to do.
 
 The sites are standard normal (`whitened`): prior and posterior then differ in no more directions
 than there are stations, the units are right by construction, and hyperparameters to be learned
-enter by scaling, with no determinant to compute. `centered` samples the density itself.
+enter by scaling. `centered` samples the density itself. `learned` integrates it out.
 
 References: Tarantola (2005), "Inverse Problem Theory", SIAM, chapter 3; Li and Oldenburg (1998),
 "3-D inversion of gravity data", Geophysics 63(1), https://doi.org/10.1190/1.1444302.
@@ -41,7 +41,7 @@ from pyrovi.errors import DataError
 from pyrovi.models._base import ZooModel, run_forward
 from pyrovi.models._gravity_exact import Exact
 from pyrovi.models._prisms import Mesh, prism_gravity, sensitivity
-from pyrovi.models._smooth_field import cosines, mode_scale, ripple
+from pyrovi.models._smooth_field import cosines, mode_scale, ripple, unripple
 from pyrovi.models._survey import Survey, mesh_under, read_survey, survey_tree
 from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import declare
@@ -63,6 +63,7 @@ __all__ = [
 CELL = ("depth", "northing", "easting")
 MODE = ("depth_mode", "northing_mode", "easting_mode")
 DIMS = {"field": MODE, "density": CELL, "cell_density": ("cell",), "trend": ("term",)}
+OWN_DIMS = {**DIMS, "prior_field": MODE, "prior_trend": ("term",), "gravity": ("station",)}
 SHARPNESS = 4.0
 """Of the bend at zero that keeps ``positive`` densities positive."""
 SPREAD = {"amplitude": 0.75, "stretch": 0.5, "noise_factor": 0.5}
@@ -126,7 +127,7 @@ def centered(
     _observe(gravity, density, sensitivity, sigma, basis)
 
 
-@declare(name="gravity_inversion:learned", dims=DIMS)
+@declare(name="gravity_inversion:learned", dims=OWN_DIMS)
 def learned(
     gravity: Tensor,
     sensitivity: Tensor,
@@ -137,16 +138,44 @@ def learned(
     basis: Tensor | None = None,
     position: Tensor | None = None,
 ) -> None:
-    """Strength, correlation length and noise learned too, about the values given."""
+    """Strength, correlation length and noise learned too, about the values given.
+
+    Sampled beside the field, they would make a funnel of it that no Gaussian fits. Here gravity
+    has the field integrated out, and the density is a draw given the data and them, by Matheron's
+    rule: a ground and a noise drawn from the prior (``prior_field``, ``prior_error``), corrected
+    by what the data say. Those sites stay standard normal in the posterior; what is left to be
+    fitted are three numbers. Replicated gravity is thus of other ground of the same kind, and no
+    station may be missing.
+    """
     del position
     amplitude = pyro.sample("amplitude", dist.LogNormal(strength.log(), SPREAD["amplitude"]))
-    zero = strength.new_zeros(())
+    zero, shape = strength.new_zeros(()), _shape(sensitivity)
     stretch = pyro.sample("stretch", dist.LogNormal(zero, SPREAD["stretch"]))
     factor = pyro.sample("noise_factor", dist.LogNormal(zero, SPREAD["noise_factor"]))
-    field = _field(sensitivity)
-    scale = mode_scale(_shape(sensitivity), reach * stretch[..., None], amplitude)
-    density = pyro.deterministic("density", ripple(field, scale, weight), event_dim=3)
-    _observe(gravity, density, sensitivity, sigma * factor, basis)
+    scale = mode_scale(shape, reach * stretch[..., None], amplitude)
+    field = _field(sensitivity, name="prior_field")
+    with pyro.plate("station", len(sigma), dim=-1):
+        error = pyro.sample("prior_error", dist.Normal(sigma.new_zeros(()), 1.0))
+    noise = sigma * factor[..., None]
+    modes = unripple(sensitivity, weight).flatten(1) * scale.flatten(-3).unsqueeze(-2)
+    covariance = modes @ modes.mT + torch.diag_embed(noise.square())
+    perturbed = (modes @ field.flatten(-3).unsqueeze(-1)).squeeze(-1)
+    perturbed = perturbed + noise * (error if error.ndim == 1 else error.unsqueeze(-2))
+    if basis is not None:
+        covariance = covariance + basis @ basis.T
+        start = pyro.sample(
+            "prior_trend", dist.Normal(basis.new_zeros(basis.shape[-1]), 1.0).to_event(1)
+        )
+        perturbed = perturbed + start @ basis.T
+    tril = torch.linalg.cholesky(covariance)
+    surprise = (gravity - perturbed).unsqueeze(-1)
+    solved = torch.cholesky_solve(surprise, tril)
+    corrected = field + (modes.mT @ solved).squeeze(-1).unflatten(-1, shape)
+    pyro.deterministic("density", ripple(corrected, scale, weight), event_dim=3)
+    if basis is not None:
+        pyro.deterministic("trend", start + (basis.T @ solved).squeeze(-1), event_dim=1)
+    centre = gravity.new_zeros(len(sigma))
+    pyro.sample("gravity", dist.MultivariateNormal(centre, scale_tril=tril), obs=gravity)
 
 
 @declare(name="gravity_inversion:positive", dims=DIMS)
@@ -194,9 +223,9 @@ def _shape(sensitivity: Tensor) -> tuple[int, int, int]:
     return sensitivity.shape[1], sensitivity.shape[2], sensitivity.shape[3]
 
 
-def _field(sensitivity: Tensor) -> Tensor:
+def _field(sensitivity: Tensor, name: str = "field") -> Tensor:
     zero = sensitivity.new_zeros(_shape(sensitivity))
-    return pyro.sample("field", dist.Normal(zero, 1.0).to_event(3))
+    return pyro.sample(name, dist.Normal(zero, 1.0).to_event(3))
 
 
 def _observe(
@@ -301,13 +330,17 @@ def _drawn(tree: xr.DataTree, variant: str, seed: int) -> xr.DataTree:
     arguments = {str(name): torch.as_tensor(each.to_numpy()) for name, each in given.items()}
     arguments["gravity"] = torch.zeros(given.sizes["station"], dtype=torch.float64)
     drawn = run_forward(VARIANTS[variant], seed, arguments)
+    # Under `learned` the density is one given the data: the same chance again, with the data.
+    arguments["gravity"] = torch.as_tensor(drawn["gravity"])
+    drawn = run_forward(VARIANTS[variant], seed, arguments)
     observed = tree["observed_data"]["gravity"]
     gravity = ("station", drawn.pop("gravity"), observed.attrs)
+    dims = {**OWN_DIMS, "prior_error": ("station",)}
     return data_tree(
         observed={"gravity": gravity},
         constant=dict(given.data_vars.items()),
         coords=dict(given.coords.items()),
-        truth={name: (DIMS.get(name, ()), value) for name, value in drawn.items()},
+        truth={name: (dims.get(name, ()), value) for name, value in drawn.items()},
     )
 
 
