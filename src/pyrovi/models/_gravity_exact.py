@@ -139,18 +139,27 @@ class Exact:
 
     def draws(self, count: int, seed: int) -> Float[np.ndarray, "draw depth northing easting"]:
         """Independent draws of the density, in kg/m3, by Matheron's rule."""
+        field, _, surprise = self._perturbed(count, seed)
+        density = self.field.colour(field).flatten(1)
+        density += self._solve(surprise.T).T @ self._gain
+        return density.unflatten(1, self.sensitivity.shape[1:]).numpy()
+
+    def trend_draws(self, count: int, seed: int) -> Float[np.ndarray, "draw term"]:
+        """Coefficients of the trends, in prior sds, that go with `draws` of the same seed."""
+        _, trend, surprise = self._perturbed(count, seed)
+        return (trend + self._solve(surprise.T).T @ self.basis).numpy()
+
+    def _perturbed(self, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Field and trend of the prior, and the data less what is simulated from the two."""
         generator = torch.Generator().manual_seed(seed)
 
         def normal(*shape: int) -> Tensor:
             return torch.randn(count, *shape, generator=generator, dtype=self.gravity.dtype)
 
-        field = normal(*self.sensitivity.shape[1:])
-        replicated = field.flatten(1) @ self._whitened.T
-        replicated += normal(len(self.gravity)) * self.sigma
-        replicated += normal(self.basis.shape[1]) @ self.basis.T
-        density = self.field.colour(field).flatten(1)
-        density += self._solve((self.gravity - replicated).T).T @ self._gain
-        return density.unflatten(1, self.sensitivity.shape[1:]).numpy()
+        field, trend = normal(*self.sensitivity.shape[1:]), normal(self.basis.shape[1])
+        simulated = field.flatten(1) @ self._whitened.T + trend @ self.basis.T
+        simulated += normal(len(self.gravity)) * self.sigma
+        return field, trend, self.gravity - simulated
 
     def covariance(self) -> Float[np.ndarray, "cell cell"]:
         """Posterior covariance of the density, dense, in (kg/m3)^2.
