@@ -1,14 +1,12 @@
 """Gravity inversion: the kernel, what an affine map holds, where flows earn their keep, and scale.
 
     python benchmarks/gravity.py                     all of it (about ten minutes)
-    python benchmarks/gravity.py --only scale        kernel, affine, svi, flows, scale or checks
-    python benchmarks/gravity.py --draw              the card's figure
+    python benchmarks/gravity.py --only scale        kernel, affine, svi, flows, checks or scale
 
 Times are of one thread.
 """
 
 import argparse
-import json
 import resource
 import subprocess
 import sys
@@ -17,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pyro
@@ -31,6 +28,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 import pyrovi as vi
+from pyrovi.guides import Family
+from pyrovi.guides.flows import AutoFlow
 from pyrovi.models import gravity_inversion as gravity
 from pyrovi.models._gravity_checks import survey_checks
 from pyrovi.models._prisms import MGAL, Mesh, prism_gravity, sensitivity
@@ -42,7 +41,7 @@ from pyrovi.tree import grow
 
 ENTRY = gravity.GRAVITY_INVERSION
 SECTION = {"cells": (20, 1, 20), "stations": 40}
-SMALL = {"cells": (5, 1, 10), "stations": 16}
+SMALL = {"cells": (5, 1, 10), "stations": 16, "sigma": 0.2}
 REFERENCE = Path(__file__).parents[1] / "models" / "gravity_inversion" / "reference.json"
 CHAINS, WARMUP, DRAWS = 4, 300, 1000
 
@@ -166,7 +165,9 @@ def svi(steps: int = 1500) -> None:
         if step % (steps // 5) == 0:
             loc, tril = (pyro.param(name).detach() for name in ("loc", "tril"))
             took = time.perf_counter() - began
-            print(f"  {step:5} steps  KL {exact.kl_from(loc, tril):10.3e}  {took:6.0f} s", flush=True)
+            print(
+                f"  {step:5} steps  KL {exact.kl_from(loc, tril):10.3e}  {took:6.0f} s", flush=True
+            )
     torch.set_default_dtype(torch.float32)
 
 
@@ -221,23 +222,46 @@ def by_nuts(variant: str, data: xr.DataTree, turn: tuple[Tensor, Tensor]) -> np.
     return torch.stack(chains).numpy()
 
 
-FAMILIES: dict[str, Any] = {
-    "mean field": vi.DADVI(),
-    "Laplace": vi.Laplace(),
-    "full rank": vi.DADVI(whiten=True),
-    "flow, nsf": vi.SVI(guide="nsf", max_steps=4000),
-    "flow, maf": vi.SVI(guide="maf", max_steps=4000),
-    "auto": "auto",
-}
+CURVED = ("positive", "sparse")
+FULL_RANK = vi.DADVI(whiten=True)
+FLOW = {"max_steps": 4000, "particles": 32}
+
+
+def families(base: tuple[Tensor, Tensor]) -> dict[str, Any]:
+    """Engines by name; two of the flows are laid over the Gaussian given."""
+    return {
+        "mean field": vi.DADVI(),
+        "full rank": FULL_RANK,
+        "nsf": vi.SVI(guide="nsf", **FLOW),
+        "maf over it": vi.SVI(guide=laid_over(base, "maf"), **FLOW),
+        "nsf over it": vi.SVI(guide=laid_over(base, "nsf"), **FLOW),
+        "auto": "auto",
+    }
+
+
+def laid_over(base: tuple[Tensor, Tensor], network: str) -> Family:
+    """A family of flows that start as the Gaussian given."""
+
+    class Laid(AutoFlow):
+        def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+            super()._setup_prototype(*args, **kwargs)
+            with torch.no_grad():
+                self.loc.copy_(base[0])
+                self.get_buffer("turn").copy_(base[1])
+
+    def make(model: Callable[..., Any], **_options: Any) -> Laid:
+        return Laid(model, network=network, turned=True, init_scale=1.0)
+
+    return Family(network, make, lambda guide: guide.get_posterior())
 
 
 def flows() -> None:
-    for variant in ("positive", "sparse"):
+    for variant in CURVED:
         entry = ENTRY.variant(variant)
         data = entry.simulate(3, **SMALL)
-        base = vi.fit(entry.model, data, FAMILIES["full rank"], seed=0, progress=False)
+        base = _gaussian(vi.fit(entry.model, data, FULL_RANK, seed=0, progress=False))
         began = time.perf_counter()
-        chains = by_nuts(variant, data, _gaussian(base))
+        chains = by_nuts(variant, data, base)
         took = time.perf_counter() - began
         cells = chains.shape[-1]
         rhat = max(array_stats.rhat(chains[..., i]) for i in range(cells))
@@ -246,8 +270,10 @@ def flows() -> None:
         print(f"{CHAINS} x {DRAWS} draws, R-hat {rhat:.3f}, ESS {ess:.0f}, {took:.0f} s")
         print(f"{'':14}{'ELBO':>9}{'error of means (sd)':>22}{'ratio of sds':>22}", end="")
         print(f"{'error of 90% ends (sd)':>24}{'s':>7}")
-        print(f"{'':23}{'median':>13}{'most':>9}{'least':>13}{'most':>9}{'median':>14}{'most':>10}")
-        for name, engine in FAMILIES.items():
+        print(
+            f"{'':23}{'median':>13}{'most':>9}{'least':>13}{'most':>9}{'median':>14}{'most':>10}"
+        )
+        for name, engine in families(base).items():
             began = time.perf_counter()
             fit = vi.fit(entry.model, data, engine, seed=0, progress=False)
             took = time.perf_counter() - began
@@ -269,6 +295,69 @@ def _row(fit: Any, reference: np.ndarray) -> str:
         f"{bound:9.2f}{np.median(mean):13.3f}{mean.max():9.3f}{ratio.min():13.2f}{ratio.max():9.2f}"
         f"{np.median(end):14.3f}{end.max():10.3f}"
     )
+
+
+# ------------------------------------------------------------------------------ checks
+
+SURVEYS = 20
+
+
+def checks() -> None:
+    """How often each statistic speaks up, over surveys of 40 stations above 12 x 24 cells."""
+    right = [_survey(seed) for seed in range(SURVEYS)]
+    flat, steep = (_weights(right[0], exponent) for exponent in (0.0, 4.0))
+    cases = {
+        "nothing wrong": right,
+        "noise is 2 x sigma": [_with(t, sigma=t["constant_data"]["sigma"] / 2) for t in right],
+        "noise is 3 x sigma": [_with(t, sigma=t["constant_data"]["sigma"] / 3) for t in right],
+        "noise is sigma / 4": [_with(t, sigma=t["constant_data"]["sigma"] * 4) for t in right],
+        "trend of 4 sd of the anomaly": [_tilted(t, 4.0) for t in right],
+        "deep ground, no weighting": [
+            _with(_survey(seed, exponent=4.0), weight=flat) for seed in range(SURVEYS)
+        ],
+        "shallow ground, far too much": [
+            _with(_survey(seed, exponent=0.0), weight=steep) for seed in range(SURVEYS)
+        ],
+    }
+    print(f"\nchecks that are not quiet, of {SURVEYS} surveys")
+    for row, (name, trees) in enumerate(cases.items()):
+        tables = [survey_checks(_drawn(tree), ENTRY.model, seed=i) for i, tree in enumerate(trees)]
+        if not row:
+            print(f"{'':30}" + "".join(f"{n:>11}" for n in tables[0].index) + f"{'any':>6}")
+        loud = np.array([~table["quiet"].to_numpy(dtype=bool) for table in tables])
+        print(f"{name:30}" + "".join(f"{n:11d}" for n in loud.sum(0)) + f"{loud.any(1).sum():6d}")
+
+
+def _survey(seed: int, **options: Any) -> xr.DataTree:
+    return ENTRY.simulate(seed, cells=(12, 1, 24), stations=40, **options)
+
+
+def _with(tree: xr.DataTree, **values: Any) -> xr.DataTree:
+    constant = tree["constant_data"].to_dataset().assign(values)
+    observed = tree["observed_data"].to_dataset()
+    return grow(xr.DataTree(), observed_data=observed, constant_data=constant)
+
+
+def _weights(tree: xr.DataTree, exponent: float) -> xr.DataArray:
+    inverse = (tree["constant_data"]["depth"] + 1.0) ** (exponent / 2)
+    return np.sqrt((inverse**2).mean()) / inverse
+
+
+def _tilted(tree: xr.DataTree, times: float) -> xr.DataTree:
+    gravity_ = tree["observed_data"]["gravity"]
+    easting = tree["constant_data"]["position"].sel(coordinate="easting") / 1000.0 - 1.0
+    observed = tree["observed_data"].to_dataset()
+    trend = times * float(gravity_.std()) * easting.drop_vars("coordinate")
+    constant = tree["constant_data"].to_dataset()
+    tilted = observed.assign(gravity=gravity_ + trend)
+    return grow(xr.DataTree(), observed_data=tilted, constant_data=constant)
+
+
+def _drawn(tree: xr.DataTree) -> xr.DataTree:
+    """The data with draws of the exact posterior."""
+    dims = ("chain", "draw", "depth", "northing", "easting")
+    density = Exact.of(tree).draws(1000, seed=0)[None]
+    return grow(tree, posterior=xr.Dataset({"density": (dims, density)}))
 
 
 # ------------------------------------------------------------------------------ scale
@@ -308,7 +397,9 @@ def scale_here() -> None:
         print(f"  {name:36}{mark - began:8.2f} s")
         began = mark
     print(f"  peak memory {peak():.0f} MB, of which {before:.0f} MB before")
-    print(f"  a dense {mean.size} x {mean.size} matrix alone would be {mean.size**2 * 8e-6:.0f} MB")
+    print(
+        f"  a dense {mean.size} x {mean.size} matrix alone would be {mean.size**2 * 8e-6:.0f} MB"
+    )
     truth = data["truth"]["density"].to_numpy()
     z = (truth - mean) / sd
     print(f"  truth within 2 sd: {np.mean(np.abs(z) < 2):.3f} of cells (0.954); ", end="")
@@ -317,9 +408,101 @@ def scale_here() -> None:
     print(f"  trace of the resolution {resolution.sum():.1f} of at most {SCALE['stations']}")
 
 
+# ------------------------------------------------------------------------------ pictures
+
+INK, SOFT, WARM = "#2b2f33", "#b0b7bd", "#d68910"
+BLOCKS = ((700.0, 1100.0, 150.0, 450.0), (1900.0, 2400.0, 250.0, 600.0))
+
+
+def figure() -> Figure:
+    """The worked example: data, what is believed of the ground, and what is seen of it."""
+    data = ENTRY.load("buried_block")
+    exact = Exact.of(data)
+    drawn, panels = plt.subplots(3, 2, figsize=(8.0, 6.6), layout="constrained", sharex=True)
+    (curve, resolved), (mean, sd), draws = panels
+    _fitted(curve, data, exact)
+    top = float(np.abs(exact.draws(2, seed=4)).max())
+    _section(drawn, resolved, data, exact.resolution, "resolution", cmap="cividis", vmin=0)
+    shown = {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
+    _section(drawn, mean, data, exact.mean, "posterior mean (kg/m³)", **shown)
+    _section(drawn, sd, data, exact.sd, "posterior sd (kg/m³)", cmap="viridis", vmin=0)
+    for axes, density in zip(draws, exact.draws(2, seed=4), strict=True):
+        _section(drawn, axes, data, density, "a posterior draw (kg/m³)", **shown)
+        axes.set_xlabel("easting (km)")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("depth (km)" if axes is not curve else "gravity (mGal)")
+    return drawn
+
+
+def _fitted(axes: Any, data: xr.DataTree, exact: Exact) -> None:
+    """The profile with its noise, and what the posterior says it is without."""
+    easting = data["constant_data"]["position"].sel(coordinate="easting").to_numpy() / 1e3
+    drawn = exact.draws(2000, seed=0).reshape(2000, -1) @ exact.sensitivity.flatten(1).T.numpy()
+    low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
+    axes.fill_between(easting, low, high, color=SOFT, label="posterior, 90%")
+    noise = 1.645 * data["constant_data"]["sigma"].to_numpy()
+    axes.errorbar(
+        easting, data["observed_data"]["gravity"], yerr=noise, fmt="o", color=INK, markersize=3,
+        linewidth=1, label="measured",
+    )  # fmt: skip
+    axes.set_title("anomaly", fontsize=9)
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _section(
+    figure: Figure, axes: Any, data: xr.DataTree, cells: np.ndarray, title: str, **look: Any
+) -> None:
+    """One value for each cell of a section, and where the blocks are."""
+    given = data["constant_data"]
+    east, depth = (given[name].to_numpy() / 1e3 for name in ("easting", "depth"))
+    half_east, half_depth = (east[1] - east[0]) / 2, (depth[1] - depth[0]) / 2
+    extent = (
+        east[0] - half_east,
+        east[-1] + half_east,
+        depth[-1] + half_depth,
+        depth[0] - half_depth,
+    )
+    image = axes.imshow(
+        cells[:, 0, :], extent=extent, aspect="auto", interpolation="nearest", **look
+    )
+    for west, right, top, bottom in BLOCKS:
+        corner, size = (west / 1e3, top / 1e3), ((right - west) / 1e3, (bottom - top) / 1e3)
+        axes.add_patch(plt.Rectangle(corner, *size, fill=False, linewidth=0.9, color=INK))
+    figure.colorbar(image, ax=axes, pad=0.02)
+    axes.set_title(title, fontsize=9)
+
+
+def anomaly_map(data: xr.DataTree) -> Figure:
+    """Gravity of a survey in the plane, and the mean density of three levels below it."""
+    exact, given = Exact.of(data), data["constant_data"]
+    place = given["position"].to_numpy() / 1e3
+    drawn, panels = plt.subplots(1, 4, figsize=(10.0, 2.8), layout="constrained", sharey=True)
+    gravity_ = data["observed_data"]["gravity"].to_numpy()
+    top = np.abs(gravity_).max()
+    dots = panels[0].scatter(*place.T[:2], c=gravity_, cmap="PuOr_r", vmin=-top, vmax=top, s=18)
+    drawn.colorbar(dots, ax=panels[0], shrink=0.8, label="mGal")
+    panels[0].set(title="anomaly", xlabel="easting (km)", ylabel="northing (km)", aspect="equal")
+    levels = np.linspace(0, len(given["depth"]) - 1, 5).round().astype(int)[[0, 1, 2]]
+    top = np.abs(exact.mean[levels]).max()
+    sides = [given[name].to_numpy() / 1e3 for name in ("easting", "northing")]
+    half = [(side[1] - side[0]) / 2 for side in sides]
+    extent = [
+        end for side, h in zip(sides, half, strict=True) for end in (side[0] - h, side[-1] + h)
+    ]
+    for axes, level in zip(panels[1:], levels, strict=True):
+        image = axes.imshow(
+            exact.mean[level], extent=extent, origin="lower", cmap="RdBu_r", vmin=-top, vmax=top
+        )
+        depth = float(given["depth"][level])
+        axes.set(title=f"mean at {depth:.0f} m", xlabel="easting (km)")
+    drawn.colorbar(image, ax=panels[1:], shrink=0.8, label="kg/m³")
+    return drawn
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--only", choices=[*PARTS, "scale-here"])
+    parser.add_argument("--only", choices=[*PARTS, "scale-here"], help="this part alone")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     if asked.only == "scale-here":
@@ -335,6 +518,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "affine": affine,
     "svi": svi,
     "flows": flows,
+    "checks": checks,
     "scale": scale,
 }
 

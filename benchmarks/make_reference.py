@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import gravity
 import joblib
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -36,10 +37,12 @@ from pyro.infer.autoguide import init_to_value
 from pyro.infer.mcmc.util import initialize_model
 from scipy.integrate import cumulative_trapezoid
 from scipy.optimize import minimize
+from scipy.stats import norm
 from torch import Tensor
 
 from pyrovi import models
 from pyrovi.models import quadratic_observation as quadratic
+from pyrovi.models.gravity_inversion import Exact
 from pyrovi.seeds import stream
 from pyrovi.tensors import bind
 from pyrovi.tree import quantities
@@ -332,6 +335,37 @@ def students_reference() -> dict[str, Any]:
     }
 
 
+def gravity_inversion() -> dict[str, Any]:
+    """The posterior of the worked example in closed form: a Gaussian for each cell."""
+    data = models.get("gravity_inversion").load("buried_block")
+    exact = Exact.of(data)
+    dims = ("chain", "draw", "depth", "northing", "easting")
+    given = data["constant_data"]
+    coords = {name: given[name] for name in dims[2:]}
+    mean, sd = (
+        xr.Dataset({"density": (dims, values[None, None])}, coords=coords)
+        for values in (exact.mean, exact.sd)
+    )
+    found = {
+        label: _gaussian(float(centre.item()), float(spread.item()))
+        for (label, centre), (_, spread) in zip(quantities(mean), quantities(sd), strict=True)
+    }
+    how = {
+        "method": "closed form, in data space",
+        "points": len(exact.gravity),
+        "log_evidence": round(exact.log_evidence, 6),
+        "versions": {name: version(name) for name in ("numpy", "torch")},
+    }
+    variants = {name: {"how": how, "quantities": found} for name in ("whitened", "centered")}
+    return {"model": "gravity_inversion", "data": "buried_block", "variants": variants}
+
+
+def _gaussian(mean: float, sd: float) -> dict[str, float]:
+    numbers = {"mean": mean, "sd": sd}
+    numbers |= {name: mean + sd * float(norm.ppf(at)) for name, at in QUANTILES.items()}
+    return {name: float(f"{number:.6g}") for name, number in numbers.items()}
+
+
 def best_mode(
     model: Callable[..., Any], arguments: dict[str, Any], *, restarts: int
 ) -> tuple[dict[str, Tensor], float]:
@@ -453,6 +487,7 @@ FIGURES = {
     "gaussian_mixture": ("full", gaussian_mixture_figure),
     "quadratic_observation": ("signed", quadratic_observation_figure),
     "multitask_regression": ("partial", lambda _: students.figure()),
+    "gravity_inversion": ("whitened", lambda _: gravity.figure()),
 }
 
 
@@ -476,6 +511,7 @@ MAKERS = {
     "gaussian_mixture": gaussian_mixture,
     "quadratic_observation": quadratic_observation,
     "multitask_regression": multitask_regression,
+    "gravity_inversion": gravity_inversion,
 }
 
 

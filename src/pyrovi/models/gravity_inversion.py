@@ -64,7 +64,7 @@ CELL = ("depth", "northing", "easting")
 MODE = ("depth_mode", "northing_mode", "easting_mode")
 DIMS = {"field": MODE, "density": CELL, "cell_density": ("cell",), "trend": ("term",)}
 OWN_DIMS = {**DIMS, "prior_field": MODE, "prior_trend": ("term",), "gravity": ("station",)}
-SHARPNESS = 4.0
+SHARPNESS = 2.0
 """Of the bend at zero that keeps ``positive`` densities positive."""
 SPREAD = {"amplitude": 0.75, "stretch": 0.5, "noise_factor": 0.5}
 """Prior standard deviation of the logarithm of what ``learned`` learns."""
@@ -369,7 +369,7 @@ def buried_block() -> xr.DataTree:
         survey,
         mesh,
         strength=STRENGTH,
-        length=(200.0, 200.0, 200.0),
+        length=(300.0, 300.0, 300.0),
         comment="made up, not measured",
     )
 
