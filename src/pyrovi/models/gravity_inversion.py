@@ -39,6 +39,7 @@ from torch.nn.functional import softplus
 
 from pyrovi.errors import DataError
 from pyrovi.models._base import ZooModel, run_forward
+from pyrovi.models._gravity_checks import survey_checks
 from pyrovi.models._gravity_exact import Exact
 from pyrovi.models._prisms import Mesh, prism_gravity, sensitivity
 from pyrovi.models._smooth_field import cosines, mode_scale, ripple, unripple
@@ -57,6 +58,7 @@ __all__ = [
     "read",
     "sensitivity",
     "simulate",
+    "survey_checks",
     "survey_tree",
 ]
 
