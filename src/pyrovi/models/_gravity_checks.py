@@ -32,7 +32,7 @@ import pyro
 import torch
 import xarray as xr
 from jaxtyping import Float
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from pyrovi.errors import DataError
@@ -197,7 +197,7 @@ def _plane(position: np.ndarray) -> np.ndarray:
 
 def _neighbours(position: np.ndarray) -> np.ndarray:
     """Indices (station, neighbour) of the nearest other stations."""
-    _, found = cKDTree(position).query(position, k=NEIGHBOURS + 1)
+    _, found = KDTree(position).query(position, k=NEIGHBOURS + 1)
     return np.asarray(found)[:, 1:]
 
 
@@ -233,9 +233,10 @@ def _other_ground(
     """The survey repeated over ground drawn anew, with the hyperparameters of the draws."""
     count = 2 * max(len(drawn["density"]), PER_STATION * len(given["gravity"]))
     turn = torch.arange(count) % len(drawn["density"])
-    held = {n: drawn[n][turn, None] for n in HYPERPARAMETERS if n in drawn}
+    held: dict[str, Any] = {n: drawn[n][turn, None] for n in HYPERPARAMETERS if n in drawn}
     unobserved = pyro.poutine.uncondition(pyro.poutine.do(model, data=held))
     quiet = pyro.validation_enabled(False)
     with isolated(seed), torch.no_grad(), quiet, pyro.plate("ground", count, dim=-2):
         trace = pyro.poutine.trace(unobserved).get_trace(**given)
-    return trace.nodes["gravity"]["value"].reshape(count, -1).numpy()
+    site: Any = trace.nodes["gravity"]
+    return site["value"].reshape(count, -1).numpy()

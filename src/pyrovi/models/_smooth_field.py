@@ -85,8 +85,7 @@ def precision(
     smooth = sparse.eye_array(math.prod(shape), format="csr")
     for axis, (size, length) in enumerate(zip(shape, reach, strict=True)):
         parts = [sparse.eye_array(n) for n in shape]
-        difference = sparse.diags_array([-np.ones(size), np.ones(size - 1)], offsets=[0, 1])
-        difference = difference.tocsr()[: size - 1]
+        difference = sparse.csr_array(np.diff(np.eye(size), axis=0))
         parts[axis] = length**2 * difference.T @ difference
         smooth = smooth + functools.reduce(sparse.kron, parts)
     unit = _unit(_eigenvalues(shape, torch.as_tensor(reach, dtype=torch.float64))).item()

@@ -110,7 +110,8 @@ def _column(frame: pd.DataFrame, name: str) -> Float[np.ndarray, " station"]:
             f"the columns {', '.join(COLUMNS)}."
         )
     cells = frame.iloc[:, names.index(name)]
-    values = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=float)
+    numbers: Any = pd.to_numeric(cells, errors="coerce")
+    values = numbers.to_numpy(dtype=float)
     _refuse(frame, ~np.isfinite(values), name, "a finite number", cells.to_numpy())
     return values
 

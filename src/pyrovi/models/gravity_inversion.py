@@ -163,19 +163,19 @@ def learned(
     covariance = modes @ modes.mT + torch.diag_embed(noise.square())
     perturbed = (modes @ field.flatten(-3).unsqueeze(-1)).squeeze(-1)
     perturbed = perturbed + noise * (error if error.ndim == 1 else error.unsqueeze(-2))
-    if basis is not None:
+    trend = sigma.new_zeros(0)
+    basis = sigma.new_zeros(len(sigma), 0) if basis is None else basis
+    if basis.shape[-1]:
+        standard = dist.Normal(basis.new_zeros(basis.shape[-1]), 1.0).to_event(1)
+        trend = pyro.sample("prior_trend", standard)
         covariance = covariance + basis @ basis.T
-        start = pyro.sample(
-            "prior_trend", dist.Normal(basis.new_zeros(basis.shape[-1]), 1.0).to_event(1)
-        )
-        perturbed = perturbed + start @ basis.T
+        perturbed = perturbed + trend @ basis.T
     tril = torch.linalg.cholesky(covariance)
-    surprise = (gravity - perturbed).unsqueeze(-1)
-    solved = torch.cholesky_solve(surprise, tril)
+    solved = torch.cholesky_solve((gravity - perturbed).unsqueeze(-1), tril)
     corrected = field + (modes.mT @ solved).squeeze(-1).unflatten(-1, shape)
     pyro.deterministic("density", ripple(corrected, scale, weight), event_dim=3)
-    if basis is not None:
-        pyro.deterministic("trend", start + (basis.T @ solved).squeeze(-1), event_dim=1)
+    if basis.shape[-1]:
+        pyro.deterministic("trend", trend + (basis.T @ solved).squeeze(-1), event_dim=1)
     centre = gravity.new_zeros(len(sigma))
     pyro.sample("gravity", dist.MultivariateNormal(centre, scale_tril=tril), obs=gravity)
 
@@ -340,8 +340,8 @@ def _drawn(tree: xr.DataTree, variant: str, seed: int) -> xr.DataTree:
     dims = {**OWN_DIMS, "prior_error": ("station",)}
     return data_tree(
         observed={"gravity": gravity},
-        constant=dict(given.data_vars.items()),
-        coords=dict(given.coords.items()),
+        constant={str(name): each for name, each in given.data_vars.items()},
+        coords={str(name): each for name, each in given.coords.items()},
         truth={name: (dims.get(name, ()), value) for name, value in drawn.items()},
     )
 
