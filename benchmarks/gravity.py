@@ -118,6 +118,9 @@ def _gaussian(fit: Any) -> tuple[Tensor, Tensor]:
 # ------------------------------------------------------------------------------ plain SVI
 
 
+SVI_CELLS = (6, 1, 12)
+
+
 class Balanced(dist.Normal):
     """Points in place of standard normals, of mean exactly zero and covariance exactly one.
 
@@ -134,11 +137,11 @@ class Balanced(dist.Normal):
         return Balanced(self.loc.expand(batch_shape), self.scale.expand(batch_shape))
 
 
-def svi(steps: int = 1000) -> None:
+def svi(steps: int = 4000) -> None:
     """One learned affine transform of a standard normal, by nothing but Pyro."""
     torch.set_default_dtype(torch.float64)
-    data = ENTRY.simulate(3, **SECTION)
-    exact, size = Exact.of(data), int(np.prod(SECTION["cells"]))
+    data = ENTRY.simulate(3, cells=SVI_CELLS, stations=20, sigma=0.2)
+    exact, size = Exact.of(data), int(np.prod(SVI_CELLS))
     arguments = bind(gravity.whitened, data).kwargs
     positive = dist.constraints.softplus_lower_cholesky
 
@@ -148,7 +151,7 @@ def svi(steps: int = 1000) -> None:
         base = Balanced(torch.zeros(size), torch.ones(size)).to_event(1)
         steps_ = [
             dist.transforms.LowerCholeskyAffine(loc, tril, cache_size=1),
-            dist.transforms.ReshapeTransform((size,), SECTION["cells"], cache_size=1),
+            dist.transforms.ReshapeTransform((size,), SVI_CELLS, cache_size=1),
         ]
         pyro.sample("field", dist.TransformedDistribution(base, steps_))
 
@@ -160,7 +163,7 @@ def svi(steps: int = 1000) -> None:
     began = time.perf_counter()
     pyro.set_rng_seed(0)
     pyro.clear_param_store()
-    print("\naffine flow of 400 cells under pyro.infer.SVI")
+    print(f"\naffine flow of {size} cells under pyro.infer.SVI")
     for step in range(1, steps + 1):
         plain.step(**arguments)
         schedule.step()

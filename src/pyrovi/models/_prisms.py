@@ -156,7 +156,7 @@ def prism_gravity(
     >>> block = np.array([[-50.0, 50.0, -50.0, 50.0, 100.0, 200.0]])
     >>> origin = np.zeros(1)
     >>> prism_gravity(origin, origin, origin, block).round(8)
-    array([[0.00029045]])
+    array([[0.00029272]])
     """
     found = np.empty((len(easting), len(prisms)))
     for block in _blocks(len(easting), 8, len(prisms)):

@@ -27,6 +27,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -54,6 +55,7 @@ __all__ = [
     "Mesh",
     "Survey",
     "buried_block",
+    "heavy_block",
     "prism_gravity",
     "read",
     "sensitivity",
@@ -256,6 +258,15 @@ VARIANTS: Mapping[str, Callable[..., None]] = MappingProxyType(
 
 # ------------------------------------------------------------------------------ data
 
+
+class Block(NamedTuple):
+    """A body without end along the strike: sides in metres, contrast in kg/m3."""
+
+    easting: tuple[float, float]
+    depth: tuple[float, float]
+    contrast: float
+
+
 STRENGTH = 200.0  # kg/m3: a basalt in granite, a salt dome in sediments
 SIGMA = 0.05  # mGal: a careful land survey
 
@@ -346,19 +357,32 @@ def _drawn(tree: xr.DataTree, variant: str, seed: int) -> xr.DataTree:
     )
 
 
-def buried_block() -> xr.DataTree:
-    """A worked example: a profile of 31 stations over two blocks that no mesh has; made up.
+HEAVY = Block(easting=(700.0, 1100.0), depth=(150.0, 450.0), contrast=300.0)
+LIGHT = Block(easting=(1900.0, 2400.0), depth=(250.0, 600.0), contrast=-200.0)
 
-    A heavy block, 300 kg/m3, 400 m wide from 150 to 450 m deep, and a light one, -200 kg/m3,
-    500 m wide from 250 to 600 m, both without end along the strike. The noise is 0.05 mGal.
+
+def buried_block() -> xr.DataTree:
+    """A worked example: a profile of 31 stations over a heavy and a light block; made up.
+
+    The heavy one has 300 kg/m3 more than its surroundings, is 400 m wide and reaches from 150 to
+    450 m; the light one 200 less, 500 m, and 250 to 600 m. Neither is made of cells of the mesh,
+    and both are without end along the strike. The noise is 0.05 mGal.
     """
-    easting = np.linspace(0.0, 3000.0, 31)
-    blocks = [((700.0, 1100.0), (150.0, 450.0), 300.0), ((1900.0, 2400.0), (250.0, 600.0), -200.0)]
-    nothing = np.zeros(31)
+    return _profile([HEAVY, LIGHT])
+
+
+def heavy_block() -> xr.DataTree:
+    """The same over the heavy block alone, for ``positive``."""
+    return _profile([HEAVY])
+
+
+def _profile(blocks: Sequence[Block]) -> xr.DataTree:
+    easting, nothing = np.linspace(0.0, 3000.0, 31), np.zeros(31)
     gravity = np.random.default_rng(1662).normal(0.0, SIGMA, 31)
-    for across, down, contrast in blocks:
-        block = Mesh(easting=np.array(across), depth=np.array(down))
-        gravity += contrast * sensitivity(easting, nothing, nothing + 1.0, block)[:, 0, 0, 0]
+    for block in blocks:
+        cell = Mesh(easting=np.array(block.easting), depth=np.array(block.depth))
+        kernel = sensitivity(easting, nothing, nothing + 1.0, cell)
+        gravity += block.contrast * kernel[:, 0, 0, 0]
     survey = Survey(
         easting=easting,
         northing=nothing,
@@ -367,13 +391,9 @@ def buried_block() -> xr.DataTree:
         sigma=nothing + SIGMA,
     )
     mesh = mesh_under(survey, cells=(8, 1, 24), depth=960.0, section=True, top=0.0)
-    return survey_tree(
-        survey,
-        mesh,
-        strength=STRENGTH,
-        length=(300.0, 300.0, 300.0),
-        comment="made up, not measured",
-    )
+    about = "made up, not measured"
+    length = (300.0, 300.0, 300.0)
+    return survey_tree(survey, mesh, strength=STRENGTH, length=length, comment=about)
 
 
 def read(
@@ -488,4 +508,5 @@ GRAVITY_INVERSION = ZooModel(
         name: functools.partial(simulate, variant=name) for name in VARIANTS if name != "whitened"
     },
     reader=read,
+    own={"positive": {"loaders": {"heavy_block": heavy_block}}},
 )
