@@ -118,9 +118,6 @@ def _gaussian(fit: Any) -> tuple[Tensor, Tensor]:
 # ------------------------------------------------------------------------------ plain SVI
 
 
-SVI_CELLS = (6, 1, 12)
-
-
 class Balanced(dist.Normal):
     """Points in place of standard normals, of mean exactly zero and covariance exactly one.
 
@@ -137,11 +134,11 @@ class Balanced(dist.Normal):
         return Balanced(self.loc.expand(batch_shape), self.scale.expand(batch_shape))
 
 
-def svi(steps: int = 4000) -> None:
+def svi(steps: int = 3000) -> None:
     """One learned affine transform of a standard normal, by nothing but Pyro."""
     torch.set_default_dtype(torch.float64)
-    data = ENTRY.simulate(3, cells=SVI_CELLS, stations=20, sigma=0.2)
-    exact, size = Exact.of(data), int(np.prod(SVI_CELLS))
+    data = ENTRY.simulate(3, **SECTION)
+    exact, size = Exact.of(data), int(np.prod(SECTION["cells"]))
     arguments = bind(gravity.whitened, data).kwargs
     positive = dist.constraints.softplus_lower_cholesky
 
@@ -151,12 +148,12 @@ def svi(steps: int = 4000) -> None:
         base = Balanced(torch.zeros(size), torch.ones(size)).to_event(1)
         steps_ = [
             dist.transforms.LowerCholeskyAffine(loc, tril, cache_size=1),
-            dist.transforms.ReshapeTransform((size,), SVI_CELLS, cache_size=1),
+            dist.transforms.ReshapeTransform((size,), SECTION["cells"], cache_size=1),
         ]
         pyro.sample("field", dist.TransformedDistribution(base, steps_))
 
     schedule = pyro.optim.ExponentialLR(
-        {"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.03}, "gamma": 0.01 ** (1 / steps)}
+        {"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.3}, "gamma": 1e-3 ** (1 / steps)}
     )
     loss = Trace_ELBO(num_particles=2 * size, vectorize_particles=True, max_plate_nesting=1)
     plain = SVI(gravity.whitened, guide, schedule, loss)
