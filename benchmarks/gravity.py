@@ -134,11 +134,14 @@ class Balanced(dist.Normal):
         return Balanced(self.loc.expand(batch_shape), self.scale.expand(batch_shape))
 
 
-def svi(steps: int = 3000) -> None:
+SVI_CELLS = (6, 1, 12)
+
+
+def svi(steps: int = 6000) -> None:
     """One learned affine transform of a standard normal, by nothing but Pyro."""
     torch.set_default_dtype(torch.float64)
-    data = ENTRY.simulate(3, **SECTION)
-    exact, size = Exact.of(data), int(np.prod(SECTION["cells"]))
+    data = ENTRY.simulate(3, cells=SVI_CELLS, stations=20, sigma=0.2)
+    exact, size = Exact.of(data), int(np.prod(SVI_CELLS))
     arguments = bind(gravity.whitened, data).kwargs
     positive = dist.constraints.softplus_lower_cholesky
 
@@ -148,7 +151,7 @@ def svi(steps: int = 3000) -> None:
         base = Balanced(torch.zeros(size), torch.ones(size)).to_event(1)
         steps_ = [
             dist.transforms.LowerCholeskyAffine(loc, tril, cache_size=1),
-            dist.transforms.ReshapeTransform((size,), SECTION["cells"], cache_size=1),
+            dist.transforms.ReshapeTransform((size,), SVI_CELLS, cache_size=1),
         ]
         pyro.sample("field", dist.TransformedDistribution(base, steps_))
 

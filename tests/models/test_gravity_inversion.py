@@ -1,5 +1,6 @@
 """Gravity over prisms: the kernel against choclo and limits, the posterior against algebra."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from pyrovi.tensors import bind
 from pyrovi.tree import grow
 
 ENTRY = gravity.GRAVITY_INVERSION
+REFERENCE = Path(__file__).parents[2] / "models" / "gravity_inversion" / "reference.json"
 SECTION = {"cells": (20, 1, 20), "stations": 40}
 BLOCK = np.array([[-50.0, 50.0, -40.0, 60.0, 0.0, 100.0]])
 
@@ -664,6 +666,15 @@ def test_the_worked_example_says_that_it_is_made_up_and_its_blocks_are_found() -
     assert 1900 < easting[middle.argmin()] < 2400
     density = 300.0 * (np.abs(easting - 900) < 200) - 200.0 * (np.abs(easting - 2150) < 250)
     assert np.corrcoef(middle, density)[0, 1] > 0.8
+
+
+def test_the_reference_on_the_shelf_is_the_closed_form() -> None:
+    found = json.loads(REFERENCE.read_text())["variants"]["whitened"]
+    exact = Exact.of(ENTRY.load("buried_block"))
+    assert found["how"]["log_evidence"] == pytest.approx(exact.log_evidence, abs=1e-5)
+    for key, values in (("mean", exact.mean), ("sd", exact.sd)):
+        kept = [row[key] for row in found["quantities"].values()]
+        np.testing.assert_allclose(kept, values.ravel(), rtol=1e-4, atol=1e-3)
 
 
 def test_a_survey_runs_from_the_command_line(
