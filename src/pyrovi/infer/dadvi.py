@@ -49,7 +49,7 @@ HELD_UP = 5  # steps in a row that go no further down, after which none will
 STUCK_TOLERANCES = 100  # how far off a fit may be, in tolerances, that cannot go further down
 DENSE_DIM = 2_000  # above it, linear response is for chosen quantities: `pyrovi.linear_response`
 MOST_PARTICLES = 1024
-EXACT_DIM = 1_000  # above, so many draws as make second moments exact are too many
+EXACT_DIM = 3_000  # above, so many draws as make second moments exact are too many
 ROUGH = 0.1  # the tolerance with which the way there is gone, in standard deviations
 ROUGH_STEPS = 12  # in one space, after which turning it may gain more than going on
 NEWTON_EVERY = 100  # steps of L-BFGS, in which a search that is not slow arrives
@@ -65,7 +65,7 @@ class DADVI:
 
     Attributes:
         particles: How many fixed draws stand in for the expectation, an even number; None for
-            four times the dimension within 64 and 512, at the least two of mean field up to 1,000
+            four times the dimension within 64 and 512, at the least two of mean field up to 3,000
             dimensions, so that their second moments are exact; doubled up to 1024 until ``error``
             is met.
         whiten: Whether to turn the space by the curvature, and so carry correlations.
