@@ -93,6 +93,7 @@ def linear_gaussian_tree(
     misfit: float = 0.0,
     model: LinearGaussian | None = None,
     drift: bool = False,
+    kept: float = 0.0,
 ) -> xr.DataTree:
     """The tree of a fit of `LinearGaussian`, complete and as right or wrong as asked.
 
@@ -108,6 +109,7 @@ def linear_gaussian_tree(
         misfit: Makes the model, and not the fit, wrong: see `LinearGaussian`.
         model: Another `LinearGaussian`.
         drift: Whether Markov chains were sent out, which came to exact draws of the posterior.
+        kept: The share of where it started that each chain keeps.
     """
     model = model or LinearGaussian(misfit=misfit)
     rng = np.random.default_rng([seed, 1])
@@ -134,7 +136,7 @@ def linear_gaussian_tree(
     if mean_field:
         groups["log_guide"] = _summed(sites)
     if drift:
-        groups["drift"] = _drift(model, chains, rng)
+        groups["drift"] = _drift(model, theta, kept, rng)
     return grow(tree, **groups)
 
 
@@ -161,10 +163,18 @@ def gaussian_tree(
     )
 
 
-def _drift(model: LinearGaussian, chains: int, rng: np.random.Generator) -> xr.Dataset:
-    """Where 256 Markov chains that mix at once would be after their last five transitions."""
+def _drift(
+    model: LinearGaussian, theta: np.ndarray, share: float, rng: np.random.Generator
+) -> xr.Dataset:
+    """Where 256 Markov chains start, and are after each of their last five transitions.
+
+    They forget all but a ``share`` of where they started: autoregressive, with the posterior kept.
+    """
     exact = stats.multivariate_normal(model.mean, model.cov)
-    theta = exact.rvs(size=(chains, 256, 5), random_state=rng).reshape(chains, 256, 5, 3)
+    chains, start = len(theta), theta[:, :256, None]
+    noise = exact.rvs(size=(chains, 256, 5), random_state=rng).reshape(chains, 256, 5, 3)
+    noise = np.sqrt(1 - share**2) * (noise - model.mean)
+    theta = np.concatenate([start, model.mean + share * (start - model.mean) + noise], 2)
     dims = ("chain", "draw", "state")
     return xr.Dataset(
         {
@@ -172,7 +182,7 @@ def _drift(model: LinearGaussian, chains: int, rng: np.random.Generator) -> xr.D
             "beta": ((*dims, "feature"), theta[..., 1:]),
             "acceptance_rate": (("chain", "draw"), rng.uniform(0.9, 1.0, (chains, 256))),
         },
-        coords={**_numbered(theta), "feature": list(FEATURES)},
+        coords={**_numbered(theta), "state": [0, *range(11, 16)], "feature": list(FEATURES)},
     )
 
 

@@ -20,6 +20,10 @@ WARN_ERRORS = 3.0
 """Monte Carlo errors that an effect must have, to be one and not noise."""
 FALSE_ALARMS = 0.01
 """Share of posteriors of which chance alone may call some quantity off."""
+MOST_KEPT = 0.995
+"""Chains that keep more than this of where they started are heading nowhere."""
+LEAST_SHARE = 0.01
+"""Of a variance that chains have: what they head for has no less."""
 FAIL_ERRORS = 2.0
 """Monte Carlo errors by which an effect must be beyond a limit, to be surely beyond it."""
 
@@ -36,6 +40,7 @@ class Difference:
         mean: The other mean.
         sd: The other sd.
         errors: Monte Carlo errors that an effect must have: more where many are looked at.
+        kept: The share of the draws' differences that the other account still has.
     """
 
     shift: float
@@ -45,12 +50,13 @@ class Difference:
     mean: float
     sd: float
     errors: float = WARN_ERRORS
+    kept: float = 0.0
 
     @property
     def effects(self) -> Iterator[tuple[float, float, float, float]]:
         """Size, error and both limits of the shift, and of the ratio on its log scale."""
         yield abs(self.shift), self.shift_error, SHIFT_WARN, SHIFT_FAIL
-        spread = abs(np.log(self.ratio)) if self.ratio > 0 else np.inf
+        spread = np.inf if self.ratio <= 0 else abs(np.log(self.ratio))
         yield spread, self.ratio_error, np.log(RATIO_WARN), np.log(RATIO_FAIL)
 
     @property
@@ -77,9 +83,17 @@ class Difference:
         return all(FAIL_ERRORS * error <= most for _, error, most, _ in self.effects)
 
     @property
+    def blind(self) -> bool:
+        """Whether the other account is so little known that what fails could read as ok."""
+        return not all(FAIL_ERRORS * error <= most for _, error, _, most in self.effects)
+
+    @property
     def excess(self) -> float:
-        """The effect in units of its limit, the larger of shift and ratio: above 1 is too much."""
-        return max(size / most for size, _, most, _ in self.effects)
+        """The effect in units of its limit, the larger of shift and ratio: above 1 is too much.
+
+        Infinite where the other account is not known at all.
+        """
+        return max(float(np.nan_to_num(size / most, nan=np.inf)) for size, _, most, _ in self.effects)
 
     @property
     def by_shift(self) -> bool:
@@ -124,24 +138,51 @@ def reweighted(draws: np.ndarray, weights: np.ndarray) -> list[Difference]:
     return [Difference(*map(float, row)) for row in zip(*columns, strict=True)]
 
 
-def moved(before: np.ndarray, after: np.ndarray) -> list[Difference]:
-    """Each quantity in draws of an approximation, against where a Markov chain took some of them.
+def moved(before: np.ndarray, start: np.ndarray, after: np.ndarray) -> list[Difference]:
+    """Each quantity in draws of an approximation, against where Markov chains take some of them.
+
+    Chains that went part of the way still show where they are heading: of what they started with
+    they keep a share, which is measured, and the rest is of the posterior. The more they keep, the
+    larger the errors.
 
     Args:
         before: Independent draws, shape (S, quantity).
-        after: States of independent chains, shape (chain, state, quantity); the error is taken
+        start: Those that the chains started from, shape (chain, quantity).
+        after: States of the chains later, shape (chain, state, quantity); the errors are taken
             from how the chains differ, so the states of one chain may depend on each other.
     """
-    mean, var, mean_a, var_a = before.mean(0), before.var(0), after.mean((0, 1)), after.var((0, 1))
-    sd, sd_a = np.sqrt(var), np.sqrt(var_a)
+    mean, var = before.mean(0), before.var(0)
+    sd = np.sqrt(var)
     with np.errstate(divide="ignore", invalid="ignore"):
-        shift_error = np.hypot(_error(before), _error(after.mean(1))) / sd_a
+        kept, heading = _heading(start, after.mean(1))
+        mean_a = heading.mean(0)
+        kept_too, squares = _heading((start - mean_a) ** 2, ((after - mean_a) ** 2).mean(1))
+        # An estimate by difference may fall below zero, where the error is as large as it is.
+        var_a = np.maximum(squares.mean(0), LEAST_SHARE * after.var((0, 1)))
+        sd_a = np.sqrt(var_a)
+        shift_error = np.hypot(_error(before), _error(heading)) / sd_a
         spread = ((before - mean) / sd) ** 2
-        spread_a = (((after - mean_a) / sd_a) ** 2).mean(1)
-        ratio_error = 0.5 * np.hypot(_error(spread), _error(spread_a))
+        ratio_error = 0.5 * np.hypot(_error(spread), _error(squares / var_a))
         columns = (mean - mean_a) / sd_a, shift_error, sd / sd_a, ratio_error, mean_a, sd_a
     needed = _errors_needed(2 * before.shape[1])
-    return [Difference(*map(float, row), errors=needed) for row in zip(*columns, strict=True)]
+    kept = np.maximum(kept, kept_too)
+    return [
+        Difference(*map(float, row), errors=needed, kept=float(share))
+        for share, *row in zip(kept, *columns, strict=True)
+    ]
+
+
+def _heading(start: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What share each chain keeps of its start, and values whose mean is where they all head for.
+
+    Under the posterior p, E[f(after) | start] = kept * f(start) + (1 - kept) * E_p[f], to the
+    first order, so that the mean of f follows; it is NaN where the start is kept.
+    """
+    centred = start - start.mean(0)
+    kept = (centred * after).mean(0) / (centred**2).mean(0)
+    kept = np.clip(np.nan_to_num(kept), 0.0, 1.0)
+    gone = np.where(kept > MOST_KEPT, np.nan, 1 - kept)
+    return kept, (after - kept * start) / gone
 
 
 def _errors_needed(effects: int) -> float:

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -140,9 +141,10 @@ def _drift(fit: Fit, drawn: list[Draws]) -> dict[str, Arrays]:
     for index, each, judged in zip(fit.kept, drawn, found, strict=True):
         density = fit.densities[index]
         chains = judged.chains or send_out(density, each, stream(fit.seed, "drift", index))
-        values = density.constrain(chains.states.flatten(0, 1))
+        path = torch.cat([chains.start[:, None], chains.states], dim=1)
+        values = density.constrain(path.flatten(0, 1))
         values |= _deterministic(density.model, values, stream(fit.seed, "drift", index))
-        count = chains.states.shape[:2]
+        count = path.shape[:2]
         states.append(
             {name: value.reshape(*count, *value.shape[1:]) for name, value in values.items()}
             | {ACCEPTANCE: chains.acceptance}

@@ -59,6 +59,42 @@ def test_chains_that_cannot_move_say_so():
     assert by_quantity(tree)["joint"] == "fail"
 
 
+@pytest.mark.parametrize("kept", [0.4, 0.7])
+def test_how_far_it_is_off_is_seen_by_chains_that_went_part_of_the_way(kept):
+    tree = trees.linear_gaussian_tree(drift=True, kept=kept, shift=0.5, scale=1.5, draws=20_000)
+    rows = drift(tree).isel(quantity=slice(1, None))
+    assert (abs(rows["shift"] - 0.5) < 5 * rows["shift_error"]).all()
+    assert (abs(np.log(rows["ratio"] / 1.5)) < 5 * rows["ratio_error"]).all()
+
+
+def test_exact_draws_pass_where_chains_went_part_of_the_way():
+    trees_of = (trees.linear_gaussian_tree(drift=True, kept=0.6, seed=s) for s in range(100))
+    flagged = [set(by_quantity(tree).values()) != {"ok"} for tree in trees_of]
+    assert sum(flagged) <= 5  # one in a hundred is what chance may call off
+
+
+def test_the_errors_are_those_of_chains_that_went_part_of_the_way():
+    rows = [
+        drift(trees.linear_gaussian_tree(drift=True, kept=0.6, seed=seed)).isel(
+            quantity=slice(1, None)
+        )
+        for seed in range(60)
+    ]
+    for name, error in (("shift", "shift_error"), ("ratio", "ratio_error")):
+        found = np.array([row[name].values for row in rows])
+        found = np.log(found) if name == "ratio" else found
+        said = np.array([row[error].values for row in rows]).mean(0)
+        assert (abs(found.std(0) / said - 1) < 0.35).all()
+
+
+@pytest.mark.parametrize("kept", [0.99, 1.0])
+def test_of_a_quantity_that_chains_did_not_move_nothing_can_be_told(kept):
+    tree = trees.linear_gaussian_tree(drift=True, kept=kept, shift=0.5)
+    found = drift(tree).isel(quantity=slice(1, None))
+    assert set(found["status"].values) == {"warn"}
+    assert any("Cannot tell" in why for why in found["why"].values)
+
+
 def test_without_chains_there_is_nothing_to_judge():
     with pytest.raises(DiagnosticError, match="weights could tell"):
         drift(trees.linear_gaussian_tree())

@@ -62,7 +62,8 @@ def _differences(posterior: xr.Dataset, group: xr.Dataset) -> list[tuple[str, Di
         kept = [i for i, label in enumerate(labels) if np.isfinite(after[label]).all()]
         chains = np.stack([after[labels[i]].astype(float) for i in kept], axis=-1)
         before = draws[..., kept].reshape(-1, len(kept))
-        both = moved(before, chains.reshape(-1, *chains.shape[2:]))
+        path = chains.reshape(-1, *chains.shape[2:])
+        both = moved(before, path[:, 0], path[:, 1:])
         found += [(labels[i], each) for i, each in zip(kept, both, strict=True)]
     return found
 
@@ -100,5 +101,8 @@ def _judge(label: str, found: Difference, act: str) -> Row:
         f"Mean off by {found.shift:+.2f} sd (error {found.shift_error:.2f}), sd {found.ratio:.2f} "
         f"(error {found.ratio_error:.2f}) of where Markov chains took the draws."
     )
+    if found.status == "ok" and found.blind:
+        why = f"Cannot tell: the chains kept {found.kept:.0%} of where they started."
+        return Row(label, found.value, found.threshold, why, "warn", act)
     act = "" if found.status == "ok" else act
     return Row(label, found.value, found.threshold, why, found.status, act)

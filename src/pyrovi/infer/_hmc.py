@@ -32,10 +32,12 @@ class Chains:
     """Where the chains went.
 
     Attributes:
-        states: The last states of each chain.
+        start: Where each chain started.
+        states: The last states of each.
         acceptance: The average probability of acceptance of each.
     """
 
+    start: Float[Tensor, "chain dim"]
     states: Float[Tensor, "chain state dim"]
     acceptance: Float[Tensor, "chain"]
 
@@ -100,7 +102,7 @@ def move(
         value = torch.where(taking, value_there, value)
         if taken >= transitions - kept:
             states.append(here)
-    return Chains(torch.stack(states, dim=1), accepted)
+    return Chains(flat, torch.stack(states, dim=1), accepted)
 
 
 def _leapfrog(

@@ -29,7 +29,7 @@ TRANSITIONS, KEPT = 15, 5
 NO_MEAN = 1.0  # k-hat from which weights have none
 MARGIN = 0.75  # of what is allowed
 USUAL_ACCEPTANCE, LEAST_ACCEPTANCE = 0.6, 0.3  # below the last the chains went nowhere
-SHORTER = 0.4  # of the usual step size, where too few transitions are accepted
+SHORTER = (1.0, 0.4, 0.2, 0.1)  # shares of the usual step size, until enough are accepted
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Judgement:
         if self.chains is not None and float(self.chains.acceptance.mean()) < LEAST_ACCEPTANCE:
             return "fail"
         found = {each.status for each in self.differences}
+        found |= {"warn" for each in self.differences if each.blind}
         return "fail" if "fail" in found else "warn" if "warn" in found or not found else "ok"
 
     @property
@@ -106,11 +107,12 @@ def judge(density: LogDensity, drawn: Draws, seed: int, chains: Chains | None = 
     if not _can_move(density):
         return Judgement(labels if weighed else (), tuple(weighed), khat)
     chains = chains or send_out(density, drawn, seed)
+    start = _quantities(density, chains.start)[1][:, varying]
     after = _quantities(density, chains.states.flatten(0, 1))[1]
     after = after.reshape(*chains.states.shape[:2], -1)[..., varying]
     if not np.isfinite(after).all():
         return Judgement((), (), khat, chains)
-    return Judgement(labels, tuple(moved(values, after)), khat, chains, suspect)
+    return Judgement(labels, tuple(moved(values, start, after)), khat, chains, suspect)
 
 
 def _by_weights(
@@ -145,21 +147,19 @@ def send_out(density: LogDensity, drawn: Draws, seed: int) -> Chains:
     start = drawn.flat[: max(usual, chains_for(density, MANY_CHAINS, CHEAP_ENTRIES))]
     factor = mass_factor(drawn.flat) if drawn.within is None else drawn.within
 
-    def sent(step_size: float) -> Chains:
-        return move(
+    for share in SHORTER:
+        chains = move(
             density,
             start,
             factor,
             transitions=TRANSITIONS,
             kept=KEPT,
             seed=seed,
-            step_size=step_size,
+            step_size=share * STEP_SIZE,
         )
-
-    chains = sent(STEP_SIZE)
-    if float(chains.acceptance.mean()) > USUAL_ACCEPTANCE:
-        return chains
-    return sent(SHORTER * STEP_SIZE)
+        if float(chains.acceptance.mean()) > USUAL_ACCEPTANCE:
+            break
+    return chains
 
 
 def _quantities(
