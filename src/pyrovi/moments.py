@@ -93,7 +93,9 @@ class Difference:
 
         Infinite where the other account is not known at all.
         """
-        return max(float(np.nan_to_num(size / most, nan=np.inf)) for size, _, most, _ in self.effects)
+        return max(
+            float(np.nan_to_num(size / most, nan=np.inf)) for size, _, most, _ in self.effects
+        )
 
     @property
     def by_shift(self) -> bool:

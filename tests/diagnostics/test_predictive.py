@@ -153,6 +153,28 @@ def test_leaving_one_out_gives_the_predictive_of_the_others():
     assert error.mean() < np.abs(pit_values(model.y, draws) - exact).mean() / 3
 
 
+@pytest.mark.parametrize(("length", "judged"), [(0.02, False), (0.4, True)])
+def test_a_model_that_bends_to_every_observation_is_not_called_uneven(length, judged):
+    """A Gaussian process, exact draws. At 0.02 it spends 24 parameters on 25 observations."""
+    x = np.linspace(0, 1, 25)
+    kernel = 25 * np.exp(-0.5 * ((x[:, None] - x) / length) ** 2) + 1e-9 * np.eye(25)
+    hat = kernel @ np.linalg.inv(kernel + np.eye(25))
+    root, root_post = np.linalg.cholesky(kernel), np.linalg.cholesky(hat + 1e-6 * np.eye(25))
+    found, uneven = [], 0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        y = root @ rng.normal(size=25) + rng.normal(size=25)
+        f = hat @ y + rng.normal(size=(1000, 25)) @ root_post.T
+        log_lik = -0.5 * (y - f) ** 2
+        pointwise = xr.Dataset({"y": (("chain", "draw", "n"), log_lik[None])})
+        tree = grow(replicated(y, f + rng.normal(size=f.shape)), log_likelihood=pointwise)
+        status = statuses(predictive(tree))
+        found.append("PIT(y)" in status)
+        uneven += status.get("PIT(y)") == "warn"
+    assert np.mean(found) == judged
+    assert uneven <= 2
+
+
 def test_pit_values_lie_strictly_inside():
     draws = np.random.default_rng(0).normal(size=(100, 3))
     pit = pit_values(np.array([-1e9, 0.0, 1e9]), draws)

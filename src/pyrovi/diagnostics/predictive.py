@@ -31,6 +31,9 @@ PIT_LEVEL = 0.01
 """Share of right models whose PIT values would be called not uniform."""
 MIN_PIT = 5
 """Observations below which PIT values say nothing."""
+LEAVES, MOST_LEAVE = 0.7, 0.2
+"""Pareto k of an observation that the draws cannot be rid of, and the share of these from which
+PIT values are those of data used twice: they crowd at 1/2 under a right model."""
 SEED = 0
 """Of the randomised PIT; fixed, because a diagnostic is a function of the tree alone."""
 
@@ -69,7 +72,8 @@ def predictive(tree: xr.DataTree) -> xr.Dataset:
     Returns:
         One row per statistic and variable, such as ``max(y)``, whose value is the share of
         replications above the data's; a row ``PIT(y)``, whose value is the p-value of uniformity;
-        and the PIT values of each variable, ``pit_<name>`` (``<name>_observation``).
+        and the PIT values of each variable, ``pit_<name>`` (``<name>_observation``). A model that
+        bends to many of its observations has no PIT: its draws cannot tell what the others predict.
 
     Raises:
         DiagnosticError: If there are no replications of any observed variable.
@@ -79,7 +83,7 @@ def predictive(tree: xr.DataTree) -> xr.Dataset:
     extra: dict[str, Any] = {}
     for each in _replicated(tree):
         rows += [_judge_statistic(each, *named) for named in _statistics(each).items()]
-        if each.observed.size >= MIN_PIT:
+        if each.observed.size >= MIN_PIT and _can_leave_out(each.log_likelihood):
             pit = pit_values(each.observed, each.draws, each.log_likelihood)
             rows.append(_judge_pit(each.name, pit))
             extra[f"pit_{each.name}"] = (f"{each.name}_observation", pit)
@@ -188,22 +192,30 @@ def pit_values(
     size = len(draws)
     weights = np.full(draws.shape, 1.0 / size)
     if log_likelihood is not None and size >= MIN_DRAWS:
-        weights = _leave_one_out(log_likelihood)
+        weights, _ = _leave_one_out(log_likelihood)
     below = (weights * (draws < observed)).sum(0)
     equal = (weights * (draws == observed)).sum(0)
     chance = np.random.default_rng(SEED).uniform(size=len(observed))
     return ((below + chance * equal) * size + chance) / (size + 1)
 
 
-def _leave_one_out(log_likelihood: np.ndarray) -> np.ndarray:
-    """Normalised weights, shape (S, n), that take each observation out of the posterior."""
+def _leave_one_out(log_likelihood: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised weights (S, n) that take each observation out of the posterior, and their k."""
     log_ratios = -np.where(np.isfinite(log_likelihood), log_likelihood, 0.0).T
     log_weights = log_ratios - logsumexp(log_ratios, axis=1, keepdims=True)
+    k = np.full(len(log_ratios), -np.inf)
     tailed = ~tied_tail(log_ratios)
     if tailed.any():
         with np.errstate(all="ignore"):
-            log_weights[tailed], _ = array_stats.psislw(-log_ratios[tailed])
-    return np.exp(log_weights).T
+            log_weights[tailed], k[tailed] = array_stats.psislw(-log_ratios[tailed])
+    return np.exp(log_weights).T, k
+
+
+def _can_leave_out(log_likelihood: np.ndarray | None) -> bool:
+    """Whether the draws can tell what most observations are predicted to be from the others."""
+    if log_likelihood is None or len(log_likelihood) < MIN_DRAWS:
+        return True
+    return bool((_leave_one_out(log_likelihood)[1] > LEAVES).mean() <= MOST_LEAVE)
 
 
 def uniformity(pit: np.ndarray) -> float:

@@ -27,6 +27,7 @@ __all__ = ["Polish"]
 TRANSITIONS = 10  # in a step
 TARGET_ACCEPTANCE = 0.7
 FEWEST_STEPS = 20
+STALLED = 0.9  # of the error that half the steps came to
 CHAINS = 512
 CHAIN_ENTRIES = 200_000  # numbers in one evaluation of all chains: half a minute in all
 DRAWS = 4000
@@ -68,8 +69,10 @@ class Polish:
         return state.step()
 
     def converged(self, state: "PolishState") -> bool:
-        """Whether the means of what is kept are known, and no longer move."""
-        return state.taken >= FEWEST_STEPS and state.error() < self.tolerance
+        """Whether the means of what is kept are known and no longer move, or never will be."""
+        if state.taken < FEWEST_STEPS:
+            return False
+        return state.known_to[-1] < self.tolerance or state.stalls()
 
     def approximation(self, state: "PolishState") -> Empirical:
         """Draws from the later half of the steps, in no order."""
@@ -84,6 +87,7 @@ class PolishState:
         self.within = drawn.within
         self.step_size, self.taken = STEP_SIZE, 0
         self.past: list[Tensor] = []
+        self.known_to: list[float] = []  # after each step
         self.notes: list[str] = []
 
     def step(self) -> float:
@@ -101,6 +105,7 @@ class PolishState:
         self.taken += 1
         self.flat = chains.states[:, -1]
         self.past.append(self.flat)
+        self.known_to.append(self.error())
         self.step_size *= float(torch.exp(chains.acceptance.mean() - TARGET_ACCEPTANCE))
         return -float(self.density.log_prob(self.flat).mean())
 
@@ -122,6 +127,17 @@ class PolishState:
         half = len(kept) // 2
         apart = (kept[:half].mean((0, 1)) - kept[half:].mean((0, 1))).abs() / 2
         return float((torch.maximum(error, apart) / sd).max())
+
+    def stalls(self) -> bool:
+        """Whether twice the steps have hardly made the worst mean better known.
+
+        Where chains mix, its error falls by the root of two; between modes, hardly at all.
+        """
+        steps = 2 * FEWEST_STEPS
+        return (
+            self.taken % steps == 0
+            and self.known_to[-1] > STALLED * self.known_to[self.taken // 2]
+        )
 
     def draws(self) -> Tensor:
         """The kept states in random order, the newest where there are too many."""
