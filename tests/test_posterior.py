@@ -17,6 +17,7 @@ import pyrovi as vi
 from infer.conjugate import Conjugate
 from infer.conjugate import model as regression
 from pyrovi import az
+from pyrovi.structure import Discrepancy, declare
 from pyrovi.tree import json_attr, validate
 
 EXACT = Conjugate()
@@ -279,3 +280,27 @@ def test_a_point_estimate_is_not_called_ok() -> None:
     point = vi.fit(entry.model, entry.load(), vi.SVI(guide="map", max_steps=300), seed=0)
     found = vi.verdict(vi.draw(point, draws=500))
     assert found.fit_status == "fail"
+
+
+def mean_of_noise(tree: xr.DataTree, _model: Any, seed: int) -> dict[str, Discrepancy]:
+    """The mean of y against that of standard normals."""
+    y = tree["observed_data"]["y"].to_numpy()
+    noise = np.random.default_rng(seed).normal(size=(500, len(y)))
+    both = np.repeat(y.mean(), 500), noise.mean(1)
+    return {"mean of y": Discrepancy(*both, "The model's is larger.", "The model's is smaller.")}
+
+
+@pytest.mark.parametrize(("shift", "status"), [(0.0, "ok"), (5.0, "warn")])
+def test_what_a_model_declares_is_drawn_and_judged(shift: float, status: str) -> None:
+    @declare(discrepancies=mean_of_noise)
+    def model(y: Tensor) -> None:
+        loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+        with pyro.plate("n", len(y)):
+            pyro.sample("y", dist.Normal(loc, 1.0), obs=y)
+
+    y = torch.linspace(-1.0, 1.0, 9, dtype=torch.float64) + shift
+    tree = vi.draw(vi.fit(model, {"y": y}, vi.Laplace(), seed=0), draws=1000)
+    assert tree["discrepancies"]["data"].shape == (1, 500)
+    table = vi.verdict(tree).table.set_index("quantity")
+    assert table.loc["mean of y", "status"] == status
+    assert table.loc["mean of y", "action"] == ("The model's is smaller." if shift else "")

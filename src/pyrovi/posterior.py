@@ -20,7 +20,7 @@ import xarray as xr
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from pyrovi.errors import EngineError
+from pyrovi.errors import DataError, EngineError
 from pyrovi.infer import Fit, Status
 from pyrovi.infer._approximation import Draws, Resampled
 from pyrovi.infer._density import LogDensity
@@ -31,7 +31,7 @@ from pyrovi.seeds import stream
 from pyrovi.sites import BoundModel, Site
 from pyrovi.structure import Exchangeable
 from pyrovi.tensors import to_numpy
-from pyrovi.tree import ACCEPTANCE, data_tree, grow, safe_name
+from pyrovi.tree import ACCEPTANCE, DISCREPANCIES, data_tree, grow, safe_name
 from pyrovi.weights import threshold
 
 __all__ = ["draw"]
@@ -56,7 +56,7 @@ def draw(fit: Fit, draws: int = 2000, *, resample: bool = False) -> xr.DataTree:
     Returns:
         The data's groups, and ``posterior``, ``posterior_predictive``, ``log_likelihood``,
         ``log_prior``, ``sample_stats``, and, where the prior is proper, ``prior`` and
-        ``prior_predictive``. See `pyrovi.tree`.
+        ``prior_predictive``, and the ``discrepancies`` that the model declares. See `pyrovi.tree`.
 
     Raises:
         FitError: If every run of the fit diverged.
@@ -79,7 +79,8 @@ def draw(fit: Fit, draws: int = 2000, *, resample: bool = False) -> xr.DataTree:
     prior, prior_notes = _prior_groups(model, fit.seed)
     groups |= prior
     groups["sample_stats"] = _sample_stats(fit, stacked, notes + prior_notes)
-    return grow(_data(fit, model), **groups)
+    tree = grow(_data(fit, model), **groups)
+    return grow(tree, **_discrepancies(tree, model, stream(fit.seed, "discrepancies")))
 
 
 def _resampled(fit: Fit, draws: int) -> list[Draws]:
@@ -101,6 +102,28 @@ def _resampled(fit: Fit, draws: int) -> list[Draws]:
             )
         found.append(Resampled(density, each).draw(draws, stream(fit.seed, "draw", chain)))
     return found
+
+
+def _discrepancies(tree: xr.DataTree, model: BoundModel, seed: int) -> dict[str, xr.Dataset]:
+    """The statistics that the model declares, as a group; none of data without what they read."""
+    declared = model.structure.discrepancies
+    if declared is None:
+        return {}
+    try:
+        found = declared(tree, model.model, seed)
+    except DataError:
+        return {}
+    shortest = min(len(each.replicated) for each in found.values())
+    dims = ("statistic", "replication")
+    both = {
+        name: (dims, np.stack([getattr(each, name)[:shortest] for each in found.values()]))
+        for name in ("data", "replicated")
+    }
+    said = {
+        name: ("statistic", [getattr(each, name) for each in found.values()])
+        for name in ("smaller", "larger")
+    }
+    return {DISCREPANCIES: xr.Dataset(both | said, {"statistic": list(found)})}
 
 
 # One chain

@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 __all__ = [
     "Coordinate",
     "CoordinateUpdates",
+    "Discrepancy",
     "Exchangeable",
     "Factor",
     "Structure",
@@ -118,6 +119,26 @@ class CoordinateUpdates:
 
 
 @dataclass(frozen=True)
+class Discrepancy:
+    """A statistic that one kind of wrong assumption moves: of the data, and of replications.
+
+    Gelman, Meng & Stern (1996), Statistica Sinica 6(4).
+
+    Attributes:
+        data: Its value for the data, ``(replication,)``: one that depends on what was drawn too
+            has a value for each draw; any other is repeated.
+        replicated: Its values for data that the fitted model makes, ``(replication,)``.
+        smaller: What to say, and to do, where the data's is smaller than the model's.
+        larger: And where it is larger.
+    """
+
+    data: Any
+    replicated: Any
+    smaller: str
+    larger: str
+
+
+@dataclass(frozen=True)
 class Structure:
     """Everything a model declares about itself.
 
@@ -127,12 +148,17 @@ class Structure:
             the batch axes already.
         name: What to call the model where its function's name says too little.
         coordinate_updates: Its complete conditionals, where they have closed forms.
+        discrepancies: ``discrepancies(tree, model, seed)`` gives each `Discrepancy` by name, of a
+            tree that holds data and draws; the predictive check judges them.
     """
 
     exchangeable: tuple[Exchangeable, ...] = ()
     dims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     name: str = ""
     coordinate_updates: CoordinateUpdates | None = field(default=None, repr=False)
+    discrepancies: Callable[..., Mapping[str, Discrepancy]] | None = field(
+        default=None, repr=False
+    )
 
 
 def declare(**statements: Any) -> Callable[[Model], Model]:

@@ -7,7 +7,8 @@
 | `posterior_predictive`, `log_likelihood` | draw | chain, draw, plates |
 | `prior`, `prior_predictive` | draw | chain (one), draw, plates |
 | `log_prior`, `log_guide` | draw | chain, draw: one variable per latent site |
-| `drift` | draw | chain, draw, state, plates: where a Markov chain went from each of some draws |
+| `drift` | draw | chain, draw, state, plates: where a Markov chain began, and where it went |
+| `discrepancies` | draw | statistic, replication: declared by the model, of data and of copies |
 | `sample_stats` | draw | chain, draw; the fit's history and its record in `attrs` |
 | `diagnostics/<check>` | check | quantity |
 
@@ -37,6 +38,7 @@ from pyrovi.files import write_whole
 __all__ = [
     "ACCEPTANCE",
     "DATA_GROUPS",
+    "DISCREPANCIES",
     "DRAW_GROUPS",
     "MISSING",
     "PRIOR_GROUPS",
@@ -68,6 +70,8 @@ DRAW_GROUPS = (
 )
 ACCEPTANCE = "acceptance_rate"
 """In the group `drift`, each Markov chain's average probability of acceptance."""
+DISCREPANCIES = "discrepancies"
+"""The group of statistics that a model declares, each of the data and of replications."""
 PRIOR_GROUPS = ("prior", "prior_predictive")
 MISSING = "missing_as_nan"
 """The attribute, 1, of an observed variable whose NaNs are values to leave out and predict."""

@@ -55,10 +55,11 @@ def test_a_guide_that_is_wrong_is_corrected_for():
 
 
 def test_observations_that_cannot_be_left_out_are_seen():
-    """Each observation has a parameter of its own: leaving it out leaves only the prior."""
+    """A tenth have a parameter of their own each: leaving one out leaves only the prior."""
     rng = np.random.default_rng(0)
     theta = rng.normal(size=(1, 2000, 20)) * 0.1
-    log_likelihood = -0.5 * (theta / 0.1) ** 2
+    ordinary = 0.1 * rng.normal(size=(1, 2000, 180))
+    log_likelihood = np.concatenate([-0.5 * (theta / 0.1) ** 2, ordinary], -1)
     tree = grow(
         xr.DataTree(),
         posterior=xr.Dataset({"theta": (("chain", "draw", "n"), theta)}),
@@ -121,6 +122,22 @@ def test_a_likelihood_that_does_not_depend_on_the_draws_is_no_obstacle(exact):
     still = xr.Dataset({"y": (("chain", "draw", "n"), np.full((1, 500, 4), -1.5))})
     found = loo(grow(tree, log_likelihood=still))
     assert float(found["elpd"][0]) == pytest.approx(-6.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("sd", "said"), [(5.0, "flexible"), (0.1, "ok")])
+def test_a_model_that_bends_to_every_observation_is_no_fault_of_it(sd, said):
+    """A mean of its own for each of 25 observations, under a wide or a narrow prior."""
+    rng = np.random.default_rng(0)
+    share = sd**2 / (1 + sd**2)
+    y = rng.normal(size=25) * np.sqrt(1 + sd**2)
+    f = share * y + np.sqrt(share) * rng.normal(size=(1000, 25))
+    pointwise = xr.Dataset({"y": (("chain", "draw", "n"), -0.5 * (y - f)[None] ** 2)})
+    tree = grow(trees.linear_gaussian_tree(draws=1000), log_likelihood=pointwise)
+    if said == "ok":
+        assert rows(loo(tree)) == {"elpd(y)": "ok"}
+    else:
+        with pytest.raises(DiagnosticError, match="draws cannot leave one out: compare"):
+            loo(tree)
 
 
 def test_nothing_finite_is_seen():

@@ -101,6 +101,39 @@ def test_without_replications_it_does_not_apply():
         predictive(tree)
 
 
+# What a model declares
+
+
+def declared(above, n=2000):
+    """A tree with a statistic whose replications lie above the data's in that share."""
+    group = xr.Dataset(
+        {
+            "data": (("statistic", "replication"), np.zeros((1, n))),
+            "replicated": (("statistic", "replication"), [np.arange(n) < above * n]),
+            "smaller": ("statistic", ["Too small: do this."]),
+            "larger": ("statistic", ["Too large: do that."]),
+        },
+        coords={"statistic": ["tilt"]},
+    )
+    group["replicated"] = 2.0 * group["replicated"] - 1.0
+    return grow(
+        replicated(np.zeros(3), np.random.default_rng(0).normal(size=(500, 3))),
+        discrepancies=group,
+    )
+
+
+@pytest.mark.parametrize(
+    ("above", "status", "act"),
+    [(0.5, "ok", ""), (0.006, "ok", ""), (0.004, "warn", "that"), (0.996, "warn", "this")],
+)
+def test_a_statistic_that_the_model_declares_is_judged(above, status, act):
+    found = predictive(declared(above))
+    row = found.sel(quantity="tilt")
+    assert str(row["status"].item()) == status
+    assert float(row["value"]) == pytest.approx(above)
+    assert act in str(row["action"].item())
+
+
 # PIT
 
 

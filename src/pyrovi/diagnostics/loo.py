@@ -31,6 +31,10 @@ K_BAD = 0.7
 """An observation with a larger k changes the posterior too much (Vehtari et al. 2024)."""
 BAD_SHARE = 0.01
 """Share of such observations beyond which the sum is not to be trusted."""
+FLEXIBLE_SHARE, FLEXIBLE_PARAMETERS = 0.2, 0.2
+"""Shares of the observations that have such a k, and that effective parameters come to, from
+which a model is too flexible for its data to be left out one by one. More parameters than
+observations speak of a wrong model instead (Vehtari, Gelman & Gabry 2017, section 2.1)."""
 TIE = 1e-9
 """Added, in proportion to the rank of a draw, where equal tails leave ArviZ no Pareto to fit."""
 
@@ -46,6 +50,24 @@ class _Score:
     k: np.ndarray
     impossible: int
 
+    @property
+    def flexible(self) -> bool:
+        """Whether the model bends to its observations, so that leaving one out moves all."""
+        known = self.k[~np.isnan(self.k)]
+        if not known.size or self.impossible:
+            return False
+        many = FLEXIBLE_PARAMETERS < self.p_loo / known.size < 1
+        return bool(many and (known > K_BAD).mean() > FLEXIBLE_SHARE)
+
+
+def _too_flexible(score: _Score) -> str:
+    known = score.k[~np.isnan(score.k)]
+    return (
+        f"with {score.p_loo:.1f} effective parameters for {known.size} observations, and "
+        f"{int((known > K_BAD).sum())} of k > {K_BAD:g}, draws cannot leave one out: compare "
+        "models by K-fold cross-validation"
+    )
+
 
 def loo(tree: xr.DataTree) -> xr.Dataset:
     """PSIS-LOO of each observed variable, corrected for the guide where its density is known.
@@ -56,7 +78,8 @@ def loo(tree: xr.DataTree) -> xr.Dataset:
         (``<name>_observation``), NaN for missing ones.
 
     Raises:
-        DiagnosticError: If there is no pointwise log likelihood, or too few draws.
+        DiagnosticError: If there is no pointwise log likelihood, too few draws, or the model is so
+            flexible that draws given all observations do not say what others predict.
     """
     require(tree, "posterior")
     if not has(tree, "log_likelihood"):
@@ -66,6 +89,8 @@ def loo(tree: xr.DataTree) -> xr.Dataset:
         raise DiagnosticError(f"{draws} draws are too few to weigh; draw at least 1000")
     guide_k = _guide_k(tree)
     scores = [_score(tree, str(name)) for name in tree["log_likelihood"].data_vars]
+    if guide_k <= K_BAD and all(score.flexible for score in scores):
+        raise DiagnosticError(_too_flexible(scores[0]))
     extra: dict[str, Any] = {
         name: ("variable", [getattr(score, name) for score in scores])
         for name in ("elpd", "se", "p_loo")

@@ -14,7 +14,7 @@ from scipy.special import betainc, logsumexp
 
 from pyrovi.diagnostics._rows import Row, table
 from pyrovi.errors import DiagnosticError
-from pyrovi.tree import SAMPLE_DIMS, has, require
+from pyrovi.tree import DISCREPANCIES, SAMPLE_DIMS, has, require
 from pyrovi.weights import MIN_DRAWS, tied_tail
 
 __all__ = ["pit_values", "predictive", "uniformity"]
@@ -27,6 +27,8 @@ SOURCE = (
 
 TAIL = 0.01
 """A statistic of the data in either tail of this size is not what the model makes."""
+DECLARED_TAIL = 0.005
+"""The same of each statistic that a model declares of its own; they are several, and sharper."""
 PIT_LEVEL = 0.01
 """Share of right models whose PIT values would be called not uniform."""
 MIN_PIT = 5
@@ -70,10 +72,11 @@ def predictive(tree: xr.DataTree) -> xr.Dataset:
     """Compare each observed variable with its replications.
 
     Returns:
-        One row per statistic and variable, such as ``max(y)``, whose value is the share of
-        replications above the data's; a row ``PIT(y)``, whose value is the p-value of uniformity;
-        and the PIT values of each variable, ``pit_<name>`` (``<name>_observation``). A model that
-        bends to many of its observations has no PIT: its draws cannot tell what the others predict.
+        One row per statistic and variable, such as ``max(y)``, and per statistic that the model
+        declares, whose value is the share of replications above the data's; a row ``PIT(y)``,
+        whose value is the p-value of uniformity; and the PIT values of each variable,
+        ``pit_<name>`` (``<name>_observation``). A model that bends to many of its observations
+        has no PIT: its draws cannot tell what others predict.
 
     Raises:
         DiagnosticError: If there are no replications of any observed variable.
@@ -87,6 +90,7 @@ def predictive(tree: xr.DataTree) -> xr.Dataset:
             pit = pit_values(each.observed, each.draws, each.log_likelihood)
             rows.append(_judge_pit(each.name, pit))
             extra[f"pit_{each.name}"] = (f"{each.name}_observation", pit)
+    rows += _declared(tree)
     if not rows:
         raise DiagnosticError("no observed variable has posterior predictive draws")
     return table(rows, check="predictive", title=TITLE, source=SOURCE, about="model", extra=extra)
@@ -169,6 +173,30 @@ def _judge_statistic(each: Replicated, statistic: str, function: Statistic) -> R
     side = "smaller" if above < TAIL else "larger"
     why = f"{facts}: the model's is {side} than the data's."
     return Row(label, above, asked, why, "warn", f"{_REVISE} {_FIXES[statistic]}")
+
+
+def _declared(tree: xr.DataTree) -> list[Row]:
+    """The statistics that the model declares, each replication against its own account."""
+    if not has(tree, DISCREPANCIES, "replicated"):
+        return []
+    group = tree[DISCREPANCIES].to_dataset()
+    return [
+        _judge_declared(str(name), group.sel(statistic=name)) for name in group["statistic"].values
+    ]
+
+
+def _judge_declared(name: str, found: xr.Dataset) -> Row:
+    of_data, of_draws = found["data"].to_numpy(), found["replicated"].to_numpy()
+    above = float(np.mean(of_draws > of_data) + 0.5 * np.mean(of_draws == of_data))
+    asked = f"in [{DECLARED_TAIL:g}, {1 - DECLARED_TAIL:g}]"
+    low, high = np.quantile(of_draws, [0.055, 0.945])
+    facts = (
+        f"{of_data.mean():.3g} in the data; 89 % of replications lie in [{low:.3g}, {high:.3g}]."
+    )
+    if DECLARED_TAIL <= above <= 1 - DECLARED_TAIL:
+        return Row(name, above, asked, facts)
+    act = str(found["smaller" if above > 0.5 else "larger"].item())
+    return Row(name, above, asked, facts, "warn", act)
 
 
 # PIT values

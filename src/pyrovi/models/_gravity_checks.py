@@ -1,7 +1,7 @@
 """Could this ground have made this survey? Predictive checks that know what gravity looks like.
 
-`pyrovi.check` asks of any model whether the data lie where they were predicted. These ask what a
-geophysicist would, each by a statistic that one kind of wrong assumption moves:
+`pyrovi.check` asks of any model whether the data lie where they were predicted. These models
+declare what a geophysicist would ask, each by a statistic that one wrong assumption moves:
 
 - ``misfit``: mean squared residual in units of the noise. Moved by a wrong noise level.
 - ``ripples``: how far residuals of neighbours go together. Moved by what the mesh cannot make.
@@ -37,8 +37,9 @@ from torch import Tensor
 
 from pyrovi.errors import DataError
 from pyrovi.seeds import check_seed, isolated, stream
+from pyrovi.structure import Discrepancy
 
-__all__ = ["LEVEL", "survey_checks"]
+__all__ = ["LEVEL", "survey_checks", "survey_discrepancies"]
 
 LEVEL = 0.005
 """A statistic of the data in either tail of this size is not what the model makes."""
@@ -74,7 +75,9 @@ Rows = Float[np.ndarray, "draw station"]
 def survey_checks(
     tree: xr.DataTree, model: Callable[..., Any], seed: int | None = 0
 ) -> pd.DataFrame:
-    """Compare a survey with its replications, statistic by statistic.
+    """Compare a survey with its replications, statistic by statistic, as a table.
+
+    `pyrovi.verdict` says the same of any fit of these models.
 
     Args:
         tree: A fit's tree, with ``density`` and what else was drawn in its posterior.
@@ -89,6 +92,32 @@ def survey_checks(
     Raises:
         DataError: If the tree holds no posterior of a gravity survey.
     """
+    found = survey_discrepancies(tree, model, check_seed(seed))
+    table = {name: _row(each) for name, each in found.items()}
+    return pd.DataFrame.from_dict(table, orient="index").rename_axis("statistic")
+
+
+def _row(found: Discrepancy) -> dict[str, Any]:
+    above = float((found.replicated > found.data).mean())
+    quiet = LEVEL <= above <= 1 - LEVEL
+    return {
+        "data": float(found.data.mean()),
+        "low": float(np.quantile(found.replicated, 0.05)),
+        "high": float(np.quantile(found.replicated, 0.95)),
+        "above": above,
+        "quiet": quiet,
+        "says": "" if quiet else found.smaller if above > 0.5 else found.larger,
+    }
+
+
+def survey_discrepancies(
+    tree: xr.DataTree, model: Callable[..., Any], seed: int
+) -> dict[str, Discrepancy]:
+    """What these models declare: the statistics above, of the survey and of its replications.
+
+    Raises:
+        DataError: If the tree holds no posterior of a gravity survey.
+    """
     for group, name in (("posterior", "density"), ("constant_data", "position")):
         if group not in tree.children or name not in tree[group].data_vars:
             raise DataError(
@@ -99,10 +128,10 @@ def survey_checks(
     gravity, position = given["gravity"].numpy(), given["position"].numpy()[:, :2]
     drawn = _draws(tree)
     loc, sigma = _predicted(drawn, given)
-    key = stream(check_seed(seed), "gravity_inversion", "checks")
+    key = stream(seed, "gravity_inversion", "checks")
     noise = np.random.default_rng(key).standard_normal(loc.shape)
     residual, near = (gravity - loc) / sigma, _neighbours(position)
-    rows = {
+    found = {
         "misfit": (_misfit(residual), _misfit(noise)),
         "ripples": (_ripples(residual, near), _ripples(noise, near)),
     }
@@ -111,22 +140,9 @@ def survey_checks(
     expected = Expected.of(fresh[::2], _plane(position) / unit[:, None])
     for name in ("tilt", "size", "roughness"):
         statistic = getattr(expected, name)
-        rows[name] = statistic(gravity[None] / unit), statistic(fresh[1::2])
-    table = {name: _row(name, *both) for name, both in rows.items()}
-    return pd.DataFrame.from_dict(table, orient="index").rename_axis("statistic")
-
-
-def _row(name: str, data: np.ndarray, replicated: np.ndarray) -> dict[str, Any]:
-    above = float((replicated > data).mean())
-    quiet = LEVEL <= above <= 1 - LEVEL
-    return {
-        "data": float(data.mean()),
-        "low": float(np.quantile(replicated, 0.05)),
-        "high": float(np.quantile(replicated, 0.95)),
-        "above": above,
-        "quiet": quiet,
-        "says": "" if quiet else FIXES[name][int(above < LEVEL)],
-    }
+        replicated = statistic(fresh[1::2])
+        found[name] = np.repeat(statistic(gravity[None] / unit), len(replicated)), replicated
+    return {name: Discrepancy(*both, *FIXES[name]) for name, both in found.items()}
 
 
 # ------------------------------------------------------------------------------ statistics

@@ -40,7 +40,7 @@ from torch.nn.functional import softplus
 
 from pyrovi.errors import DataError
 from pyrovi.models._base import ZooModel, run_forward
-from pyrovi.models._gravity_checks import survey_checks
+from pyrovi.models._gravity_checks import survey_checks, survey_discrepancies
 from pyrovi.models._gravity_exact import Exact
 from pyrovi.models._prisms import Mesh, prism_gravity, sensitivity
 from pyrovi.models._smooth_field import cosines, mode_scale, ripple, unripple
@@ -74,7 +74,7 @@ SPREAD = {"amplitude": 0.75, "stretch": 0.5, "noise_factor": 0.5}
 """Prior standard deviation of the logarithm of what ``learned`` learns."""
 
 
-@declare(name="gravity_inversion", dims=DIMS)
+@declare(name="gravity_inversion", dims=DIMS, discrepancies=survey_discrepancies)
 def whitened(
     gravity: Tensor,
     sensitivity: Tensor,
@@ -105,7 +105,7 @@ def whitened(
     _observe(gravity, density, sensitivity, sigma, basis)
 
 
-@declare(name="gravity_inversion:centered", dims=DIMS)
+@declare(name="gravity_inversion:centered", dims=DIMS, discrepancies=survey_discrepancies)
 def centered(
     gravity: Tensor,
     sensitivity: Tensor,
@@ -131,7 +131,7 @@ def centered(
     _observe(gravity, density, sensitivity, sigma, basis)
 
 
-@declare(name="gravity_inversion:learned", dims=OWN_DIMS)
+@declare(name="gravity_inversion:learned", dims=OWN_DIMS, discrepancies=survey_discrepancies)
 def learned(
     gravity: Tensor,
     sensitivity: Tensor,
@@ -182,7 +182,7 @@ def learned(
     pyro.sample("gravity", dist.MultivariateNormal(centre, scale_tril=tril), obs=gravity)
 
 
-@declare(name="gravity_inversion:positive", dims=DIMS)
+@declare(name="gravity_inversion:positive", dims=DIMS, discrepancies=survey_discrepancies)
 def positive(
     gravity: Tensor,
     sensitivity: Tensor,
@@ -203,7 +203,7 @@ def positive(
     _observe(gravity, density, sensitivity, sigma, basis)
 
 
-@declare(name="gravity_inversion:sparse", dims=DIMS)
+@declare(name="gravity_inversion:sparse", dims=DIMS, discrepancies=survey_discrepancies)
 def sparse(
     gravity: Tensor,
     sensitivity: Tensor,
