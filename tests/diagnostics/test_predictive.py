@@ -101,6 +101,17 @@ def test_without_replications_it_does_not_apply():
         predictive(tree)
 
 
+def test_elements_of_one_observation_are_not_many():
+    """A Gaussian process likelihood is one for all: its elements hang together."""
+    rng = np.random.default_rng(0)
+    tree = replicated(
+        np.full(30, 1.5), rng.normal(size=(500, 1)) + 0.1 * rng.normal(size=(500, 30))
+    )
+    one = xr.Dataset({"y": (("chain", "draw"), rng.normal(size=(1, 500)))})
+    assert "PIT(y)" in statuses(predictive(tree))
+    assert "PIT(y)" not in statuses(predictive(grow(tree, log_likelihood=one)))
+
+
 # What a model declares
 
 

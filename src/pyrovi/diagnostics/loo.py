@@ -31,10 +31,9 @@ K_BAD = 0.7
 """An observation with a larger k changes the posterior too much (Vehtari et al. 2024)."""
 BAD_SHARE = 0.01
 """Share of such observations beyond which the sum is not to be trusted."""
-FLEXIBLE_SHARE, FLEXIBLE_PARAMETERS = 0.2, 0.2
-"""Shares of the observations that have such a k, and that effective parameters come to, from
-which a model is too flexible for its data to be left out one by one. More parameters than
-observations speak of a wrong model instead (Vehtari, Gelman & Gabry 2017, section 2.1)."""
+FLEXIBLE = 0.2
+"""Effective parameters per observation from which large k come of a model that bends to its data;
+more parameters than observations speak of a wrong model instead (Vehtari's CV-FAQ)."""
 TIE = 1e-9
 """Added, in proportion to the rank of a draw, where equal tails leave ArviZ no Pareto to fit."""
 
@@ -51,22 +50,24 @@ class _Score:
     impossible: int
 
     @property
-    def flexible(self) -> bool:
-        """Whether the model bends to its observations, so that leaving one out moves all."""
-        known = self.k[~np.isnan(self.k)]
-        if not known.size or self.impossible:
-            return False
-        many = FLEXIBLE_PARAMETERS < self.p_loo / known.size < 1
-        return bool(many and (known > K_BAD).mean() > FLEXIBLE_SHARE)
+    def bad(self) -> int:
+        """Observations that the draws cannot be rid of."""
+        return int((self.k > K_BAD).sum())
 
-
-def _too_flexible(score: _Score) -> str:
-    known = score.k[~np.isnan(score.k)]
-    return (
-        f"with {score.p_loo:.1f} effective parameters for {known.size} observations, and "
-        f"{int((known > K_BAD).sum())} of k > {K_BAD:g}, draws cannot leave one out: compare "
-        "models by K-fold cross-validation"
-    )
+    @property
+    def unknowable(self) -> str:
+        """Why the draws cannot tell, through no fault of fit or model; empty where they can."""
+        size = int((~np.isnan(self.k)).sum())
+        if self.impossible or self.bad <= BAD_SHARE * size:
+            return ""
+        if size == 1:
+            return "a single observation has no others to be predicted from"
+        if not FLEXIBLE < self.p_loo / size < 1:
+            return ""
+        return (
+            f"with {self.p_loo:.1f} effective parameters for {size} observations, {self.bad} of "
+            f"k > {K_BAD:g}, draws cannot leave one out: compare models by K-fold cross-validation"
+        )
 
 
 def loo(tree: xr.DataTree) -> xr.Dataset:
@@ -89,8 +90,8 @@ def loo(tree: xr.DataTree) -> xr.Dataset:
         raise DiagnosticError(f"{draws} draws are too few to weigh; draw at least 1000")
     guide_k = _guide_k(tree)
     scores = [_score(tree, str(name)) for name in tree["log_likelihood"].data_vars]
-    if guide_k <= K_BAD and all(score.flexible for score in scores):
-        raise DiagnosticError(_too_flexible(scores[0]))
+    if guide_k <= K_BAD and all(score.unknowable for score in scores):
+        raise DiagnosticError(scores[0].unknowable)
     extra: dict[str, Any] = {
         name: ("variable", [getattr(score, name) for score in scores])
         for name in ("elpd", "se", "p_loo")
@@ -191,7 +192,7 @@ def _judge(score: _Score, guide_k: float) -> Row:
         why = "No observation has a finite log likelihood under every draw."
         act = "Check the likelihood where the guide's draws fall; fit again."
         return Row(label, np.nan, asked, why, "warn", act)
-    bad = int((judged > K_BAD).sum())
+    bad = score.bad
     facts = f"elpd {score.elpd:.2f} (se {score.se:.2f}), {score.p_loo:.1f} effective parameters"
     if score.impossible:
         why = (

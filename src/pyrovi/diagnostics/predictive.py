@@ -60,12 +60,15 @@ class Replicated:
         observed: Shape (n,).
         draws: Replicated data, shape (S, n).
         log_likelihood: Shape (S, n), or None where there is none.
+        independent: How many of the n a likelihood of their own makes independent given the
+            parameters; a multivariate one has several elements to an observation.
     """
 
     name: str
     observed: np.ndarray
     draws: np.ndarray
     log_likelihood: np.ndarray | None
+    independent: int
 
 
 def predictive(tree: xr.DataTree) -> xr.Dataset:
@@ -86,7 +89,7 @@ def predictive(tree: xr.DataTree) -> xr.Dataset:
     extra: dict[str, Any] = {}
     for each in _replicated(tree):
         rows += [_judge_statistic(each, *named) for named in _statistics(each).items()]
-        if each.observed.size >= MIN_PIT and _can_leave_out(each.log_likelihood):
+        if each.independent >= MIN_PIT and _can_leave_out(each.log_likelihood):
             pit = pit_values(each.observed, each.draws, each.log_likelihood)
             rows.append(_judge_pit(each.name, pit))
             extra[f"pit_{each.name}"] = (f"{each.name}_observation", pit)
@@ -123,12 +126,13 @@ def _flatten(
     size = like.shape[0] * like.shape[1]
     matrix = like.to_numpy().reshape(size, -1).astype(float)
     known &= np.isfinite(matrix).all(axis=0)
-    ratios = None
+    ratios, independent = None, int(known.sum())
     if log_lik is not None and set(log_lik.dims) <= set(like.dims):
         # A multivariate likelihood has one value for all the elements of an observation.
         ratios = log_lik.broadcast_like(like).transpose(*like.dims).to_numpy().reshape(size, -1)
         ratios = ratios[:, known]
-    return Replicated(name, values[known], matrix[:, known], ratios)
+        independent = min(independent, log_lik[0, 0].size)
+    return Replicated(name, values[known], matrix[:, known], ratios, independent)
 
 
 # Statistics

@@ -29,7 +29,7 @@ TRANSITIONS, KEPT = 15, 5
 NO_MEAN = 1.0  # k-hat from which weights have none
 MARGIN = 0.75  # of what is allowed
 USUAL_ACCEPTANCE, LEAST_ACCEPTANCE = 0.6, 0.3  # below the last the chains went nowhere
-SHORTER = (1.0, 0.4, 0.2, 0.1)  # shares of the usual step size, until enough are accepted
+SHORTER = (0.4, 0.2, 0.1)  # shares of the usual step size, until enough are accepted
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ def send_out(density: LogDensity, drawn: Draws, seed: int) -> Chains:
     start = drawn.flat[: max(usual, chains_for(density, MANY_CHAINS, CHEAP_ENTRIES))]
     factor = mass_factor(drawn.flat) if drawn.within is None else drawn.within
 
-    for share in SHORTER:
-        chains = move(
+    def sent(share: float) -> Chains:
+        return move(
             density,
             start,
             factor,
@@ -157,8 +157,12 @@ def send_out(density: LogDensity, drawn: Draws, seed: int) -> Chains:
             seed=seed,
             step_size=share * STEP_SIZE,
         )
+
+    chains = sent(1.0)
+    for share in SHORTER:
         if float(chains.acceptance.mean()) > USUAL_ACCEPTANCE:
             break
+        chains = sent(share)
     return chains
 
 
