@@ -51,6 +51,7 @@ NIGHT |= {
 LABEL_CHARACTERS = 26
 WIDTH = 4.7
 HEIGHT = 2.7
+MAP_WIDTH, MAP_HEIGHT = 3.6, 2.4
 HAIRLINE = 0.8
 UNROUNDED = {"round_to": "none"}
 """By default ArviZ rounds a point estimate for its label, and draws it where the label says."""
@@ -216,6 +217,60 @@ def _labelled_rows(figure: Any, labels: Sequence[str]) -> Any:
     return figure
 
 
+def _map(plot: Plot) -> Any:
+    """`arrays`: the ticks along (n) and up (m), from the bottom, and the values (m, n)."""
+    from matplotlib import pyplot as plt
+
+    along, up, values = plot.arrays
+    figure, axes = plt.subplots(figsize=(MAP_WIDTH, MAP_HEIGHT))
+    drawn = axes.pcolormesh(
+        along, up, values, shading="nearest", rasterized=True, **_shades(values)
+    )
+    if up[0] > up[-1]:
+        axes.invert_yaxis()
+    axes.set(xlabel=_label(plot.labels[0]), ylabel=_label(plot.labels[1]))
+    figure.colorbar(drawn, ax=axes)
+    return figure
+
+
+def _stations(plot: Plot) -> Any:
+    """`arrays`: both coordinates and the values at them, (n) each."""
+    from matplotlib import pyplot as plt
+
+    along, up, values = plot.arrays
+    figure, axes = plt.subplots(figsize=(MAP_WIDTH, MAP_HEIGHT))
+    size = float(np.clip(3000 / len(values), 6, 60))
+    drawn = axes.scatter(
+        along, up, c=values, s=size, edgecolors=MUTED, linewidths=0.4, **_shades(values)
+    )
+    axes.set(xlabel=_label(plot.labels[0]), ylabel=_label(plot.labels[1]))
+    axes.set_aspect("equal", adjustable="datalim")
+    figure.colorbar(drawn, ax=axes)
+    return figure
+
+
+def _shades(values: np.ndarray) -> dict[str, Any]:
+    """Two hues about zero where values lie on both sides of it, else one that darkens."""
+    most = float(np.nanmax(np.abs(values), initial=0.0))
+    if np.nanmin(values) < 0 < np.nanmax(values):
+        return {"cmap": "RdBu_r", "vmin": -most, "vmax": most}
+    return {"cmap": "viridis"}
+
+
+def _profile(plot: Plot) -> Any:
+    """`arrays`: one, rows for the place, the data, and the prediction's mean and both ends."""
+    from matplotlib import pyplot as plt
+
+    place, observed, mean, low, high = plot.arrays[0]
+    figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT))
+    axes.fill_between(place, low, high, color=BAND, label="9 in 10 predicted")
+    axes.plot(place, mean, color=BLUE, label="predicted mean")
+    axes.plot(place, observed, "o", color=ORANGE, markersize=4, label="data")
+    axes.set(xlabel=_label(plot.labels[0]), ylabel=_label(plot.labels[1]))
+    axes.legend(fontsize="small")
+    return figure
+
+
 def _density(plot: Plot) -> Any:
     """`arrays`: observed (n) and predictive (draw, n)."""
     return _distributions(plot, kind="kde", label="value")
@@ -307,6 +362,9 @@ _DRAW: dict[PlotKind, Callable[[Plot], Any]] = {
     "loss": _loss,
     "marginal": _marginal,
     "forest": _forest,
+    "map": _map,
+    "profile": _profile,
+    "stations": _stations,
     "density": _density,
     "ecdf": _ecdf,
     "counts": _counts,

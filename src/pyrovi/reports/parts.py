@@ -12,7 +12,19 @@ import numpy as np
 
 __all__ = ["ROWS_CAP", "Column", "Finding", "Plot", "PlotKind", "Section", "Table", "present"]
 
-PlotKind = Literal["loss", "marginal", "forest", "density", "ecdf", "counts", "calibration", "pit"]
+PlotKind = Literal[
+    "loss",
+    "marginal",
+    "forest",
+    "map",
+    "profile",
+    "stations",
+    "density",
+    "ecdf",
+    "counts",
+    "calibration",
+    "pit",
+]
 
 ROWS_CAP = 200
 """Rows of a table that are shown; its note says how many there were."""

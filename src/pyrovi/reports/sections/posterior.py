@@ -10,6 +10,7 @@ import xarray as xr
 from pyrovi.reports.numbers import count, decimals, fixed
 from pyrovi.reports.parts import ROWS_CAP, Column, Plot, Section, Table
 from pyrovi.reports.sections._groups import attrs, flat, group, variables
+from pyrovi.reports.sections.maps import field_plots, is_field
 from pyrovi.tree import json_attr, labels
 
 __all__ = ["posterior_section"]
@@ -56,6 +57,8 @@ def posterior_section(tree: xr.DataTree, status: Statuses) -> Section:
     every = _quantities(group(tree, "posterior"))
     numeric = [quantity for quantity in every if quantity.variable not in discrete]
     classes = [quantity for quantity in every if quantity.variable in discrete]
+    fields = {name for name, v in variables(group(tree, "posterior")).items() if is_field(v)}
+    rest = [quantity for quantity in numeric if quantity.variable not in fields]
     mixing = _mixing(group(tree, "posterior")) if _is_nuts(tree) else {}
     tables = (*_summary_table(numeric, status, mixing), _class_table(classes))
     return Section(
@@ -63,7 +66,7 @@ def posterior_section(tree: xr.DataTree, status: Statuses) -> Section:
         title="Posterior",
         text=("Nine draws in ten lie between 5% and 95%, one in twenty on either side.",),
         tables=tuple(table for table in tables if table.rows),
-        plots=(*_marginals(numeric, status), *_forests(numeric)),
+        plots=(*field_plots(tree), *_marginals(numeric, status), *_forests(rest)),
     )
 
 

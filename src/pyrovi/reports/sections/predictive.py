@@ -9,6 +9,7 @@ import xarray as xr
 from pyrovi.reports.numbers import count
 from pyrovi.reports.parts import Plot, PlotKind, Section, Table
 from pyrovi.reports.sections._groups import diagnostic, flat, group, variables
+from pyrovi.reports.sections.maps import station_plots
 from pyrovi.reports.sections.verdict import judged
 from pyrovi.tree import SAMPLE_DIMS
 
@@ -101,6 +102,7 @@ def _plots(
                 draws[:, held][np.ix_(few, shown)].astype(whole),
             ),
         )
+    yield from station_plots(tree, name, tree["observed_data"][name], draws)
     pit = diagnostic(tree, "predictive").get(f"pit_{name}")
     values = pit.to_numpy().ravel() if pit is not None else np.empty(0)
     values = values[np.isfinite(values)]

@@ -1,0 +1,108 @@
+"""Claims about pictures of space: what is drawn as a map, which way is down, what is resolved."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from pyrovi.reports.figures import draw
+from pyrovi.reports.sections.maps import field_plots, is_field, station_plots
+from pyrovi.tree import grow
+
+DEPTH, EAST, NORTH = np.array([50.0, 150.0, 300.0]), np.arange(4) * 100.0, np.array([0.0, 90.0])
+
+
+def field(values: np.ndarray, **coords: np.ndarray) -> xr.DataArray:
+    """Draws with the given coordinates, one to a dim."""
+    return xr.DataArray(values, dims=("chain", "draw", *coords), coords=coords)
+
+
+def normals(*shape: int, sd: float = 1.0) -> np.ndarray:
+    return sd * np.random.default_rng(0).normal(size=(1, 500, *shape))
+
+
+def of(**groups: xr.DataArray) -> xr.DataTree:
+    return grow(xr.DataTree(), **{n: xr.Dataset({"density": v}) for n, v in groups.items()})
+
+
+def test_a_grid_of_places_is_a_field_and_a_table_of_groups_is_not() -> None:
+    assert is_field(field(normals(3, 4), depth=DEPTH, easting=EAST))
+    assert is_field(field(normals(3, 1, 4), depth=DEPTH, northing=NORTH[:1], easting=EAST))
+    assert not is_field(field(normals(3, 4), group=np.arange(3), covariate=np.arange(4)))
+    assert not is_field(field(normals(4), easting=EAST))
+    assert not is_field(field(normals(3, 4), depth=DEPTH[[1, 0, 2]], easting=EAST))
+
+
+def test_down_is_where_depth_grows() -> None:
+    mean = np.arange(12.0).reshape(3, 4)
+    drawn = field(normals(3, 4, sd=1e-6) + mean, depth=DEPTH, easting=EAST)
+    plot = next(field_plots(of(posterior=drawn)))
+    along, from_bottom, values = plot.arrays
+    np.testing.assert_array_equal(along, EAST)
+    np.testing.assert_array_equal(from_bottom, DEPTH[::-1])
+    np.testing.assert_allclose(values, mean[::-1], atol=1e-6)
+    north = field(normals(2, 4), northing=NORTH, easting=EAST)
+    np.testing.assert_array_equal(next(field_plots(of(posterior=north))).arrays[1], NORTH)
+
+
+def test_what_the_data_resolve_is_the_variance_that_they_took() -> None:
+    drawn = field(normals(3, 4, sd=0.5), depth=DEPTH, easting=EAST)
+    prior = field(normals(3, 4), depth=DEPTH, easting=EAST)
+    plots = {p.title: p for p in field_plots(of(posterior=drawn, prior=prior))}
+    assert list(plots) == [f"density: {t}" for t in ("mean", "sd", "one draw", "resolved")]
+    np.testing.assert_allclose(plots["density: resolved"].arrays[2], 0.75, atol=1e-9)
+    np.testing.assert_allclose(plots["density: sd"].arrays[2], 0.5, rtol=0.2)
+
+
+def test_a_body_is_cut_where_it_is_densest() -> None:
+    values = normals(3, 2, 4, sd=0.1)
+    values[:, :, :, 1] += 2.0
+    drawn = field(values, depth=DEPTH, northing=NORTH, easting=EAST)
+    plot = next(field_plots(of(posterior=drawn)))
+    assert plot.arrays[2].shape == (3, 4)
+    assert plot.caption.endswith("Cut at northing 90.")
+    assert plot.arrays[2].min() > 1.5
+
+
+def surveyed(position: np.ndarray, y: np.ndarray) -> xr.DataTree:
+    where = (("station", "coordinate"), position)
+    names = {"coordinate": ["easting", "northing", "height"]}
+    return grow(
+        xr.DataTree(),
+        observed_data=xr.Dataset({"gravity": ("station", y)}),
+        constant_data=xr.Dataset({"position": where}, names),
+    )
+
+
+@pytest.mark.parametrize("line", [True, False])
+def test_stations_along_a_line_are_a_profile_and_others_are_maps(line: bool) -> None:
+    rng = np.random.default_rng(0)
+    position = rng.uniform(0, 1000, (20, 3)) * [1.0, 0.0 if line else 1.0, 0.0]
+    y, predicted = rng.normal(size=20), rng.normal(size=(300, 20))
+    tree = surveyed(position, y)
+    plots = list(station_plots(tree, "gravity", tree["observed_data"]["gravity"], predicted))
+    assert [plot.kind for plot in plots] == (["profile"] if line else ["stations", "stations"])
+    if line:
+        place, seen, mean, low, high = plots[0].arrays[0]
+        order = np.argsort(position[:, 0])
+        np.testing.assert_array_equal(place, position[order, 0])
+        np.testing.assert_array_equal(seen, y[order])
+        assert (low < mean).all()
+        assert (mean < high).all()
+    else:
+        expected = (y - predicted.mean(0)) / predicted.std(0)
+        np.testing.assert_allclose(plots[1].arrays[2], expected)
+    for plot in plots:
+        assert "<svg" in draw(plot).light
+
+
+def test_without_positions_there_is_no_map() -> None:
+    tree = surveyed(np.zeros((20, 3)), np.zeros(20))
+    del tree["constant_data"]
+    observed = tree["observed_data"]["gravity"]
+    assert not list(station_plots(tree, "gravity", observed, np.zeros((10, 20))))
+
+
+def test_a_map_is_drawn() -> None:
+    drawn = field(normals(3, 4), depth=DEPTH, easting=EAST)
+    for plot in field_plots(of(posterior=drawn, prior=drawn)):
+        assert draw(plot).light.startswith("<svg")
