@@ -304,3 +304,27 @@ def test_what_a_model_declares_is_drawn_and_judged(shift: float, status: str) ->
     table = vi.verdict(tree).table.set_index("quantity")
     assert table.loc["mean of y", "status"] == status
     assert table.loc["mean of y", "action"] == ("The model's is smaller." if shift else "")
+
+
+@pytest.mark.parametrize("engine", ["laplace", "auto"])
+def test_small_work_is_done_by_one_thread_and_the_users_number_is_put_back(engine: str) -> None:
+    """Many threads on little work wait for each other: 100 times slower on a busy machine."""
+    seen = set()
+
+    def model(y: Tensor) -> None:
+        seen.add(torch.get_num_threads())
+        loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+        with pyro.plate("n", len(y)):
+            pyro.sample("y", dist.Normal(loc, 1.0), obs=y)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        fit = vi.fit(model, {"y": torch.zeros(5)}, engine, seed=0)
+        assert torch.get_num_threads() == 3
+        seen.clear()
+        vi.draw(fit, draws=300)
+        assert seen == {1}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

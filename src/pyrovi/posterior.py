@@ -25,7 +25,7 @@ from pyrovi.infer import Fit, Status
 from pyrovi.infer._approximation import Draws, Resampled
 from pyrovi.infer._density import LogDensity
 from pyrovi.infer._judge import importance_khat, judge, send_out
-from pyrovi.infer._loop import Rung
+from pyrovi.infer._loop import Rung, fitting_threads
 from pyrovi.infer._runs import discrete_draws, predictions, prior_draws
 from pyrovi.seeds import stream
 from pyrovi.sites import BoundModel, Site
@@ -65,6 +65,11 @@ def draw(fit: Fit, draws: int = 2000, *, resample: bool = False) -> xr.DataTree:
     """
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
         raise EngineError(f"draws must be a whole number from 1, and {draws!r} came.")
+    with fitting_threads(fit.density):
+        return _grown(fit, draws, resample=resample)
+
+
+def _grown(fit: Fit, draws: int, *, resample: bool) -> xr.DataTree:
     model = fit.density.model
     drawn = _even(_resampled(fit, draws) if resample else fit.draw(draws))
     chains = [

@@ -77,6 +77,7 @@ class LogDensity:
         pieces: Where each latent site lies in it, in the model's order.
         evaluations: How many points it has been evaluated at.
         deadline: On the clock of `time.perf_counter`, when an evaluation raises `OutOfTime`.
+        threads: With how many threads of torch it is evaluated fastest; None if not measured.
     """
 
     def __init__(self, model: BoundModel) -> None:
@@ -85,6 +86,7 @@ class LogDensity:
         self.dim = self.pieces[-1].stop
         self.evaluations = 0
         self.deadline: float | None = None
+        self.threads: int | None = None
         self._evaluator: TraceEinsumEvaluator | None = None
         self._vectorised: bool | None = None
         self._asked: dict[tuple[str, int], int] = {}

@@ -3,7 +3,6 @@
 Seeds, restarts and budgets are here, once; the steps are in `_loop`.
 """
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +16,16 @@ import torch
 from pyrovi.errors import EngineError, FitError
 from pyrovi.infer._approximation import Approximation, Draws
 from pyrovi.infer._density import LogDensity
-from pyrovi.infer._loop import Engine, Recorded, Run, Rung, Status, measured_threads, run
+from pyrovi.infer._loop import (
+    Engine,
+    Recorded,
+    Run,
+    Rung,
+    Status,
+    fitting_threads,
+    measured_threads,
+    run,
+)
 from pyrovi.infer.auto import Auto, first_engine
 from pyrovi.infer.registry import ENGINES
 from pyrovi.seeds import check_seed, isolated, stream
@@ -271,7 +279,7 @@ def _one(
 ) -> tuple[Run, LogDensity]:
     own_seed = stream(seed, "restart", index)
     if getattr(engine, "starts_itself", False):  # and evaluates no density
-        start, threads = torch.zeros(density.dim, dtype=torch.float64), contextlib.nullcontext()
+        start, threads = torch.zeros(density.dim, dtype=torch.float64), fitting_threads(density)
     else:
         start = density.start(own_seed, avoid_prior=index > 0)
         threads = measured_threads(density, start)
@@ -292,10 +300,11 @@ def _bound_of(one: Run, density: LogDensity, seed: int) -> Bound | None:
     if one.approximation is None:
         return None
     count = max(FEWEST_ELBO_DRAWS, min(ELBO_DRAWS, ELBO_WORK // density.work))
-    drawn = one.approximation.draw(count, stream(seed, "bound"))
-    if drawn.log_guide is None:
-        return None
-    terms = (density.log_prob(drawn.flat).detach() - drawn.log_guide).numpy()
+    with fitting_threads(density):
+        drawn = one.approximation.draw(count, stream(seed, "bound"))
+        if drawn.log_guide is None:
+            return None
+        terms = (density.log_prob(drawn.flat).detach() - drawn.log_guide).numpy()
     with np.errstate(invalid="ignore"):  # a draw outside the support makes the bound infinite
         error = terms.std(ddof=1) / np.sqrt(len(terms))
     return Bound(float(terms.mean()), float(error))
