@@ -135,7 +135,7 @@ def _loss(plot: Plot) -> Any:
     for label, (steps, loss), color in curves:
         axes.plot(steps, loss, label=_label(label), color=color, linewidth=1.2)
     axes.set_xlabel("step")
-    axes.set_ylabel("loss: minus ELBO (nats)")
+    axes.set_ylabel("loss (nats)")
     axes.set_ylim(*_settled(plot.arrays))
     if 1 < len(plot.arrays) <= len(SERIES):
         axes.legend(loc="upper right", fontsize="small")
@@ -271,9 +271,42 @@ def _profile(plot: Plot) -> Any:
     return figure
 
 
+def _against(plot: Plot) -> Any:
+    """`arrays`: one, rows for the predicted mean, the data, and the prediction's both ends."""
+    from matplotlib import pyplot as plt
+
+    mean, observed, low, high = plot.arrays[0]
+    figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT))
+    axes.vlines(mean, low, high, color=BAND, linewidth=2.0)
+    axes.plot(mean[[0, -1]], mean[[0, -1]], color=MUTED, linewidth=HAIRLINE)
+    size = float(np.clip(40 / np.sqrt(len(mean)), 1.5, 5))
+    axes.plot(mean, observed, "o", color=ORANGE, markersize=size, alpha=0.8, markeredgewidth=0)
+    axes.set(xlabel="predicted mean", ylabel="data")
+    return figure
+
+
+def _parts(plot: Plot) -> Any:
+    """`arrays`: the aleatoric and the epistemic part of each prediction's spread, (n)."""
+    from matplotlib import pyplot as plt
+
+    noise, ignorance = plot.arrays
+    place = np.arange(1, len(noise) + 1)
+    figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT))
+    axes.fill_between(place, 0, noise, color=BLUE, linewidth=0, label="noise (aleatoric)")
+    top = noise + ignorance
+    axes.fill_between(place, noise, top, color=ORANGE, linewidth=0, label="ignorance (epistemic)")
+    axes.set(xlabel="predictions, from the surest", ylabel=plot.labels[0], xlim=(1, len(noise)))
+    axes.set_ylim(bottom=0)
+    figure.legend(fontsize="small", loc="outside upper center", ncols=2)
+    return figure
+
+
 def _density(plot: Plot) -> Any:
     """`arrays`: observed (n) and predictive (draw, n)."""
-    return _distributions(plot, kind="kde", label="value")
+    # Without a bound at zero, a curve that ends where the data do ends in mid-air.
+    bounded = min(float(values.min()) for values in plot.arrays) >= 0
+    tails = {"bound_correction": bounded, "extend_fct": 1.0}
+    return _distributions(plot, kind="kde", label="value", of_each=tails)
 
 
 def _ecdf(plot: Plot) -> Any:
@@ -283,13 +316,18 @@ def _ecdf(plot: Plot) -> Any:
     return figure
 
 
-def _distributions(plot: Plot, *, kind: str, label: str) -> Any:
+def _distributions(
+    plot: Plot, *, kind: str, label: str, of_each: Mapping[str, Any] | None = None
+) -> Any:
     from pyrovi import az
+
+    of_each = of_each or {}
 
     collection = az.plot_ppc_dist(
         _beside(plot),
         kind=kind,
         num_samples=len(plot.arrays[1]),
+        stats={"predictive_dist": dict(of_each), "observed_dist": dict(of_each)},
         backend="matplotlib",
         visuals={"title": False, "observed_dist": {"color": ORANGE, "width": 2.2}},
         figure_kwargs={"figsize": (WIDTH, HEIGHT)},
@@ -365,6 +403,8 @@ _DRAW: dict[PlotKind, Callable[[Plot], Any]] = {
     "map": _map,
     "profile": _profile,
     "stations": _stations,
+    "against": _against,
+    "parts": _parts,
     "density": _density,
     "ecdf": _ecdf,
     "counts": _counts,

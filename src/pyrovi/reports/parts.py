@@ -19,6 +19,8 @@ PlotKind = Literal[
     "map",
     "profile",
     "stations",
+    "against",
+    "parts",
     "density",
     "ecdf",
     "counts",

@@ -13,6 +13,7 @@ from pyrovi.tree import json_attr
 
 __all__ = ["fit_section"]
 
+SAME_LOSS = 1e-9
 LOSS_POINTS = 300
 """Points of a loss curve that are drawn: more than that is wider than the figure."""
 
@@ -159,7 +160,7 @@ def _texts(dataset: xr.Dataset, name: str) -> list[str]:
 def _loss_plots(stats: xr.Dataset) -> tuple[Plot, ...]:
     rows = stats["loss"].to_numpy() if "loss" in stats else ()
     curves = {f"fit {i}": _thinned(row) for i, row in enumerate(rows)}
-    curves = {name: curve for name, curve in curves.items() if curve.shape[1] > 1}
+    curves = {name: curve for name, curve in curves.items() if _moves(curve[1])}
     if not curves:
         return ()
     ends = ", ".join(short(curve[1, -1]) for curve in curves.values())
@@ -173,6 +174,11 @@ def _loss_plots(stats: xr.Dataset) -> tuple[Plot, ...]:
         labels=tuple(curves),
     )
     return (plot,)
+
+
+def _moves(loss: np.ndarray) -> bool:
+    """Whether there is more to see than a last digit; what is exact at once has no curve."""
+    return bool(loss.size > 1 and np.ptp(loss) > SAME_LOSS * max(1.0, np.abs(loss).max()))
 
 
 def _thinned(loss: np.ndarray) -> np.ndarray:

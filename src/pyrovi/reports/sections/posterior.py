@@ -93,7 +93,8 @@ def _trust(quantity: _Quantity, status: Statuses) -> str:
 
 
 def _worst_first(quantities: Iterable[_Quantity], status: Statuses) -> list[_Quantity]:
-    return sorted(quantities, key=lambda q: SEVERITY.get(_trust(q, status), 2))
+    """By how far they can be trusted; constants, of which nothing is to be known, last."""
+    return sorted(quantities, key=lambda q: (SEVERITY.get(_trust(q, status), 2), not q.varies))
 
 
 # Tables

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pyrovi.diagnostics.uncertainty import uncertainty
+from pyrovi.errors import DiagnosticError
 from pyrovi.reports.numbers import count
 from pyrovi.reports.parts import Plot, PlotKind, Section, Table
 from pyrovi.reports.sections._groups import diagnostic, flat, group, variables
@@ -22,6 +24,8 @@ OBSERVATIONS_CAP = 1000
 
 LEVELS_CAP = 40
 """Counts up to here are drawn one by one."""
+SAME_PREDICTION = 1e-6
+"""Sds between predicted means, below which all observations are predicted alike."""
 SMOOTH_FROM = 30
 """Observations from which a smoothed density is drawn; fewer show as an ECDF, each by itself."""
 
@@ -42,6 +46,7 @@ def predictive_section(tree: xr.DataTree) -> Section:
     pairs = list(_pairs(tree))
     tables = [_judgements(tree, name) for name in ("predictive", "loo")]
     plots = [plot for pair in pairs[:OBSERVED_CAP] for plot in _plots(tree, *pair)]
+    plots += _parts(tree)
     return Section(
         id="predictive",
         title="Predictive checks",
@@ -102,7 +107,8 @@ def _plots(
                 draws[:, held][np.ix_(few, shown)].astype(whole),
             ),
         )
-    yield from station_plots(tree, name, tree["observed_data"][name], draws)
+    yield from _against(name, observed, draws)
+    yield from station_plots(tree, name, group(tree, "observed_data")[name], draws)
     pit = diagnostic(tree, "predictive").get(f"pit_{name}")
     values = pit.to_numpy().ravel() if pit is not None else np.empty(0)
     values = values[np.isfinite(values)]
@@ -114,6 +120,53 @@ def _plots(
             caption=CAPTIONS["pit"],
             arrays=(values[_spread(values.size, OBSERVATIONS_CAP)],),
         )
+
+
+def _against(name: str, observed: np.ndarray, draws: np.ndarray) -> Iterator[Plot]:
+    """Each observation beside its own prediction, where these are numbers and differ."""
+    held = np.isfinite(observed) & np.isfinite(draws).all(0)
+    held[held] = _spread_of(int(held.sum()))
+    mean = draws[:, held].mean(0)
+    if mean.size < 2 or _kind(observed[held]) not in {"ecdf", "density"}:
+        return
+    if np.ptp(mean) <= SAME_PREDICTION * draws[:, held].std():
+        return
+    low, high = np.quantile(draws[:, held], (0.05, 0.95), axis=0)
+    yield Plot(
+        kind="against",
+        title=f"{name}: each beside its prediction",
+        alt=f"{name} of {count(mean.size, 'observation')} against the mean predicted of each.",
+        caption="Each observation (orange) over nine tenths of what is predicted of it, by the "
+        "predicted mean; on the line they are equal.",
+        arrays=(np.stack([mean, observed[held], low, high])[:, np.argsort(mean)],),
+    )
+
+
+def _spread_of(size: int) -> np.ndarray:
+    chosen = np.zeros(size, bool)
+    chosen[_spread(size, OBSERVATIONS_CAP)] = True
+    return chosen
+
+
+def _parts(tree: xr.DataTree) -> Iterator[Plot]:
+    """What the spread of each prediction is made of, where the posterior holds what tells."""
+    try:
+        found = uncertainty(tree)
+    except DiagnosticError:
+        return
+    if found["total"].ndim != 1 or found["total"].size < 2:
+        return
+    order = np.argsort(found["total"].to_numpy())[_spread(found["total"].size, OBSERVATIONS_CAP)]
+    what = "entropy (nats)" if "probability" in found else "variance"
+    yield Plot(
+        kind="parts",
+        title="Noise and ignorance",
+        alt=f"The {what} of each prediction, from the smallest, in its two parts.",
+        caption="What the spread of each prediction is made of, from the surest: noise (blue), "
+        "which stays, and what the draws disagree about (orange), which more data would settle.",
+        arrays=tuple(found[part].to_numpy()[order] for part in ("aleatoric", "epistemic")),
+        labels=(what,),
+    )
 
 
 def _kind(observed: np.ndarray) -> PlotKind:

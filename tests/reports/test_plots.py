@@ -1,11 +1,13 @@
-"""Claims about pictures of space: what is drawn as a map, which way is down, what is resolved."""
+"""Claims about the report's pictures: what is drawn of what, and that they show what is so."""
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from pyrovi.reports.figures import draw
+from pyrovi.reports.sections.fit import fit_section
 from pyrovi.reports.sections.maps import field_plots, is_field, station_plots
+from pyrovi.reports.sections.predictive import predictive_section
 from pyrovi.tree import grow
 
 DEPTH, EAST, NORTH = np.array([50.0, 150.0, 300.0]), np.arange(4) * 100.0, np.array([0.0, 90.0])
@@ -106,3 +108,39 @@ def test_a_map_is_drawn() -> None:
     drawn = field(normals(3, 4), depth=DEPTH, easting=EAST)
     for plot in field_plots(of(posterior=drawn, prior=drawn)):
         assert draw(plot).light.startswith("<svg")
+
+
+def regression(*, alike: bool) -> xr.DataTree:
+    """Forty observations, each with a mean of its own, or with one for all."""
+    rng = np.random.default_rng(0)
+    mean = np.zeros(40) if alike else np.linspace(-3, 3, 40)
+    drawn = mean + 0.3 * rng.normal(size=(1, 500, 1 if alike else 40))
+    rows = ("chain", "draw", "row")
+    shape = np.broadcast_to(drawn, (1, 500, 40))
+    return grow(
+        xr.DataTree(),
+        observed_data=xr.Dataset({"y": ("row", mean + rng.normal(size=40))}),
+        posterior=xr.Dataset({"mean": (rows, shape), "noise": (rows[:2], np.ones((1, 500)))}),
+        posterior_predictive=xr.Dataset({"y": (rows, shape + rng.normal(size=shape.shape))}),
+    )
+
+
+def test_each_observation_is_shown_beside_its_prediction_where_these_differ() -> None:
+    kinds = [plot.kind for plot in predictive_section(regression(alike=False)).plots]
+    assert kinds == ["density", "against", "parts"]
+    plots = {plot.kind: plot for plot in predictive_section(regression(alike=False)).plots}
+    mean, observed, low, high = plots["against"].arrays[0]
+    assert (np.diff(mean) >= 0).all()
+    inside = ((low < observed) & (observed < high)).mean()
+    assert 0.75 < inside < 1.0
+    noise, ignorance = plots["parts"].arrays
+    np.testing.assert_allclose(noise, 1.0)
+    np.testing.assert_allclose(ignorance, 0.09, rtol=0.35)
+    for plot in plots.values():
+        assert "<svg" in draw(plot).light
+
+
+def test_a_loss_that_is_exact_at_once_has_no_curve() -> None:
+    for end, shown in ((1e-12, 0), (1.0, 1)):
+        stats = xr.Dataset({"loss": (("chain", "step"), [[-30.0, -30.0 - end]])})
+        assert len(fit_section(grow(xr.DataTree(), sample_stats=stats)).plots) == shown
