@@ -408,12 +408,14 @@ class LogDensity:
                 .expand(_padded(node))
                 .reshape(batch)
             )
-        ordering = self._enumerator.ordering
+        involved = (*(site.name for site in self.model.discrete), name)
+        packs: Any = {n: trace.nodes[n]["packed"]["unscaled_log_prob"] for n in involved}
+        # A plate of one has no axis in what is packed, and contracting cannot give it one.
+        long = frozenset().union(*(each._pyro_dims for each in packs.values()))
+        ordering = {n: self._enumerator.ordering[n] & long for n in involved}
         terms: OrderedDict[Any, list[Tensor]] = OrderedDict()
-        for other in (*(site.name for site in self.model.discrete), name):
-            terms.setdefault(ordering[other], []).append(
-                trace.nodes[other]["packed"]["unscaled_log_prob"]
-            )
+        for other, pack in packs.items():
+            terms.setdefault(ordering[other], []).append(pack)
         with shared_intermediates() as cache:
             value = contract_to_tensor(
                 terms, set(self._enumerator._enum_dims), ordering[name], cache=cache
