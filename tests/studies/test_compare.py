@@ -205,7 +205,7 @@ def test_draws_that_are_not_finite_are_outside_and_not_left_out() -> None:
 
 def test_without_a_reference_the_highest_bound_is_the_one_to_be_held_against() -> None:
     compared = vi.compare(model, DATA, ["dadvi", "laplace"], seed=0)
-    assert compared.reference == "laplace, the highest ELBO"
+    assert compared.reference == "laplace, the highest ELBO that passes"
     assert row(compared, "laplace").error == 0.0
     assert row(compared, "dadvi").outside == 2
 

@@ -4,6 +4,7 @@ Every approximation draws in the flat unconstrained space of the model's density
 `pyrovi.posterior` and the diagnostics see one kind of thing, whatever the engine was.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -106,7 +107,7 @@ class Gaussian:
         """``draws`` independent draws, the same for the same ``seed``."""
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(draws, len(self.loc), generator=generator, dtype=torch.float64)
-        each = -0.5 * noise.square() - 0.5 * torch.log(torch.tensor(2 * torch.pi))
+        each = -0.5 * noise.square() - 0.5 * math.log(2 * math.pi)
         if not self.diagonal:
             # Laid out as a file will give it back: the product rounds by the layout.
             flat = self.loc + noise @ self.scale_tril.contiguous().T
@@ -173,7 +174,7 @@ class GaussianMixture:
         found = []
         for loc, scale_tril in zip(self.locs, self.scale_trils, strict=True):
             noise = torch.linalg.solve_triangular(scale_tril, (flat - loc).T, upper=False)
-            each = -0.5 * noise.square() - 0.5 * torch.log(torch.tensor(2 * torch.pi))
+            each = -0.5 * noise.square() - 0.5 * math.log(2 * math.pi)
             found.append(each.sum(0) - scale_tril.diagonal().log().sum())
         return torch.stack(found, dim=-1)
 

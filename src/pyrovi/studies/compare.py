@@ -190,7 +190,7 @@ def compare(
             by a name of one's own; None for `default_engines`.
         reference: Means and standard deviations, or a tree with a posterior, such as a long run
             of NUTS. None holds the engines against one of them: NUTS if it is there and ended,
-            else the one with the highest ELBO.
+            else the highest ELBO, of those that converged and whose verdict is ok if any are.
         seed: What makes it repeatable; a missing one is drawn, and recorded.
         draws: From each engine, for the moments: 10,000 have an error of 0.01 sd in a mean. The
             verdict is on 2,000, what `pyrovi.draw` makes.
@@ -302,17 +302,37 @@ def _outcome(
 
 
 def _one_of_them(found: Sequence[_Outcome]) -> Reference | None:
-    """Without a reference: NUTS if it is there and ended, else what has the highest ELBO."""
+    """Without a reference: NUTS if it is there and ended, else the highest ELBO of the best.
+
+    A bound of what was stopped, or what its own verdict doubts, says little; if there is nothing
+    else, the words say so.
+    """
     ended = [each for each in found if each.tree is not None]
     if not ended:
         return None
     nuts = [e for e in ended if e.tree and is_nuts(e.tree) and _status(e) == "converged"]
-    bounded = [each for each in ended if np.isfinite(_elbo(each)[0])]
-    chosen = (nuts or sorted(bounded, key=lambda each: -_elbo(each)[0]) or ended)[0]
-    why = "" if chosen in nuts else ", the highest ELBO" if bounded else ""
-    return Reference.of(
-        xr.DataTree.from_dict({"posterior": chosen.posterior}), f"{chosen.engine}{why}"
-    )
+    if nuts:
+        return _reference_of(nuts[0], "")
+    passed = [each for each in ended if not _doubt(each)]
+    converged = [each for each in ended if _status(each) == "converged"]
+    candidates = passed or converged or ended
+    bounded = [each for each in candidates if np.isfinite(_elbo(each)[0])]
+    chosen = max(bounded, key=lambda each: _elbo(each)[0]) if bounded else candidates[0]
+    bound = ", the highest ELBO" * bool(bounded) + " that passes" * bool(bounded and passed)
+    return _reference_of(chosen, bound + _doubt(chosen))
+
+
+def _reference_of(chosen: _Outcome, why: str) -> Reference:
+    tree = xr.DataTree.from_dict({"posterior": chosen.posterior})
+    return Reference.of(tree, f"{chosen.engine}{why}")
+
+
+def _doubt(each: _Outcome) -> str:
+    """What keeps an engine's answer from standing for the posterior; empty if nothing does."""
+    if _status(each) != "converged":
+        return f", which was {_status(each)}"
+    fit_status = each.verdict.fit_status if each.verdict else "unknown"
+    return "" if fit_status == "ok" else f", whose own verdict is {fit_status}"
 
 
 def _status(each: _Outcome) -> str:
