@@ -46,3 +46,11 @@ def test_an_effect_within_its_limit_but_near_it_is_beyond_a_share_of_it():
     assert not near.beyond(1.0)
     noisy = Difference(0.09, 0.05, 1.0, 0.01, 0.0, 1.0)
     assert not noisy.beyond(0.75)
+
+
+def test_what_is_not_known_is_no_effect_and_not_ok() -> None:
+    unknown = Difference(np.nan, np.nan, np.nan, np.nan, 0.0, 0.0)
+    assert unknown.blind
+    assert unknown.excess == 1.0
+    assert unknown.status == "ok"
+    assert Difference(0.3, 0.01, 1.0, 0.01, 0.0, 1.0).excess > unknown.excess

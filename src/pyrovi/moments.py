@@ -91,11 +91,10 @@ class Difference:
     def excess(self) -> float:
         """The effect in units of its limit, the larger of shift and ratio: above 1 is too much.
 
-        Infinite where the other account is not known at all.
+        Where the other account is not known at all, it is at the limit: nothing was found.
         """
-        return max(
-            float(np.nan_to_num(size / most, nan=np.inf)) for size, _, most, _ in self.effects
-        )
+        shares = [float(size / most) for size, _, most, _ in self.effects]
+        return 1.0 if np.isnan(shares).any() else max(shares)
 
     @property
     def by_shift(self) -> bool:

@@ -13,9 +13,12 @@ import xarray as xr
 import pyrovi as vi
 from infer.conjugate import Conjugate, model
 from posteriordb import POSTERIORS, Posterior, posterior
-from pyrovi.infer.auto import Auto, _flow, _start_as
+from pyrovi.infer._density import LogDensity
+from pyrovi.infer._fit import bind_model
+from pyrovi.infer.auto import Auto, _flow, _start_as, first_engine
 from pyrovi.infer.svi import SVI
 from pyrovi.seeds import isolated
+from pyrovi.tensors import bind
 
 EXACT = Conjugate()
 
@@ -164,6 +167,19 @@ def test_a_flow_that_starts_as_the_gaussian_gains_on_it() -> None:
     bound = float((gaussian.density.log_prob(after.flat) - after.log_guide).mean())
     assert gaussian.elbo is not None
     assert bound > gaussian.elbo.value + gaussian.elbo.error
+
+
+@pytest.mark.parametrize(("rows", "engine"), [(100, "DADVI"), (20_000, "SVI")])
+def test_what_is_dear_with_many_fixed_draws_goes_to_svi(rows: int, engine: str) -> None:
+    def wide(y: torch.Tensor) -> None:
+        weight = pyro.sample("weight", dist.Normal(0.0, 1.0).expand([1_200]).to_event(1))
+        with pyro.plate("row", len(y)):
+            pyro.sample("y", dist.Normal(weight.mean(-1, keepdim=True), 1.0), obs=y)
+
+    density = LogDensity(bind_model(wide, bind(wide, {"y": torch.zeros(rows)})))
+    found, why = first_engine(density)
+    assert type(found).__name__ == engine
+    assert engine in why
 
 
 def test_the_ladder_is_an_engine_like_any_other() -> None:

@@ -16,7 +16,15 @@ from torch import Tensor
 
 from pyrovi.infer._density import LogDensity
 
-__all__ = ["STEP_SIZE", "WIDE_JITTER", "Chains", "chains_for", "mass_factor", "move"]
+__all__ = [
+    "FEWEST_CHAINS",
+    "STEP_SIZE",
+    "WIDE_JITTER",
+    "Chains",
+    "chains_for",
+    "mass_factor",
+    "move",
+]
 
 LEAPFROGS = 8
 STEP_SIZE = 0.9  # of a standard normal in one dimension; smaller in more, by the fourth root

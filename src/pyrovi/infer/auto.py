@@ -1,8 +1,9 @@
 """`engine="auto"`: a ladder that climbs only while it pays, and says what it did on each rung.
 
 1. A Gaussian in a space turned by the curvature (`dadvi`), from many starts where three disagree.
-   What subsamples or learns parameters of its own goes to SVI instead, and no further. Where the
-   starts end in different modes of about the same evidence, a Gaussian in each of them (`modes`).
+   What subsamples or learns parameters of its own goes to SVI instead, and no further; what would
+   be dear with two fixed draws a dimension goes there too. Where the starts end in different modes
+   of about the same evidence, a Gaussian in each of them (`modes`).
 2. Its draws resampled by their importance weights, where their tail is light.
 3. Its draws polished by many short Markov chains (`polish`), where the density is vectorised.
 4. A flow that starts as the Gaussian, where there are few enough dimensions.
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from pyrovi.infer._approximation import Approximation, Gaussian, Resampled
 from pyrovi.infer._density import LogDensity
+from pyrovi.infer._hmc import FEWEST_CHAINS
 from pyrovi.infer._judge import Judgement, judge
 from pyrovi.infer._loop import Engine, Rung
 from pyrovi.infer._modes import affordable, log_evidence
@@ -38,6 +40,11 @@ __all__ = ["Auto"]
 
 MIXTURE_STARTS = 32
 MOST_STEPS = 500  # of the first rung: what takes more will not be mended by still more
+DEAR_ENTRIES = 20_000_000  # numbers in one evaluation of all fixed draws: a minute for the search
+SVI_STEPS = 5_000
+DEAR_CHAINS = (
+    1_000_000  # numbers in one evaluation of the fewest chains: minutes to polish by them
+)
 FLOW_DIM = 50
 PATHS = 8  # of Pathfinder, where the first engine fails
 RIVAL_NATS = 7.0  # less evidence by this is less than a thousandth of the posterior
@@ -275,7 +282,7 @@ class AutoState:
         if self._passed():
             return
         off = self._best.rung
-        if self.density.vectorised:
+        if self.density.vectorised and FEWEST_CHAINS * self.density.work <= DEAR_CHAINS:
             yield (
                 Polish(base=self._best.approximation),
                 f"{off.worst} is off, and Markov chains from the draws are the cheapest mending.",
@@ -297,6 +304,11 @@ def first_engine(density: LogDensity) -> tuple[Engine, str]:
         return SVI(guide="mean_field"), "SVI, since the model subsamples a plate."
     if model.parameters:
         return SVI(guide="mean_field"), "SVI, since the model learns parameters of its own."
+    if not affordable(density) and 2 * dim * density.work > DEAR_ENTRIES:
+        return SVI(guide="mean_field", max_steps=SVI_STEPS), (
+            f"SVI with few draws a step, since two for each of {dim} latent dimensions, as DADVI "
+            "needs, would work through too many numbers."
+        )
     if not affordable(density):
         return DADVI(), (
             f"DADVI, a mean-field Gaussian, since the curvature of {dim} latent dimensions would "
