@@ -28,9 +28,7 @@ from pyrovi.models.bayesian_neural_network import classification, network, regre
 from pyrovi.seeds import isolated
 
 ENTRY = vi.models.get("bayesian_neural_network")
-UCI = Path(__file__).parents[3] / "shared" / "uci"
 SHELF = Path(__file__).parents[2] / "models" / "bayesian_neural_network"
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "uci.py"
 
 
 @pytest.fixture(autouse=True)
@@ -243,43 +241,6 @@ def test_the_default_fit_s_function_on_diabetes_is_that_of_long_nuts() -> None:
         values = posterior[name] if not index else posterior[name].isel(row=int(index[:-1]))
         assert abs(float(values.mean()) - row["mean"]) < 0.2 * row["sd"], label
         assert 0.85 < float(values.std()) / row["sd"] < 1.15, label
-
-
-# ------------------------------------------------------------------------------ the published sets
-
-
-def benchmark() -> Any:
-    if not UCI.is_dir():
-        pytest.skip(f"the splits are not there: {UCI}")
-    spec: Any = importlib.util.spec_from_file_location("uci_benchmark", BENCHMARK)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["uci_benchmark"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_a_short_run_of_the_benchmark_on_two_splits_of_yacht_is_near_what_is_published(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    uci = benchmark()
-    torch.set_default_dtype(torch.float32)
-    short = dataclasses.replace(
-        uci.METHODS["mc_dropout"], sweeps=150, grid={"rate": (0.02,), "decay": (1e-5,)}
-    )
-    monkeypatch.setitem(uci.METHODS, "mc_dropout", short)
-    found = uci.run(UCI, "yacht", "mc_dropout", splits=2)
-    assert np.mean(found["rmse"]) < 1.5
-    assert np.mean(found["log_density"]) > -2.0
-
-
-@pytest.mark.slow
-def test_mc_dropout_on_five_splits_of_energy_is_as_good_as_published() -> None:
-    uci = benchmark()
-    torch.set_default_dtype(torch.float32)
-    found = uci.run(UCI, "energy", "mc_dropout", splits=5)
-    for score, sign in (("rmse", 1), ("log_density", -1)):
-        mean, error = uci.PUBLISHED["energy"][score]
-        assert sign * np.mean(found[score]) < sign * mean + error
 
 
 # ------------------------------------------------------------------------------ data
