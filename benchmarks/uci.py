@@ -74,7 +74,7 @@ ENOUGH = 250  # until so many rows have been
 BATCH = (32, 256)  # rows of a step, as few and as many
 STEPS = 60_000  # of which there are no more where rows are many
 NUMBERS = 2**24  # in one array of hidden units
-NOISES = tuple(np.geomspace(0.01, 0.6, 30))  # in standard deviations of the target
+NOISES = tuple(np.geomspace(0.005, 1.2, 41))  # in standard deviations of the target
 FACTORS = tuple(np.geomspace(0.5, 3.0, 19))  # on a noise that the network has
 PUBLISHED = {  # MC dropout, mean and standard error: ../shared/uci/README.md
     "concrete": {"rmse": (4.82, 0.16), "log_density": (-2.93, 0.02)},
@@ -712,17 +712,15 @@ def main(words: Sequence[str] | None = None) -> None:
         show(keep({}, options.out or FOUND))
         return
     cases = asked(options.names, options.folder)
-    done = joblib.Parallel(n_jobs=options.jobs)(
+    done = joblib.Parallel(n_jobs=options.jobs, return_as="generator")(
         joblib.delayed(run)(options.folder, *case) for case in cases
     )
     found: dict[str, Any] = {}
     for (name, kind), result in zip(cases, done, strict=True):
         found.setdefault(name, {})[kind] = result
-    if options.out:
-        show(keep(found, options.out))
-        return
-    of_the_card = {name: found[name] for name in found if name in PUBLISHED}
-    show({**found, **keep(of_the_card, FOUND)})
+        if options.out or name in PUBLISHED:
+            found[name] |= keep({name: {kind: result}}, options.out or FOUND)[name]
+    show(found)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,7 @@
 """What is known of a Bayesian neural network: its function, its limits, its last layer."""
 
-import dataclasses
-import importlib.util
 import json
 import math
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
