@@ -226,6 +226,16 @@ def test_any_set_of_the_format_is_run_with_as_many_splits_as_it_has(
         )  # the variance explained is half, at best
 
 
+def test_a_covariate_that_is_constant_but_for_rounding_is_not_blown_up(uci: Any) -> None:
+    x = np.full((1, 400, 2), 0.998)
+    x[..., 0] += 1e-6 * np.arange(400)  # this one does vary
+    rows = uci.Rows(x, np.arange(400.0).reshape(1, 400))
+    assert rows.x[..., 1].std() > 0
+    scaled = uci.Scale.of(rows)(rows).x
+    assert np.abs(scaled[..., 1]).max() < 1e-12
+    assert scaled[..., 0].std() == pytest.approx(1.0)
+
+
 def test_a_single_covariate_and_many_rows_are_a_set_too(uci: Any, tmp_path: Path) -> None:
     images = datasets.load_digits().images  # of a row of pixels, how bright is the one below it?
     x, y = images[:, :-1].mean(-1).reshape(-1, 1), images[:, 1:].mean(-1).reshape(-1)
@@ -264,6 +274,7 @@ def test_a_set_that_the_card_does_not_show_is_kept_nowhere_unless_asked(
         ({"index_test_2.txt": None}, "index_test_2.txt: expected numbers"),
         ({"index_test_2.txt": "1\n2\n"}, "test rows of different numbers"),
         ({"index_train_0.txt": "1\n600\n"}, "whole numbers from 0 to 59"),
+        ({"index_test_2.txt": "1\n1.5\n"}, "whole numbers from 0 to 59"),
         ({"index_target.txt": "1"}, "one target, which is no covariate"),
         ({"data.txt": "1,2,3\n"}, "expected numbers between spaces"),
         ({"data.txt": "1 nan 3\n" * 60}, "expected finite numbers"),
