@@ -191,6 +191,14 @@ def test_missing_observations_are_counted_and_left_out_of_the_figures() -> None:
     assert all(np.isfinite(array).all() for plot in plots for array in plot.arrays)
 
 
+def test_the_mean_of_centred_data_is_none_and_not_what_rounding_left() -> None:
+    y = np.random.default_rng(0).normal(1.0, 2.0, size=442)
+    y = (y - y.mean()) / y.std()
+    assert y.mean() != 0
+    report = vi.report(predicted_tree(y, y + np.zeros((50, 1))))
+    assert table(report, "model", "Data")[0][5] == "0"
+
+
 def test_a_prediction_of_another_shape_than_the_data_costs_its_figure_alone() -> None:
     tree = predicted_tree(np.zeros(5), np.random.default_rng(0).normal(size=(50, 5)))
     wrong = tree["posterior_predictive"].to_dataset().isel(y_dim_0=0, drop=True)
