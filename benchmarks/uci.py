@@ -72,6 +72,7 @@ COVERS = ((0.85, 1), (0.95, -1))  # the share that 90% intervals should, and the
 FOLDS = 10  # that training rows make; each is held out once, or
 ENOUGH = 250  # until so many rows have been
 BATCH = (32, 256)  # rows of a step, as few and as many
+WHOLE = 4_096  # rows of a step that takes all, at most
 STEPS = 60_000  # of which there are no more where rows are many
 NUMBERS = 2**24  # in one array of hidden units
 NOISES = tuple(np.geomspace(0.005, 1.2, 41))  # in standard deviations of the target
@@ -100,7 +101,7 @@ class Method:
         draws: Predicted means, ``(draw, member, row)``; or means and log noises, a last axis of 2.
         noises: What is tried for the noise; factors on it where the network has one.
         sweeps: Of Adam over the rows, while its step size falls to nothing.
-        whole: Whether each step takes all rows.
+        whole: Whether each step takes all rows, or as many as it may.
         copies: Members that are one prediction together.
         dtype: Of all of it.
     """
@@ -129,7 +130,7 @@ class Method:
         then fewer sweeps.
         """
         if self.whole:
-            return rows, self.sweeps
+            return min(rows, WHOLE), self.sweeps
         batch = min(max(BATCH[0], math.ceil(rows * self.sweeps / STEPS)), BATCH[1], rows)
         return batch, min(self.sweeps * math.ceil(rows / batch), STEPS)
 
@@ -276,10 +277,13 @@ def last_features(parameters: Parameters, x: Tensor) -> Tensor:
 
 
 def last_layer(
-    features: Tensor, y: Tensor, log_noise: Tensor, scale: Tensor
+    features: Tensor, y: Tensor, log_noise: Tensor, scale: Tensor, times: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """The mean, and the Cholesky factor of the precision, of the last layer's posterior."""
-    precise = (-2 * log_noise).exp()
+    """The mean, and the Cholesky factor of the precision, of the last layer's posterior.
+
+    ``times`` is how many rows each of these stands for.
+    """
+    precise = times * (-2 * log_noise).exp()
     identity = torch.eye(features.shape[-1], dtype=features.dtype)
     factor = torch.linalg.cholesky(precise * features.mT @ features + identity / scale.square())
     return torch.cholesky_solve(precise * features.mT @ y, factor), factor
@@ -294,12 +298,12 @@ def last_layer_loss(
     it, so the gradient is the evidence's, without a way back through the Cholesky factor.
     """
     features = last_features(parameters, x)
-    log_noise = parameters["log_noise"]
+    log_noise, times = parameters["log_noise"], rows / x.shape[1]
     with torch.no_grad():
-        mean, factor = last_layer(features, y, log_noise, settings["output_scale"])
+        mean, factor = last_layer(features, y, log_noise, settings["output_scale"], times)
         covariance = torch.cholesky_inverse(factor)
     error = (y - features @ mean).square() + (features @ covariance * features).sum(-1, True)
-    data = rows * log_noise + 0.5 * error.sum(1, True) * (-2 * log_noise).exp()
+    data = rows * log_noise + 0.5 * times * error.sum(1, True) * (-2 * log_noise).exp()
     scale = settings["scale"] / math.sqrt(x.shape[-1])
     prior = weight_decay(parameters["weight_1"], 0.0, scale).sum((1, 2))
     prior = prior + weight_decay(parameters["bias_1"], 0.0, settings["scale"]).sum((1, 2))

@@ -75,6 +75,9 @@ def test_no_set_takes_more_than_sixty_thousand_steps() -> None:
     assert dropout.plan(927) == (32, 2_000 * 29)
     assert dropout.plan(1_439) == (48, 60_000)
     assert dropout.plan(41_157) == (256, 60_000)
+    last_layer = whole_benchmark().METHODS["last_layer"]
+    assert last_layer.plan(927) == (927, 800)
+    assert last_layer.plan(41_157) == (4_096, 800)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +155,14 @@ def test_the_last_layers_gradient_is_that_of_its_evidence(uci: Any) -> None:
     log_joint = outcome.log_prob(y[..., 0]).sum() + first.log_prob(parameters["weight_1"]).sum()
     log_joint = log_joint + bias.log_prob(parameters["bias_1"]).sum()
     expected = torch.autograd.grad(-log_joint / 20, list(parameters.values()))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+    # Half of a table of which each row is there twice says what the whole table says.
+    twice = [torch.cat([part, part], 1) for part in (x, y)]
+    loss = uci.last_layer_loss(parameters, *twice, settings, 40).sum()
+    expected = torch.autograd.grad(loss, list(parameters.values()))
+    loss = uci.last_layer_loss(parameters, x, y, settings, 40).sum()
+    found = torch.autograd.grad(loss, list(parameters.values()))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
