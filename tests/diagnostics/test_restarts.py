@@ -85,6 +85,18 @@ def test_one_restart_says_what_to_do():
         restarts(trees.linear_gaussian_tree())
 
 
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [("NUTS(warmup=100)", "chains of NUTS"), ("Gibbs()", "chains of Gibbs"), ("", "of NUTS")],
+)
+def test_a_sampler_s_chains_are_left_to_r_hat_and_the_sampler_is_named(engine, said):
+    tree = trees.linear_gaussian_tree(chains=2, draws=50)
+    stats = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((2, 50), bool))})
+    stats.attrs["engine"] = engine
+    with pytest.raises(DiagnosticError, match=said):
+        restarts(grow(tree, sample_stats=stats))
+
+
 def test_points_that_differ_fail():
     posterior = xr.Dataset({"a": (("chain", "draw"), np.repeat([[0.0], [1.0]], 50, axis=1))})
     assert statuses(restarts(grow(xr.DataTree(), posterior=posterior))) == {"a": "fail"}

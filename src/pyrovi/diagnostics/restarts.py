@@ -35,13 +35,21 @@ def restarts(tree: xr.DataTree) -> xr.Dataset:
     """
     require(tree, "posterior")
     if is_nuts(tree):
-        raise DiagnosticError("chains of NUTS are compared by R-hat, under convergence")
+        raise DiagnosticError(
+            f"chains of {_sampler(tree)} are compared by R-hat, under convergence"
+        )
     rows = [*_search(tree), *_agreement(tree)]
     if not rows:
         raise DiagnosticError(
             "one restart cannot disagree with itself; fit with restarts=4 to see other optima"
         )
     return table(rows, check="restarts", title=TITLE, source=SOURCE, about="fit")
+
+
+def _sampler(tree: xr.DataTree) -> str:
+    """The engine's name, without its settings; NUTS where draws say so and no record does."""
+    engine = str(tree["sample_stats"].attrs.get("engine", ""))
+    return engine.partition("(")[0] or "NUTS"
 
 
 def _search(tree: xr.DataTree) -> list[Row]:
