@@ -260,6 +260,16 @@ def test_list_names_every_entry_with_its_data(pyrovi) -> None:
         assert all(data in text for data in entry.datasets)
 
 
+@pytest.mark.parametrize("command", ["run", "fit", "compare"])
+def test_the_help_names_all_that_the_registries_hold(pyrovi, command: str) -> None:
+    said = " ".join(pyrovi(command, "--help").out.split())
+    for name in (*vi.infer.ENGINES, *(vi.guides.FAMILIES if command != "compare" else ())):
+        assert f" {name}," in said or f" {name}." in said, name
+    for entry in models.ZOO.values():
+        assert f"{entry.name}: {', '.join(entry.variants)}" in said
+        assert all(f"--{option.replace('_', '-')}" in said for option in entry.options)
+
+
 # What does not
 
 

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from pyrovi.cli import folder as folders
 from pyrovi.cli import stages
 from pyrovi.cli.folder import POSTERIOR, REPORT, VERDICT
+from pyrovi.cli.names import spelled, what_there_is
 
 __all__ = ["app"]
 
@@ -29,8 +31,8 @@ Data = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", help="The run's folder.")]
 Variant = Annotated[str | None, typer.Option(help="A variant of the zoo entry.")]
-EngineName = Annotated[str, typer.Option(help="auto, svi, dadvi, laplace or nuts.")]
-Guide = Annotated[str | None, typer.Option(help="The guide's family, e.g. full_rank.")]
+EngineName = Annotated[str, typer.Option(help="auto, or an engine's name.")]
+Guide = Annotated[str | None, typer.Option(help="The family of SVI's guide.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A setting of model or engine; repeatable."),
@@ -46,6 +48,18 @@ More = Annotated[
     typer.Argument(metavar="--OPTION VALUE", help="Options of the entry for a table."),
 ]
 Where = Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder, or a .nc file.")]
+
+
+class Informed(TyperCommand):
+    """A command whose help names what the registries hold; only that help waits for torch."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, with the names in it."""
+        named = what_there_is()
+        for each in self.params:
+            option: Any = each
+            option.help = named.get(each.name or "", option.help)
+        super().format_help(ctx, formatter)
 
 
 # An entry of the zoo may take options of its own for a person's table, which it alone knows.
@@ -69,7 +83,7 @@ def _options(
         raise typer.Exit
 
 
-@app.command(context_settings=TAKE_MORE, epilog=TABLES)
+@app.command(cls=Informed, context_settings=TAKE_MORE, epilog=TABLES)
 def run(
     name: Name,
     out: Out,
@@ -107,7 +121,7 @@ def run(
     typer.echo(f"\nReport: {out / REPORT}")
 
 
-@app.command(context_settings=TAKE_MORE, epilog=TABLES)
+@app.command(cls=Informed, context_settings=TAKE_MORE, epilog=TABLES)
 def fit(
     name: Name,
     out: Out,
@@ -173,7 +187,7 @@ def report(
     typer.echo(str(stages.report(path, page)))
 
 
-@app.command(context_settings=TAKE_MORE)
+@app.command(cls=Informed, context_settings=TAKE_MORE, epilog=TABLES)
 def compare(
     name: Name,
     data: Data = None,
@@ -223,3 +237,5 @@ def list_models() -> None:
         typer.echo(f"{'':<{width}}  data: {', '.join(entry.datasets) or 'simulated only'}")
         if len(entry.variants) > 1:
             typer.echo(f"{'':<{width}}  variants: {', '.join(entry.variants)}")
+        if entry.options:
+            typer.echo(f"{'':<{width}}  for a table: {', '.join(spelled(entry.options))}")

@@ -21,7 +21,9 @@ __all__ = [
     "is_file_model",
     "model_named",
     "settings_of",
+    "spelled",
     "table_options",
+    "what_there_is",
 ]
 
 
@@ -133,6 +135,39 @@ def _refuse_settings(
         )
 
 
+def what_there_is() -> dict[str, str]:
+    """The help of those options whose values are names in a registry."""
+    from pyrovi import guides, infer, models
+
+    entries = models.available()
+    variants = {name: entry.variants for name, entry in entries.items() if len(entry.variants) > 1}
+    engines = ", ".join(("auto", *infer.ENGINES))
+    return {
+        "engine": f"{engines}.",
+        "engines": f"Names with commas between, such as auto,dadvi,svi:full_rank: {engines}.",
+        "guide": f"The family of SVI's guide: {', '.join(guides.FAMILIES)}.",
+        "variant": "A variant of the zoo entry. "
+        + "; ".join(f"{name}: {', '.join(each)}" for name, each in variants.items())
+        + ".",
+        "more": "Options of the entry for a table of your own. "
+        + "; ".join(
+            f"{name}: {', '.join(spelled(entry.options))}"
+            for name, entry in entries.items()
+            if entry.options
+        )
+        + ".",
+    }
+
+
+def spelled(options: Sequence[str]) -> list[str]:
+    """Names of options as the command line has them.
+
+    >>> spelled(["noise_scale"])
+    ['--noise-scale']
+    """
+    return [f"--{each.replace('_', '-')}" for each in options]
+
+
 def settings_of(texts: Sequence[str]) -> dict[str, Any]:
     """``name=value`` pairs; a value is read as JSON, and is text where it is none."""
     pairs: dict[str, Any] = {}
@@ -169,7 +204,7 @@ def table_options(
 
 
 def _what_there_is(option: str, known: Sequence[str], chosen: Chosen, name: str) -> str:
-    own = [f"--{each.replace('_', '-')}" for each in chosen.options]
+    own = spelled(chosen.options)
     near = get_close_matches(option, [*known, *own], n=1, cutoff=0.75)
     if near:
         return f"Did you mean {near[0]}?"
