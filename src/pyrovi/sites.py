@@ -29,7 +29,7 @@ from pyro.poutine.subsample_messenger import SubsampleMessenger, _Subsample
 from torch import Tensor
 from torch.distributions import biject_to
 
-from pyrovi.errors import DataError, ModelError
+from pyrovi.errors import DataError, ModelError, PyroviError
 from pyrovi.seeds import isolated, stream
 from pyrovi.structure import Structure, structure_of
 
@@ -625,9 +625,11 @@ def initial_value(fn: Any) -> Tensor:
         return transform(torch.zeros(shape))
 
 
-def _refusal(candidate: BoundModel, error: Exception) -> ModelError:
-    """One line for a model that cannot be run on this data."""
+def _refusal(candidate: BoundModel, error: Exception) -> PyroviError:
+    """One line for a model that cannot be run on this data: the model's own, if it has one."""
     cause = error.__cause__ if error.__cause__ is not None else error
+    if isinstance(cause, PyroviError):
+        return type(cause)(str(cause))
     first = str(cause).strip().split("\n")[0] or type(cause).__name__
     shapes = [
         f"{name} {tuple(value.shape)}"

@@ -74,8 +74,8 @@ class ZooModel:
             return ()
         return tuple(inspect.signature(self.reader).parameters)[1:]
 
-    def read(self, frame: pd.DataFrame, **options: Any) -> xr.DataTree:
-        """The data of a table whose columns have names of their own.
+    def read(self, frame: Any, **options: Any) -> xr.DataTree:
+        """The data of a table whose columns have names of their own, a `pandas.DataFrame`.
 
         Raises:
             DataError: If the entry reads no such tables, an option is unknown or lacking, or the
@@ -86,6 +86,11 @@ class ZooModel:
             raise DataError(
                 f"{self.name!r} takes no options for a table ({', '.join(options) or 'none'} "
                 f"came). Name the columns after the model's arguments: {arguments}."
+            )
+        if not isinstance(frame, pd.DataFrame):
+            raise DataError(
+                f"A table is a pandas DataFrame, and a {type(frame).__name__} came. "
+                "Make one of it: pandas.DataFrame(...)."
             )
         unknown = [name for name in options if name not in self.options]
         if unknown:

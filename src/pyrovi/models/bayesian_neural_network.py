@@ -48,10 +48,10 @@ from torch import Tensor
 
 from pyrovi.errors import DataError, ModelError
 from pyrovi.models._base import ZooModel, nearest, run_forward
-from pyrovi.models._tables import read_table, standardise
+from pyrovi.models._tables import read_table, standardise, whole_number
 from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import Exchangeable, declare
-from pyrovi.tree import data_tree
+from pyrovi.tree import MISSING, data_tree
 
 __all__ = [
     "BAYESIAN_NEURAL_NETWORK",
@@ -64,6 +64,7 @@ __all__ = [
 ]
 
 WIDTH = 5
+WIDEST = 10_000
 DIGITS_WIDTH = 16
 NOISE_LOC, NOISE_SCALE = math.log(0.5), 0.75  # of LogNormal, in sd of the outcome
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
@@ -303,12 +304,12 @@ def read(
     *,
     outcome: str,
     covariates: str | Sequence[str] | None = None,
-    width: int = WIDTH,
+    width: int | str = WIDTH,
 ) -> xr.DataTree:
     """The data of any table with a number to predict; covariates and outcome are standardised.
 
     Args:
-        frame: The table.
+        frame: The table. A row whose outcome is empty is predicted.
         outcome: The column to predict.
         covariates: The columns to predict from; all others if not given.
         width: Units of each hidden layer.
@@ -321,12 +322,7 @@ def read(
     3.0
     """
     table = read_table(frame, outcome=outcome, covariates=covariates)
-    numbers = table.numbers()
-    if np.ptp(numbers) == 0:
-        raise DataError(
-            f"Column {outcome!r} is {numbers[0]:g} in every row, so there is nothing to explain."
-        )
-    values, centre, unit = standardise(numbers)
+    values, centre, unit = standardise(table.numbers())
     about = {"units": "standard deviations", "centre": centre, "unit": unit, "long_name": outcome}
     return _tree(table.x, table.covariates, (values, about), width=width)
 
@@ -336,7 +332,7 @@ def read_classes(
     *,
     outcome: str,
     covariates: str | Sequence[str] | None = None,
-    width: int = WIDTH,
+    width: int | str = WIDTH,
 ) -> xr.DataTree:
     """As `read`, for an outcome that names a class; the classes are numbered in sorted order.
 
@@ -344,18 +340,10 @@ def read_classes(
         DataError: If the table does not hold what is asked of it; the message says where.
     """
     table = read_table(frame, outcome=outcome, covariates=covariates)
-    names, index = np.unique(table.labels(), return_inverse=True)
-    if len(names) < 2:
-        raise DataError(
-            f"Every row is of class {str(names[0])!r}, so there is nothing to explain."
-        )
-    if len(names) == len(index):
-        raise DataError(
-            f"Column {outcome!r} has as many classes as rows. A number to predict wants the "
-            "variant regression."
-        )
+    index, names = table.classes()
+    values = index if np.isnan(index).any() else index.astype(np.int64)
     about = {"long_name": outcome}
-    return _tree(table.x, table.covariates, (index, about), width=width, names=names.tolist())
+    return _tree(table.x, table.covariates, (values, about), width=width, names=names)
 
 
 def _tree(
@@ -363,11 +351,12 @@ def _tree(
     covariates: Sequence[str],
     outcome: tuple[np.ndarray, Mapping[str, Any]],
     *,
-    width: int,
+    width: int | str,
     names: Sequence[str] | None = None,
 ) -> xr.DataTree:
-    if width < 1:
-        raise DataError(f"width, the units of a hidden layer, is 1 or more, and {width} came.")
+    width = whole_number("width", width, most=WIDEST)
+    values, own = outcome
+    missing = {MISSING: 1} if np.isnan(values).any() else {}
     columns = [standardise(column) for column in x.T]
     about = {
         "units": "standard deviations",
@@ -377,7 +366,7 @@ def _tree(
     given = np.column_stack([values for values, *_ in columns])
     sizes = {"width": width, **({"classes": len(names)} if names else {})}
     return data_tree(
-        observed={"outcome": ("row", *outcome)},
+        observed={"outcome": ("row", values, {**own, **missing})},
         constant={"x": (("row", "covariate"), given, about), **sizes},
         coords={"covariate": list(covariates), **({"class": list(names)} if names else {})},
     )

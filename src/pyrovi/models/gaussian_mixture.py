@@ -42,10 +42,11 @@ statisticians", https://arxiv.org/abs/1601.00670
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import torch
@@ -59,6 +60,8 @@ from pyrovi.errors import DataError
 from pyrovi.models import _mixture_updates as closed
 from pyrovi.models._base import ZooModel, run_forward
 from pyrovi.models._mixture_assignments import Data, moments_of
+from pyrovi.models._tables import number_above_zero, read_columns, whole_number
+from pyrovi.models._tables import standardise as standardise_column
 from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import Coordinate, CoordinateUpdates, Exchangeable, declare
 from pyrovi.tree import data_tree
@@ -113,6 +116,7 @@ def pick(value: Tensor, assignment: Tensor, event_dim: int) -> Tensor:
 @declare(name="gaussian_mixture", exchangeable=BY_NAME, dims=DIMS)
 def full(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
     """Learned weights, locations, scales and correlations of each component."""
+    _check(y, components, spread)
     dimensions = y.shape[-1]
     weight = _weight(y, components)
     with pyro.plate("component", components, dim=-1):
@@ -134,6 +138,7 @@ def full(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
 @declare(name="gaussian_mixture:diagonal", exchangeable=BY_NAME, dims=DIMS)
 def diagonal(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
     """Learned weights, locations and scales; no correlation within a component."""
+    _check(y, components, spread)
     weight = _weight(y, components)
     with pyro.plate("component", components, dim=-1):
         loc, scale = _loc(y, spread), _scale(y, spread)
@@ -164,6 +169,7 @@ UNIT_UPDATES = CoordinateUpdates(
 )
 def unit(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
     """Equal weights and unit variances: only the locations and assignments are unknown."""
+    _check(y, components, spread)
     weight = y.new_full((components,), 1.0 / components)
     with pyro.plate("component", components, dim=-1):
         loc = _loc(y, spread)
@@ -196,6 +202,7 @@ CONJUGATE_UPDATES = CoordinateUpdates(
 )
 def conjugate(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
     """As free as `full`, with a Dirichlet and normal-Wishart prior."""
+    _check(y, components, spread)
     dimensions = y.shape[-1]
     weight = _weight(y, components)
     with pyro.plate("component", components, dim=-1):
@@ -289,6 +296,29 @@ def log_predictive(
     return (found + log_weight).logsumexp(-1)
 
 
+def _check(y: Tensor, components: Any, spread: Any) -> None:
+    """Say what is wrong with the arguments; they may come from anyone."""
+    if y.ndim != 2:
+        raise DataError(
+            f"y is a matrix, a row an observation and a column a dimension, and shape "
+            f"{tuple(y.shape)} came. Of one dimension, give y[:, None]; of a file, choose its "
+            "columns: --columns y."
+        )
+    whole = isinstance(components, int) and not isinstance(components, bool)
+    if not whole or not 1 <= components <= len(y):
+        came = components.tolist() if isinstance(components, Tensor) else components
+        raise DataError(
+            f"components is a whole number from 1 to the number of observations, {len(y)}, and "
+            f"{came!r} came. Give components=3, say; --set components=3 on the command line."
+        )
+    if isinstance(spread, str) or not bool((torch.as_tensor(spread) > 0).all()):
+        came = spread.tolist() if isinstance(spread, Tensor) else spread
+        raise DataError(
+            f"spread is the standard deviation of the locations, above 0, and {came!r} came. "
+            "It is 1 for standardised data."
+        )
+
+
 def _weight(y: Tensor, components: int) -> Tensor:
     concentration = y.new_full((components,), WEIGHT_CONCENTRATION)
     return pyro.sample("weight", dist.Dirichlet(concentration))
@@ -375,6 +405,49 @@ def standardise(y: np.ndarray) -> np.ndarray:
     return (y - y.mean(axis=0)) / y.std(axis=0)
 
 
+def read(
+    frame: pd.DataFrame,
+    *,
+    components: int | str,
+    columns: str | Sequence[str] | None = None,
+    spread: float | str = 1.0,
+    standardised: str = "each",
+) -> xr.DataTree:
+    """The data of any table whose rows are observations; each dimension is standardised.
+
+    Args:
+        frame: The table. Every cell of the columns is a number.
+        components: How many.
+        columns: The dimensions; all columns if not given.
+        spread: Prior standard deviation of the locations, in the units of the dimensions.
+        standardised: ``each`` dimension, since the priors are for that; or ``centred``, where
+            the units are to stay, as the variant ``unit`` may want it.
+
+    Raises:
+        DataError: If the table does not hold what is asked of it; the message says where.
+
+    >>> frame = pd.DataFrame({"length": [1.0, 2.0, 6.0], "width": [0.0, 3.0, 0.0]})
+    >>> read(frame, components=2)["observed_data"]["y"].attrs["centre"]
+    [3.0, 1.0]
+    """
+    if standardised not in {"each", "centred"}:
+        raise DataError(f"standardised is each or centred, and {standardised!r} came.")
+    found = read_columns(frame, columns)
+    count = whole_number("components", components, most=len(frame))
+    whitened = [standardise_column(column) for column in found.numbers.T]
+    centre = [centre for _, centre, _ in whitened]
+    unit = [unit if standardised == "each" else 1.0 for *_, unit in whitened]
+    about: dict[str, Any] = {"centre": centre, "unit": unit}
+    if standardised == "each":
+        about["units"] = "standard deviations"
+    y = (found.numbers - centre) / unit
+    return data_tree(
+        observed={"y": (("observation", "dimension"), y, about)},
+        constant={"components": count, "spread": number_above_zero("spread", spread)},
+        coords={"dimension": list(found.names)},
+    )
+
+
 def iris() -> xr.DataTree:
     """Fisher's irises, standardised: 150 flowers, 4 lengths; ``truth`` holds the species."""
     from sklearn.datasets import load_iris
@@ -411,4 +484,5 @@ GAUSSIAN_MIXTURE = ZooModel(
     simulators={
         name: functools.partial(simulate, variant=name) for name in VARIANTS if name != "full"
     },
+    reader=read,
 )

@@ -48,7 +48,7 @@ from torch import Tensor
 
 from pyrovi.errors import DataError
 from pyrovi.models._base import ZooModel, run_forward
-from pyrovi.models._tables import Marks, read_marks, standardise
+from pyrovi.models._tables import Marks, read_marks, same_in_every_row, standardise
 from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import declare
 from pyrovi.tree import MISSING, data_tree
@@ -307,7 +307,7 @@ def read(
     centre, unit = [], []
     for index in range(group.max() + 1):
         own = group == index
-        if np.nanstd(marks.outcome[own]) == 0:
+        if same_in_every_row(marks.outcome[own]):
             named = "" if together else f" of {marks.tasks[index]!r}"
             raise DataError(f"All marks{named} are the same, so there is nothing to explain.")
         values[own], *moments = standardise(marks.outcome[own])
