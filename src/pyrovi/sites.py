@@ -845,8 +845,9 @@ def _missing_sites(
         nodes = [n for n in _sample_nodes(trace) if argument in _observed_arguments(n, kwargs)]
         if not nodes:
             raise DataError(
-                f"{argument} has masked values, and the model does not observe it at a site. "
-                "Only observed values can be missing: drop or impute the others."
+                f"{argument} has masked values, and the model does not observe it, whole, at a "
+                "site. Only observed values can be missing, without minibatches: drop or impute "
+                "the others."
             )
         for node in nodes:
             if node["fn"].event_dim:

@@ -24,11 +24,8 @@ def load_zoo(entry: Any, data: str | None, options: Mapping[str, str]) -> Any:
     """A data set of the zoo entry by its name, or a file; ``options`` say how to read a table."""
     if data is not None and data not in entry.datasets and _looks_like_a_file(data):
         return _load_file(entry, data, options)
-    if options:
-        raise DataError(
-            f"--{next(iter(options))} is for a table of your own, and none came. "
-            "Name a .csv file: --data marks.csv"
-        )
+    if options and (data is None or data in entry.datasets):
+        raise DataError(_no_table(entry, *next(iter(options.items()))))
     if data is None and not entry.datasets:
         warnings.warn(
             f"{entry.name!r} has no real data, so these are simulated from it (seed "
@@ -40,10 +37,21 @@ def load_zoo(entry: Any, data: str | None, options: Mapping[str, str]) -> Any:
     return entry.load(data)
 
 
+def _no_table(entry: Any, option: str, value: str) -> str:
+    """That an option for a table came without one; and what to do in its place."""
+    spelled = option.replace("_", "-")
+    own = option in inspect.signature(entry.model).parameters
+    change = f", or change that of the data by --set {option}={value}" if own else ""
+    return (
+        f"--{spelled} is for a table of your own, and none came. "
+        f"Name a .csv file, as in --data marks.csv{change}."
+    )
+
+
 def _load_file(entry: Any, data: str, options: Mapping[str, str]) -> Any:
     """A file as it is; or, with options or column names of its own, as the entry reads tables."""
     path = Path(data)
-    if entry.reader is None or path.suffix != ".csv" or not path.is_file():
+    if entry.reader is None or path.suffix.lower() != ".csv" or not path.is_file():
         return load_any(data)
     header, rows = _cells(path)
     arguments = inspect.signature(entry.model).parameters
@@ -56,11 +64,12 @@ def _load_file(entry: Any, data: str, options: Mapping[str, str]) -> Any:
     try:
         return entry.read(table, **options)
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        comma = "," if str(error).startswith("line ") else ":"
+        raise DataError(f"{path}{comma} {error}") from error
 
 
 def _looks_like_a_file(data: str) -> bool:
-    return Path(data).suffix in {".csv", ".nc"} or Path(data).exists()
+    return bool(Path(data).suffix) or Path(data).exists()
 
 
 def load_any(data: str | None) -> Any:
@@ -72,11 +81,11 @@ def load_any(data: str | None) -> Any:
         raise DataError(f"Expected a file, and {path} is a folder.")
     if not path.is_file():
         raise DataError(f"No such file: {path}. --data takes a .csv or a .nc file here.")
-    if path.suffix == ".nc":
+    if path.suffix.lower() == ".nc":
         from pyrovi import open_tree
 
         return _data_groups(open_tree(path))
-    if path.suffix == ".csv":
+    if path.suffix.lower() == ".csv":
         return _columns(path)
     raise DataError(f"Expected a .csv or a .nc file, and {path.name} came.")
 
@@ -99,7 +108,22 @@ def with_settings(data: Any, settings: Mapping[str, Any]) -> Any:
     if not isinstance(data, xr.DataTree):
         return {**data, **settings}
     known = data["constant_data"].to_dataset() if "constant_data" in data else xr.Dataset()
-    return grow(data, constant_data=known.assign(settings))
+    given = {name: _as_variable(name, value) for name, value in settings.items()}
+    return grow(data, constant_data=known.assign(given))
+
+
+def _as_variable(name: str, value: Any) -> "xr.Variable":
+    """What ``--set`` gave: a number, or a list of them."""
+    import numpy as np
+    import xarray as xr
+
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of several lengths
+        array = np.asarray(None)
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"--set {name}: expected a number, and {value!r} came.")
+    return xr.Variable([f"{name}_dim_{axis}" for axis in range(array.ndim)], array)
 
 
 def _columns(path: Path) -> dict[str, "np.ndarray"]:
@@ -151,7 +175,10 @@ def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 
 def _check_header(path: Path, header: Sequence[str]) -> None:
     if len(header) == 1 and re.search(r"[;\t]", header[0]):
-        raise DataError(f"{path}: expected commas between columns. Save it with commas.")
+        raise DataError(
+            f"{path}: expected commas between columns, and {header[0]!r} came as the first line. "
+            "Save it with commas between columns and points in decimals."
+        )
     if not all(header):
         raise DataError(f"{path}: column {header.index('') + 1} has no name.")
     twice = [name for name in header if header.count(name) > 1]

@@ -103,8 +103,8 @@ class ZooModel:
         lacking = [n for n in self.options if parameters[n].default is empty and n not in options]
         if lacking:
             raise DataError(
-                f"To read a table {self.name!r} needs the option {lacking[0]!r}. "
-                f"It takes: {', '.join(self.options)}."
+                f"To read a table {self.name!r} needs the option {lacking[0]!r} "
+                f"(--{lacking[0].replace('_', '-')}). It takes: {', '.join(self.options)}."
             )
         return self.reader(frame, **options)
 

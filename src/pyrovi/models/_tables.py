@@ -36,7 +36,7 @@ NO_CLASS = ("", "na", "nan")  # "none" may be a class: of a headache, say
 FEWEST = 2  # marks of a task: one alone says nothing of the noise
 LARGEST = 1e100  # squares, and sums of them, are then far from where float64 ends
 ROUNDING = 1e-13  # of the largest value: what differs by less differs by rounding alone
-OF_MARKS = "Correct the cell, leave it empty, or name a column of numbers as outcome."
+OF_MARKS = "leave it empty, or name a column of numbers as outcome."
 MOST_NUMBERED, MOST_CLASSES = 30, 200  # classes: digits are numbers, years are no classes
 FEW_CLASSES = 10  # more than these, in fewer than two rows each, are names and no classes
 MOST_NAMED = 8  # columns that a message lists
@@ -256,7 +256,7 @@ def _covariates(
 def _covariate(
     frame: pd.DataFrame, name: str, chosen: Sequence[str], option: str
 ) -> Float[np.ndarray, "row"]:
-    advice = f"Correct the cell, or leave the column out: {_without(frame, name, chosen, option)}."
+    advice = f"or leave the column out: {_without(frame, name, chosen, option)}."
     values = _numbers(frame, name, missing=False, advice=advice)
     if same_in_every_row(values):
         raise DataError(
@@ -276,10 +276,11 @@ def _without(frame: pd.DataFrame, name: str, chosen: Sequence[str], option: str)
 
 def _parsed(column: Any) -> Float[np.ndarray, "row"]:
     """The cells as numbers, NaN where they are none."""
-    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
-        return np.full(len(column), np.nan)  # which pandas would have as nanoseconds
+    kind = getattr(column.dtype, "kind", "O")
+    if kind in "mMc":  # times, which pandas would have as nanoseconds; and complex numbers
+        return np.full(len(column), np.nan)
     numeric: Any = pd.to_numeric(column, errors="coerce")
-    return np.real(numeric.to_numpy(dtype=float, na_value=np.nan))
+    return numeric.to_numpy(dtype=float, na_value=np.nan)
 
 
 def _numbers(
@@ -294,9 +295,10 @@ def _numbers(
         row = int(np.flatnonzero(wrong)[0])
         came = "none" if empty[row] else repr(str(column.iloc[row]))
         decimal = re.fullmatch(r"'[+-]?\d*,\d+'", came)
+        mend = "Fill it in, drop the row," if empty[row] else "Correct it,"
         raise DataError(
             f"{_place(frame, row)}, column {name!r}: expected a number, and {came} came. "
-            + ("Write decimals with a point." if decimal else advice)
+            + ("Write decimals with a point." if decimal else f"{mend} {advice}")
         )
     huge = np.abs(values) > LARGEST
     if huge.any():
@@ -353,7 +355,7 @@ class Table:
             DataError: If a cell is no number, no cell has one, or all are the same.
         """
         name = str(self.outcome.name)
-        advice = "Correct the cell, or fit classes by the variant classification."
+        advice = "or fit classes: --variant classification."
         values = _numbers(self.outcome.to_frame(), name, missing=True, advice=advice)
         self._refuse_unseen(np.isfinite(values))
         if same_in_every_row(values):

@@ -156,6 +156,7 @@ def _model(
     ) -> None:
         varying = kind == "heteroscedastic"
         scales = (weight_scale, bias_scale, output_scale)
+        _check(outcome, x, scales, batch, width=width)
         weights = layers(x, width, scales, outputs=1 + varying, plate="output")
         noise = None if varying else pyro.sample("noise", dist.LogNormal(NOISE_LOC, NOISE_SCALE))
         with pyro.plate("row", outcome.shape[-1], dim=-1, subsample_size=batch) as rows:
@@ -178,6 +179,8 @@ def _model(
         batch: int | None = None,
     ) -> None:
         scales = (weight_scale, bias_scale, output_scale)
+        _check(outcome, x, scales, batch, width=width, classes=classes)
+        _check_classes(outcome, classes)
         weights = layers(x, width, scales, outputs=classes, plate="class")
         with pyro.plate("row", outcome.shape[-1], dim=-1, subsample_size=batch) as rows:
             f = propagate(_picked(x, rows, batch, dim=-2), weights, activation)
@@ -187,6 +190,36 @@ def _model(
             pyro.sample("outcome", dist.Categorical(logits=f), obs=seen)
 
     return classes_of if kind == "classification" else continuous
+
+
+def _check(outcome: Tensor, x: Tensor, scales: Sequence[Any], batch: Any, **sizes: Any) -> None:
+    """Say what is wrong with the arguments; they may come from anyone."""
+    if x.ndim != 2 or x.shape[:1] != outcome.shape:
+        raise DataError(
+            f"x is a matrix with a row for each value of outcome, and shapes {tuple(x.shape)} and "
+            f"{tuple(outcome.shape)} came. Of one covariate, give x[:, None]."
+        )
+    rows = len(x)
+    for name, came in {**sizes, **({} if batch is None else {"batch": batch})}.items():
+        most = rows if name == "batch" else WIDEST
+        if not isinstance(came, int) or isinstance(came, bool) or not 1 <= came <= most:
+            shown = came.tolist() if isinstance(came, Tensor) else came
+            raise DataError(f"{name} is a whole number from 1 to {most}, and {shown!r} came.")
+    for name, came in zip(("weight", "bias", "output"), scales, strict=True):
+        if not bool((torch.as_tensor(came) > 0).all()):
+            shown = came.tolist() if isinstance(came, Tensor) else came
+            raise DataError(
+                f"{name}_scale is the standard deviation of a prior, above 0, and {shown!r} came."
+            )
+
+
+def _check_classes(outcome: Tensor, classes: int) -> None:
+    low, high = outcome.min().item(), outcome.max().item()
+    if low < 0 or high >= classes:
+        raise DataError(
+            f"outcome is the index of a class, 0 to {classes - 1}, and values from {low:g} to "
+            f"{high:g} came. Number the classes from 0, and give how many: classes=3, say."
+        )
 
 
 def _picked(values: Tensor, rows: Tensor | None, batch: int | None, *, dim: int) -> Tensor:

@@ -114,6 +114,7 @@ def partial(outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | None 
         size: Marks in each task, ``(task,)``. Only its length is read, and the tree has the
             tasks' names from it; the tasks that ``task_index`` names if not given.
     """
+    _check(outcome, task_index, x, size)
     mean, scale_tril = _population(x)
     with pyro.plate("task", _tasks(task_index, size), dim=-1):
         standard = dist.Normal(x.new_zeros(x.shape[-1]), 1.0).to_event(1)
@@ -127,6 +128,7 @@ def partial(outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | None 
 @declare(name="multitask_regression:centered", dims=DIMS)
 def centered(outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | None = None) -> None:
     """Tasks of one population, drawn around its mean."""
+    _check(outcome, task_index, x, size)
     mean, scale_tril = _population(x)
     with pyro.plate("task", _tasks(task_index, size), dim=-1):
         beta = pyro.sample("beta", dist.MultivariateNormal(mean, scale_tril=scale_tril))
@@ -137,6 +139,7 @@ def centered(outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | None
 @declare(name="multitask_regression:no_pooling", dims=DIMS)
 def no_pooling(outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | None = None) -> None:
     """Every task by itself."""
+    _check(outcome, task_index, x, size)
     with pyro.plate("task", _tasks(task_index, size), dim=-1):
         alone = dist.Normal(x.new_zeros(x.shape[-1]), ALONE).to_event(1)
         beta = pyro.sample("beta", alone)
@@ -149,7 +152,7 @@ def complete_pooling(
     outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | None = None
 ) -> None:
     """One regression for all rows, whatever their task."""
-    del task_index, size
+    _check(outcome, task_index, x, size)
     beta = pyro.sample("beta", dist.Normal(x.new_zeros(x.shape[-1]), 1.0).to_event(1))
     _observe(outcome, (x * beta).sum(-1), _noise())
 
@@ -157,6 +160,12 @@ def complete_pooling(
 @declare(name="multitask_regression:binary", dims=DIMS)
 def binary(outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | None = None) -> None:
     """Tasks of one population whose marks are 0 and 1, as ``partial``."""
+    _check(outcome, task_index, x, size)
+    if not bool(((outcome == 0) | (outcome == 1)).all()):
+        raise DataError(
+            f"outcome is 0 or 1 in every row, and values from {outcome.min().item():g} to "
+            f"{outcome.max().item():g} came. Recode it, or fit the variant partial."
+        )
     mean, scale_tril = _population(x)
     with pyro.plate("task", _tasks(task_index, size), dim=-1):
         standard = dist.Normal(x.new_zeros(x.shape[-1]), 1.0).to_event(1)
@@ -166,6 +175,25 @@ def binary(outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | None =
     with pyro.plate("row", outcome.shape[-1], dim=-1):
         logit = expected(x, beta, task_index)
         pyro.sample("outcome", dist.Bernoulli(logits=logit), obs=outcome.to(x.dtype))
+
+
+def _check(outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | None) -> None:
+    """Say what is wrong with the arguments; they may come from anyone."""
+    if x.ndim != 2 or not outcome.shape == task_index.shape == x.shape[:1]:
+        raise DataError(
+            "x is a matrix with a row for each value of outcome and of task_index, and shapes "
+            f"{tuple(x.shape)}, {tuple(outcome.shape)} and {tuple(task_index.shape)} came. "
+            "Give each the same rows."
+        )
+    whole = not task_index.is_floating_point()
+    tasks = _tasks(task_index, size) if whole else 0
+    low, high = task_index.min().item(), task_index.max().item()
+    if not whole or low < 0 or high >= tasks:
+        most = f"to {tasks - 1}, the tasks of size" if size is not None and whole else "up"
+        raise DataError(
+            f"task_index is a whole number from 0 {most}, and {task_index.dtype} from {low:g} to "
+            f"{high:g} came. Number the tasks from 0; pyrovi.models.get(...).read does so."
+        )
 
 
 def _population(x: Tensor) -> tuple[Tensor, Tensor]:
