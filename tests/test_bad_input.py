@@ -53,6 +53,10 @@ def broken(y: Tensor) -> None:
     raise KeyError("the user's own mistake")
 
 
+def particular(y: Tensor) -> None:
+    raise vi.errors.DataError("y: expected four values. Give four.")
+
+
 DATA: dict[str, tuple[Any, Any, str]] = {
     "NaN": (normal, {"y": np.array([1.0, np.nan])}, r"y: expected finite .* 1 NaN.* index 1"),
     "infinity": (normal, {"y": np.array([np.inf, 1.0])}, r"y: .* infinite value.* index 0"),
@@ -75,6 +79,7 @@ DATA: dict[str, tuple[Any, Any, str]] = {
     "endless support": (endless, {}, r"'count' is discrete and its support cannot be listed"),
     "only discrete": (only_discrete, {}, r"only discrete latent sites"),
     "impossible": (impossible, {}, r"not finite at any .* 'never' is the first at fault"),
+    "the model's own complaint": (particular, {"y": Y}, r"^y: expected four values. Give four.$"),
     "the model's own error": (broken, {"y": Y}, r"'broken' cannot be run.*the user's own mistake"),
 }
 

@@ -220,11 +220,65 @@ def test_a_table_that_cannot_be_read_is_one_line_with_its_place(
     assert said in pyrovi(*TABLE, "--data", "marks.csv", "--out", "o", *options).complaint
 
 
+FLOWERS = "length,width,species\n" + "".join(
+    f"{1 + i % 7 + 5 * (i % 2)},{i % 5 / 2},{'ab'[i % 2]}\n" for i in range(30)
+)
+
+
+def test_a_mixture_reads_a_table_of_one_s_own(pyrovi, home: Path) -> None:
+    (home / "FLOWERS.CSV").write_text(FLOWERS)
+    asked = ("run", "gaussian_mixture", *RUN[2:], "--data", "FLOWERS.CSV", "--out", "two")
+    assert pyrovi(*asked, "--columns", "length,width", "--components=2").code == 0
+    y = vi.open_tree(home / "two" / "posterior.nc")["observed_data"]["y"]
+    assert y["dimension"].to_numpy().tolist() == ["length", "width"]
+    assert pyrovi("draw", "two", "--draws", "20").code == 0
+
+
+def test_a_network_takes_its_width_and_predicts_rows_without_an_outcome(
+    pyrovi, home: Path
+) -> None:
+    rows = "".join(f"{i},{i % 5}\n" if i % 4 else f"{i},\n" for i in range(20))
+    (home / "gaps.csv").write_text("x,y\n" + rows)
+    asked = ("run", "bayesian_neural_network", *RUN[2:], "--data", "gaps.csv", "--out", "net")
+    assert pyrovi(*asked, "--outcome", "y", "--width", "3").code == 0
+    tree = vi.open_tree(home / "net" / "posterior.nc")
+    assert tree["posterior"].sizes["unit_1"] == 3
+    assert tree["posterior_predictive"].sizes["row"] == 20
+    assert int(np.isnan(tree["observed_data"]["outcome"]).sum()) == 5
+
+
+BAD_OPTIONS = {
+    "no components": ((), "needs the option 'components' (--components)"),
+    "a column of words": (("--components", "2"), "line 2, column 'species': expected a number"),
+    "half a component": (("--components", "2.5", "--columns", "width"), "and '2.5' came"),
+    "a setting of half": (("--set", "components=2.5"), "of observations, 150, and 2.5 came"),
+    "settings that are words": (("--set", "components=a"), "--set components: expected a number"),
+    "settings that are nothing": (("--set", "spread=null"), "--set spread: expected a number"),
+    "settings that are lists": (("--set", "components=[1,2]"), "1 to the number of observations"),
+    "a ragged setting": (("--set", "components=[1,[2]]"), "--set components: expected a number"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_OPTIONS)
+def test_bad_options_of_a_mixture_are_one_line(pyrovi, home: Path, case: str) -> None:
+    options, said = BAD_OPTIONS[case]
+    (home / "flowers.csv").write_text(FLOWERS)
+    data = "iris" if "--set" in options else "flowers.csv"
+    before = own(home)
+    asked = ("run", "gaussian_mixture", "--data", data, "--out", "o", "--engine", "laplace")
+    assert said in pyrovi(*asked, *options).complaint
+    assert own(home) == before
+
+
 def test_options_for_a_table_are_for_entries_that_read_one_and_for_a_file(pyrovi) -> None:
     refused = pyrovi("run", "eight_schools", "--task", "subject", "--out", "o").complaint
     assert "No such option: --task. For a table 'eight_schools' takes: none." in refused
     lone = pyrovi("run", "multitask_regression", "--task", "subject", "--out", "o").complaint
     assert "--task is for a table of your own, and none came" in lone
+    own = pyrovi("run", "gaussian_mixture", "--components", "2", "--out", "o").complaint
+    assert "or change that of the data by --set components=2." in own
+    gone = pyrovi("run", "gaussian_mixture", "--data", "no.cvs", "--components", "2", "--out", "o")
+    assert "No such file: no.cvs" in gone.complaint
 
 
 def test_a_model_that_closes_over_its_data_needs_no_data(pyrovi) -> None:

@@ -268,14 +268,89 @@ def test_classes_are_numbered_in_their_sorted_order() -> None:
         ("regression", {"a": [1.0, 1.0, 1.0]}, "Column 'a' is 1 in every row"),
         ("regression", {"a": [1.0, None, 2.0]}, r"row 1, column 'a'.*none came"),
         ("classification", {"y": ["u", "u", "u"]}, "Every row is of class 'u'"),
-        ("classification", {"y": [1.5, 2.5, 3.5]}, "as many classes as rows"),
-        ("classification", {"y": ["u", None, "w"]}, "expected a class, and none came"),
+        ("regression", {"y": ["1", "x", "3"]}, r"--variant classification\.$"),
+        ("regression", {"y": [None, None, 3.0]}, "has 1 values in 3 rows"),
+        ("regression", {"town": ["u", "v", "w"]}, r"'town'.*'u' came.*out: --covariates a\.$"),
+        ("regression", {"a": [1.0, 2.0, 1e101]}, r"row 2, column 'a'.* at most 1e\+100"),
+        ("regression", {"y": [0.3, 0.1 + 0.2, 0.3]}, "'y' is 0.3 in every row"),
+        ("classification", {"y": [1.5, 2.5, 3.5]}, "3 classes of numbers in 3 rows"),
+        ("classification", {"y": ["u", None, ""]}, "has 1 values in 3 rows"),
     ],
 )
 def test_bad_tables_get_one_clear_error(variant: str, change: dict[str, Any], words: str) -> None:
     frame = pd.DataFrame({"a": [1.0, 2.0, 4.0], "y": ["1", "2", "4"], **change})
     with pytest.raises(DataError, match=words):
         ENTRY.variant(variant).read(frame, outcome="y")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (np.arange(150) % 145, "145 classes of numbers in 150 rows. To predict a number"),
+        (1950 + np.arange(5000) % 60, "60 classes of numbers"),
+        ([f"id{i % 149}" for i in range(150)], "149 classes of words in 150 rows. Join"),
+        ([f"{i % 26}" for i in range(1000)], None),
+        ([chr(97 + i % 26) * 3 for i in range(60)], None),
+        (["none", "mild"] * 75, None),
+    ],
+)
+def test_a_column_of_many_classes_is_refused_before_any_fit(values: Any, said: str | None) -> None:
+    frame = pd.DataFrame({"y": values})
+    frame["x"] = np.arange(len(frame)) % 7
+    read = ENTRY.variant("classification").read
+    if said is None:
+        assert np.isfinite(read(frame, outcome="y")["observed_data"]["outcome"]).all()
+        return
+    with pytest.raises(DataError, match=said):
+        read(frame, outcome="y")
+
+
+@pytest.mark.parametrize("variant", ["regression", "classification"])
+def test_rows_without_an_outcome_are_left_out_of_the_fit_and_predicted(variant: str) -> None:
+    x = np.linspace(-2, 2, 40)
+    y = np.sin(x) if variant == "regression" else np.where(x > 0, "high", "low")
+    frame = pd.DataFrame({"x": x, "y": y, "batch": 3})
+    frame.loc[[5, 30], "y"] = None
+    entry = ENTRY.variant(variant)
+    data = entry.read(frame, outcome="y", covariates="x", width="4")
+    assert np.flatnonzero(np.isnan(data["observed_data"]["outcome"])).tolist() == [5, 30]
+    assert data["constant_data"]["width"] == 4
+    kept = {}
+    for name, given in (("masked", data), ("dropped", data.isel(row=np.r_[0:5, 6:30, 31:40]))):
+        kept[name] = vi.draw(vi.fit(entry.model, given, vi.Laplace(), seed=0), draws=200)
+    drawn = kept["masked"]["posterior_predictive"]["outcome"]
+    assert drawn.sizes["row"] == 40
+    function = "mean" if variant == "regression" else "probability"
+    one, other = (each["posterior"][function].mean(("chain", "draw")) for each in kept.values())
+    np.testing.assert_allclose(one.isel(row=slice(0, 5)), other.isel(row=slice(0, 5)), atol=2e-3)
+
+
+@pytest.mark.parametrize("width", ["0", "2.5", "a", "", -1, 2.5, None, 10**6, "99999999999999999"])
+def test_a_width_that_is_none_is_told(width: Any) -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0, 4.0], "y": [5.0, 7.0, 9.0]})
+    with pytest.raises(DataError, match="width is a whole number from 1 to 10000, and .* came"):
+        ENTRY.read(frame, outcome="y", width=width)
+
+
+ARGUMENTS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "a vector for a matrix": ("regression", {"x": np.arange(6.0)}, r"x\[:, None\]"),
+    "other rows": ("regression", {"x": np.ones((5, 2))}, r"\(5, 2\) and \(6,\) came"),
+    "no units": ("deep", {"width": 0}, "width is a whole number from 1 .* 0 came"),
+    "half a unit": ("regression", {"width": 2.5}, r"width is .* 2\.5 came"),
+    "more than all": ("regression", {"batch": 7}, "batch is a whole number from 1 to 6, and 7"),
+    "no spread": ("heteroscedastic", {"bias_scale": 0.0}, "bias_scale is .* above 0, and 0.0"),
+    "classes from 1": ("classification", {"classes": 2}, "0 to 1, and values from 0 to 2 came"),
+    "no classes": ("classification", {"classes": 0}, "classes is a whole number"),
+}
+
+
+@pytest.mark.parametrize("case", ARGUMENTS)
+def test_arguments_that_cannot_be_are_one_clear_error(case: str) -> None:
+    variant, change, said = ARGUMENTS[case]
+    given = {"outcome": np.arange(6) % 3, "x": np.arange(12.0).reshape(6, 2) ** 0.5, **change}
+    with pytest.raises(DataError, match=said) as error:
+        vi.fit(ENTRY.variant(variant).model, given, vi.Laplace(), seed=0)
+    assert "\n" not in str(error.value)
 
 
 def test_an_unknown_column_or_no_covariate_is_named() -> None:

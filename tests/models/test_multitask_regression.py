@@ -425,6 +425,32 @@ BAD_TABLES: dict[str, tuple[Any, dict[str, Any], str]] = {
     "a column for two things": (table, {"covariates": "mark"}, "'mark' is named twice"),
     "one column and no task": (table, {"task": None}, "no task column"),
     "a scale that is none": (table, {"standardised": "apart"}, "together or by_task"),
+    "an id that is a word": (
+        lambda: table().assign(pupil="p"),
+        {},
+        r"row 0, column 'pupil': .*'p' came. Correct it, or leave the column out: "
+        r"--covariates hours,attendance\.$",
+    ),
+    "a mark beyond all squares": (
+        lambda: table().assign(mark=lambda t: t["mark"] * 1e200),
+        {},
+        r"row 0, column 'mark': expected a number of at most 1e\+100 in size, and .*e\+201 came",
+    ),
+    "one huge mark": (
+        lambda: table().assign(mark=lambda t: t["mark"].where(t.index != 5, 1e300)),
+        {},
+        "row 5, column 'mark': .* 1e\\+300 came",
+    ),
+    "marks too close to tell apart": (
+        lambda: table().assign(mark=lambda t: t["mark"] * 1e-200),
+        {},
+        "beyond double precision",
+    ),
+    "a decimal comma": (
+        lambda: table().assign(hours="1,5"),
+        {},
+        "'1,5' came. Write decimals with a point",
+    ),
     "an option that is none": (table, {"subject": "mark"}, "no option 'subject'"),
 }
 
@@ -434,6 +460,26 @@ def test_a_table_that_cannot_be_read_is_one_clear_error(case: str) -> None:
     frame, options, said = BAD_TABLES[case]
     with pytest.raises(DataError, match=said) as error:
         read(frame(), **options)
+    assert "\n" not in str(error.value)
+
+
+ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
+    "x of one axis": ({"x": np.ones(6)}, r"x is a matrix .* shapes \(6,\), \(6,\) and \(6,\)"),
+    "other rows": ({"outcome": np.ones(5)}, r"\(6, 2\), \(5,\) and \(6,\) came"),
+    "tasks that are no indices": ({"task_index": np.ones(6)}, "whole number from 0 .*float64"),
+    "tasks from -1": ({"task_index": np.arange(6) % 2 - 1}, "from -1 to 0 came"),
+    "tasks beyond size": ({"size": np.array([6])}, "from 0 to 0, the tasks of size"),
+}
+
+
+@pytest.mark.parametrize("variant", ["partial", "complete_pooling", "binary"])
+@pytest.mark.parametrize("case", ARGUMENTS)
+def test_arguments_that_cannot_be_are_one_clear_error(case: str, variant: str) -> None:
+    change, said = ARGUMENTS[case]
+    x = np.column_stack([np.ones(6), np.arange(6.0)])
+    given = {"outcome": np.ones(6), "task_index": np.arange(6) % 2, "x": x, **change}
+    with pytest.raises(DataError, match=said) as error:
+        vi.fit(get(f"multitask_regression:{variant}").model, given, vi.Laplace(), seed=0)
     assert "\n" not in str(error.value)
 
 

@@ -20,6 +20,7 @@ from pyrovi.models._base import nearest
 
 __all__ = [
     "Columns",
+    "Given",
     "Marks",
     "Table",
     "number_above_zero",
@@ -30,6 +31,9 @@ __all__ = [
     "standardise",
     "whole_number",
 ]
+
+Given = Any
+"""A number, or the text of one: checked where it is read, since a person may give anything."""
 
 MISSING = ("", "na", "nan", "none", "null")
 NO_CLASS = ("", "na", "nan")  # "none" may be a class: of a headache, say
@@ -144,7 +148,7 @@ def same_in_every_row(values: Float[np.ndarray, "row"]) -> bool:
     return bool(high - low <= ROUNDING * max(abs(low), abs(high)))
 
 
-def whole_number(name: str, value: Any, *, most: int) -> int:
+def whole_number(name: str, value: Given, *, most: int) -> int:
     """The option ``name`` as a number of 1 or more, whether it came as one or as text.
 
     >>> whole_number("width", "20", most=100)
@@ -157,7 +161,7 @@ def whole_number(name: str, value: Any, *, most: int) -> int:
     return number
 
 
-def number_above_zero(name: str, value: Any) -> float:
+def number_above_zero(name: str, value: Given) -> float:
     """The option ``name`` as a finite number above zero, whether it came as one or as text."""
     try:
         number = float(value)

@@ -48,7 +48,7 @@ from torch import Tensor
 
 from pyrovi.errors import DataError, ModelError
 from pyrovi.models._base import ZooModel, nearest, run_forward
-from pyrovi.models._tables import read_table, standardise, whole_number
+from pyrovi.models._tables import Given, read_table, standardise, whole_number
 from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import Exchangeable, declare
 from pyrovi.tree import MISSING, data_tree
@@ -148,7 +148,7 @@ def _model(
     def continuous(
         outcome: Tensor,
         x: Tensor,
-        width: int = WIDTH,
+        width: Given = WIDTH,
         weight_scale: Tensor | float = 1.0,
         bias_scale: Tensor | float = 1.0,
         output_scale: Tensor | float = 1.0,
@@ -171,8 +171,8 @@ def _model(
     def classes_of(
         outcome: Tensor,
         x: Tensor,
-        classes: int,
-        width: int = WIDTH,
+        classes: Given,
+        width: Given = WIDTH,
         weight_scale: Tensor | float = 1.0,
         bias_scale: Tensor | float = 1.0,
         output_scale: Tensor | float = 1.0,
@@ -337,7 +337,7 @@ def read(
     *,
     outcome: str,
     covariates: str | Sequence[str] | None = None,
-    width: int | str = WIDTH,
+    width: Given = WIDTH,
 ) -> xr.DataTree:
     """The data of any table with a number to predict; covariates and outcome are standardised.
 
@@ -365,7 +365,7 @@ def read_classes(
     *,
     outcome: str,
     covariates: str | Sequence[str] | None = None,
-    width: int | str = WIDTH,
+    width: Given = WIDTH,
 ) -> xr.DataTree:
     """As `read`, for an outcome that names a class; the classes are numbered in sorted order.
 
@@ -384,7 +384,7 @@ def _tree(
     covariates: Sequence[str],
     outcome: tuple[np.ndarray, Mapping[str, Any]],
     *,
-    width: int | str,
+    width: Given,
     names: Sequence[str] | None = None,
 ) -> xr.DataTree:
     width = whole_number("width", width, most=WIDEST)

@@ -60,7 +60,7 @@ from pyrovi.errors import DataError
 from pyrovi.models import _mixture_updates as closed
 from pyrovi.models._base import ZooModel, run_forward
 from pyrovi.models._mixture_assignments import Data, moments_of
-from pyrovi.models._tables import number_above_zero, read_columns, whole_number
+from pyrovi.models._tables import Given, number_above_zero, read_columns, whole_number
 from pyrovi.models._tables import standardise as standardise_column
 from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import Coordinate, CoordinateUpdates, Exchangeable, declare
@@ -114,7 +114,7 @@ def pick(value: Tensor, assignment: Tensor, event_dim: int) -> Tensor:
 
 
 @declare(name="gaussian_mixture", exchangeable=BY_NAME, dims=DIMS)
-def full(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
+def full(y: Tensor, components: Given, spread: Tensor | float = 1.0) -> None:
     """Learned weights, locations, scales and correlations of each component."""
     _check(y, components, spread)
     dimensions = y.shape[-1]
@@ -136,7 +136,7 @@ def full(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
 
 
 @declare(name="gaussian_mixture:diagonal", exchangeable=BY_NAME, dims=DIMS)
-def diagonal(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
+def diagonal(y: Tensor, components: Given, spread: Tensor | float = 1.0) -> None:
     """Learned weights, locations and scales; no correlation within a component."""
     _check(y, components, spread)
     weight = _weight(y, components)
@@ -167,7 +167,7 @@ UNIT_UPDATES = CoordinateUpdates(
     dims=DIMS,
     coordinate_updates=UNIT_UPDATES,
 )
-def unit(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
+def unit(y: Tensor, components: Given, spread: Tensor | float = 1.0) -> None:
     """Equal weights and unit variances: only the locations and assignments are unknown."""
     _check(y, components, spread)
     weight = y.new_full((components,), 1.0 / components)
@@ -200,7 +200,7 @@ CONJUGATE_UPDATES = CoordinateUpdates(
     dims=DIMS,
     coordinate_updates=CONJUGATE_UPDATES,
 )
-def conjugate(y: Tensor, components: int, spread: Tensor | float = 1.0) -> None:
+def conjugate(y: Tensor, components: Given, spread: Tensor | float = 1.0) -> None:
     """As free as `full`, with a Dirichlet and normal-Wishart prior."""
     _check(y, components, spread)
     dimensions = y.shape[-1]
@@ -296,7 +296,7 @@ def log_predictive(
     return (found + log_weight).logsumexp(-1)
 
 
-def _check(y: Tensor, components: Any, spread: Any) -> None:
+def _check(y: Tensor, components: Given, spread: Given) -> None:
     """Say what is wrong with the arguments; they may come from anyone."""
     if y.ndim != 2:
         raise DataError(
@@ -311,7 +311,7 @@ def _check(y: Tensor, components: Any, spread: Any) -> None:
             f"components is a whole number from 1 to the number of observations, {len(y)}, and "
             f"{came!r} came. Give components=3, say; --set components=3 on the command line."
         )
-    if isinstance(spread, str) or not bool((torch.as_tensor(spread) > 0).all()):
+    if not bool((torch.as_tensor(spread) > 0).all()):
         came = spread.tolist() if isinstance(spread, Tensor) else spread
         raise DataError(
             f"spread is the standard deviation of the locations, above 0, and {came!r} came. "
@@ -408,9 +408,9 @@ def standardise(y: np.ndarray) -> np.ndarray:
 def read(
     frame: pd.DataFrame,
     *,
-    components: int | str,
+    components: Given,
     columns: str | Sequence[str] | None = None,
-    spread: float | str = 1.0,
+    spread: Given = 1.0,
     standardised: str = "each",
 ) -> xr.DataTree:
     """The data of any table whose rows are observations; each dimension is standardised.
