@@ -409,14 +409,29 @@ BAD_TABLES: dict[str, tuple[Any, dict[str, Any], str]] = {
         {},
         "Task 'physics' has 1 mark, and a task needs at least 2",
     ),
-    "no rows": (lambda: table().iloc[:0], {}, "has no rows"),
+    "no rows": (lambda: table().iloc[:0], {}, "has 0 rows"),
     "one task alone": (lambda: table().iloc[:10], {}, "at least two tasks"),
     "a row of no task": (
         lambda: table().assign(subject=lambda t: t["subject"].where(t.index != 6)),
         {},
         "row 6, column 'subject': expected the name of a task",
     ),
-    "marks that never vary": (lambda: table().assign(mark=5.0), {}, "nothing to explain"),
+    "marks that never vary": (
+        lambda: table().assign(mark=5.0),
+        {},
+        "Every mark is 5, so there is",
+    ),
+    "rounding alone": (
+        lambda: table().assign(mark=lambda t: np.where(t.index % 2, 0.3, 0.1 + 0.2)),
+        {},
+        "Every mark is 0.3",
+    ),
+    "one row": (lambda: table().iloc[:1], {}, "has 1 row. .* two or more"),
+    "a table with no names": (
+        lambda: table().set_axis(["1", "2", "3", "mark"], axis=1),
+        {"task": "subject"},
+        r"no column 'subject'.* Does the first line name the columns\?",
+    ),
     "a covariate that never varies": (
         lambda: table().assign(hours=1),
         {},

@@ -150,12 +150,9 @@ def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header, and each row that is not blank with its line number."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+            lines = _lines(path, csv.reader(file, strict=True))
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
-    except csv.Error as error:
-        raise DataError(f"{path} is no CSV: {error}.") from error
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
     lines = [(number, row) for number, row in lines if any(row)]
@@ -164,13 +161,29 @@ def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     (_, header), *rows = lines
     _check_header(path, header)
     if not rows:
-        raise DataError(f"{path} names {len(header)} column(s) and has no rows.")
+        raise DataError(
+            f"{path} names {len(header)} column(s) and has no rows. Give it a row for each case."
+        )
     for number, row in rows:
         if len(row) != len(header):
             raise DataError(
-                f"{path}, line {number}: expected {len(header)} cells, and {len(row)} came."
+                f"{path}, line {number}: expected {len(header)} cells, and {len(row)} came. "
+                + (
+                    "Write decimals with a point, and put text that has commas in quotes."
+                    if len(row) > len(header)
+                    else "Fill the row in, or remove it."
+                )
             )
     return header, rows
+
+
+def _lines(path: Path, reader: Any) -> list[tuple[int, list[str]]]:
+    try:
+        return [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line {reader.line_num}: {error}. Is there a quote that nothing closes?"
+        ) from error
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:
@@ -180,12 +193,20 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
             "Save it with commas between columns and points in decimals."
         )
     if not all(header):
-        raise DataError(f"{path}: column {header.index('') + 1} has no name.")
+        raise DataError(
+            f"{path}: column {header.index('') + 1} has no name. Name it in the first line, or "
+            "save the table without it."
+        )
     twice = [name for name in header if header.count(name) > 1]
     if twice:
-        raise DataError(f"{path}: the column {twice[0]!r} is there twice.")
+        raise DataError(
+            f"{path}: the column {twice[0]!r} is there twice. Rename or remove one of the two."
+        )
     if all(_is_number(name) for name in header):
-        raise DataError(f"{path}: the first line must name the columns, and it has numbers.")
+        raise DataError(
+            f"{path}: the first line must name the columns, and it has numbers. Put a line with "
+            "names first."
+        )
 
 
 def _is_number(text: str) -> bool:

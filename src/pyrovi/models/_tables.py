@@ -40,6 +40,7 @@ NO_CLASS = ("", "na", "nan")  # "none" may be a class: of a headache, say
 FEWEST = 2  # marks of a task: one alone says nothing of the noise
 LARGEST = 1e100  # squares, and sums of them, are then far from where float64 ends
 ROUNDING = 1e-13  # of the largest value: what differs by less differs by rounding alone
+PLAIN = "Write decimals with a point, and nothing between thousands."
 OF_MARKS = "leave it empty, or name a column of numbers as outcome."
 MOST_NUMBERED, MOST_CLASSES = 30, 200  # classes: digits are numbers, years are no classes
 FEW_CLASSES = 10  # more than these, in fewer than two rows each, are names and no classes
@@ -89,8 +90,7 @@ def read_marks(
         DataError: If a column is unknown or there twice, a cell is not what its column asks for,
             or a task has fewer than two marks.
     """
-    if not len(frame):
-        raise DataError("The table has no rows. It needs one for each mark or student.")
+    _refuse_short(frame, "mark or student")
     frame = _named_by_text(frame)
     known = list(frame.columns)
     marks = _names(outcome, known)
@@ -210,6 +210,14 @@ def _wide(
     )
 
 
+def _refuse_short(frame: pd.DataFrame, unit: str) -> None:
+    if len(frame) < FEWEST:
+        raise DataError(
+            f"The table has {len(frame)} row{'s' * (len(frame) != 1)}. It needs one for each "
+            f"{unit}, two or more."
+        )
+
+
 def _named_by_text(frame: pd.DataFrame) -> pd.DataFrame:
     """``frame`` with names that are text, each there once."""
     named = frame.set_axis([str(name) for name in frame.columns], axis=1)
@@ -232,8 +240,14 @@ def _refuse_unknown(frame: pd.DataFrame, names: Sequence[str]) -> None:
         if name not in known:
             raise DataError(
                 f"The table has no column {name!r}{nearest(name, known)}. "
-                f"It has: {_listed(known)}."
+                f"It has: {_listed(known)}." + _headless(known)
             )
+
+
+def _headless(names: Sequence[str]) -> str:
+    """A doubt about names most of which are numbers."""
+    numbers = int(np.isfinite(_parsed(pd.Series(names))).sum())
+    return " Does the first line name the columns?" if 2 * numbers > len(names) else ""
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -298,11 +312,11 @@ def _numbers(
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         came = "none" if empty[row] else repr(str(column.iloc[row]))
-        decimal = re.fullmatch(r"'[+-]?\d*,\d+'", came)
+        decimal = re.fullmatch(r"'[+-]?[\d.,' ]*\d[\d.,' ]*'", came)
         mend = "Fill it in, drop the row," if empty[row] else "Correct it,"
         raise DataError(
             f"{_place(frame, row)}, column {name!r}: expected a number, and {came} came. "
-            + ("Write decimals with a point." if decimal else f"{mend} {advice}")
+            + (PLAIN if decimal else f"{mend} {advice}")
         )
     huge = np.abs(values) > LARGEST
     if huge.any():
@@ -418,10 +432,7 @@ def read_table(
         DataError: If the table is empty, a column is unknown or there twice, or a covariate is
             not a number in every row or the same in all of them.
     """
-    if len(frame) < FEWEST:
-        raise DataError(
-            f"The table has {len(frame)} rows. It needs one for each case, two or more."
-        )
+    _refuse_short(frame, "case")
     frame = _named_by_text(frame)
     known = list(frame.columns)
     outcome = str(outcome)
@@ -459,11 +470,7 @@ def read_columns(frame: pd.DataFrame, columns: str | Sequence[str] | None = None
         DataError: If the table has fewer than two rows, a column is unknown or there twice, or a
             cell is no number.
     """
-    if len(frame) < FEWEST:
-        raise DataError(
-            f"The table has {len(frame)} row{'s' * (len(frame) != 1)}. It needs one for each "
-            "observation, two or more."
-        )
+    _refuse_short(frame, "observation")
     frame = _named_by_text(frame)
     known = list(frame.columns)
     chosen = known if columns is None else _names(columns, known)

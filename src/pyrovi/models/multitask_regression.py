@@ -337,7 +337,10 @@ def read(
         own = group == index
         if same_in_every_row(marks.outcome[own]):
             named = "" if together else f" of {marks.tasks[index]!r}"
-            raise DataError(f"All marks{named} are the same, so there is nothing to explain.")
+            raise DataError(
+                f"Every mark{named} is {np.nanmin(marks.outcome[own]):g}, so there is nothing to "
+                "explain. Name another column as outcome."
+            )
         values[own], *moments = standardise(marks.outcome[own])
         centre.append(moments[0])
         unit.append(moments[1])
