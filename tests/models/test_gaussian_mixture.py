@@ -174,7 +174,9 @@ def test_simulated_data_have_the_sizes_asked_for() -> None:
     }
 
 
-@pytest.mark.parametrize("sizes", [{"K": 0}, {"D": 0}, {"n": 0}, {"spread": 0.0}])
+@pytest.mark.parametrize(
+    "sizes", [{"K": 0}, {"D": 0}, {"n": 0}, {"spread": 0.0}, {"spread": np.nan}]
+)
 def test_a_size_that_cannot_be_is_an_error(sizes: dict[str, float]) -> None:
     with pytest.raises(DataError, match="at least 1"):
         mixture.simulate(1, **sizes)  # type: ignore[arg-type]

@@ -109,8 +109,23 @@ ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
     "half a component": ({"components": 2.5}, "and 2.5 came"),
     "a letter": ({"components": "a"}, "and 'a' came"),
     "more than rows": ({"components": 6}, "observations, 5, and 6 came"),
+    "numbers beyond squares": ({"y": np.full((5, 2), 1e150)}, r"at most 1e\+100 .* 1e\+150 came"),
+    "a box": ({"y": np.ones((2, 3, 4))}, r"shape \(2, 3, 4\) came"),
     "a negative spread": ({"spread": -1.0}, "spread is .*, above 0, and -1.0 came"),
 }
+
+
+@pytest.mark.parametrize("engine", [vi.Laplace(), vi.CAVI()], ids=["laplace", "cavi"])
+def test_whole_numbers_are_data_like_any_other(engine: Any) -> None:
+    y = np.array([[0, 1], [1, 0], [1, 1], [9, 8], [8, 8], [9, 9]])
+    model = get("gaussian_mixture:conjugate").model
+    fits = [vi.fit(model, {"y": of, "components": 2}, engine, seed=0) for of in (y, 1.0 * y)]
+    one, other = (vi.draw(fit, draws=20) for fit in fits)
+    np.testing.assert_allclose(one["posterior"]["loc"], other["posterior"]["loc"], rtol=1e-9)
+    labels = {"dimension": ["petal", "sepal"]}
+    tree = vi.data_tree({"y": (("observation", "dimension"), y)}, {"components": 2}, labels)
+    loc = vi.draw(vi.fit(model, tree, engine, seed=0), draws=20)["posterior"]["loc"]
+    assert loc["dimension"].to_numpy().tolist() == labels["dimension"]
 
 
 @pytest.mark.parametrize("variant", gaussian_mixture.VARIANTS)

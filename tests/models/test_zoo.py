@@ -3,8 +3,10 @@
 from importlib.metadata import EntryPoint
 from typing import Any
 
+import numpy as np
 import pytest
 
+import pyrovi as vi
 from pyrovi import models
 from pyrovi.errors import DataError, PyroviWarning, UnknownModelError
 from pyrovi.models import ZOO, available, get
@@ -89,3 +91,44 @@ def test_a_near_miss_lists_the_names_of_other_packages_without_importing_them(
     installed(entry_point("their_model", MISSING))
     with pytest.raises(UnknownModelError, match="did you mean 'their_model'"):
         get("their_modl")
+
+
+@pytest.mark.parametrize(
+    "name", ["bayesian_neural_network", "gaussian_mixture", "multitask_regression"]
+)
+def test_an_unknown_variant_is_named_when_simulated_too(name: str) -> None:
+    with pytest.raises(
+        UnknownModelError, match=f"no variant 'x'.*{next(iter(ZOO[name].variants))}"
+    ):
+        ZOO[name].simulate(1, variant="x")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"tasks": ["a", "a"], "sizes": [3, 3]}, "'a' is named twice"),
+        ({"population": {"popluation_mean": 0.0}}, "did you mean 'population_mean'"),
+    ],
+)
+def test_students_that_cannot_be_simulated_are_told(options: dict, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        ZOO["multitask_regression"].simulate(1, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("bayesian_neural_network", {}),
+        ("bayesian_neural_network:classification", {"classes": 2}),
+        ("multitask_regression", {"task_index": np.arange(6) % 2}),
+        ("multitask_regression:binary", {"task_index": np.arange(6) % 2}),
+    ],
+)
+def test_whole_numbers_are_data_like_any_other(name: str, change: dict) -> None:
+    x = np.array([[1, 0], [1, 1], [1, 2], [1, 3], [1, 4], [1, 6]])
+    values = []
+    for given in (x, x * 1.0):
+        data = {"outcome": np.array([0, 0, 1, 0, 1, 1]), "x": given, **change}
+        fit = vi.fit(get(name).model, data, vi.Laplace(), seed=0)
+        values.append(vi.draw(fit, draws=10)["sample_stats"]["log_joint"].to_numpy())
+    np.testing.assert_allclose(*values)

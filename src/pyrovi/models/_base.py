@@ -16,7 +16,7 @@ import xarray as xr
 from pyrovi.errors import DataError, UnknownModelError
 from pyrovi.seeds import isolated
 
-__all__ = ["ZooModel", "nearest", "run_forward"]
+__all__ = ["ZooModel", "as_floats", "nearest", "run_forward", "variant_named"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +136,29 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     close = get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def variant_named(name: str, variants: Mapping[str, Any]) -> Any:
+    """What ``variants`` has by that name.
+
+    Raises:
+        UnknownModelError: If it has none; the message names the nearest.
+    """
+    if name not in variants:
+        raise UnknownModelError(
+            f"There is no variant {name!r}{nearest(name, variants)}. There is: "
+            f"{', '.join(variants)}."
+        )
+    return variants[name]
+
+
+def as_floats(values: torch.Tensor) -> torch.Tensor:
+    """Whole numbers as floats, which priors and products are made of; floats as they are.
+
+    >>> as_floats(torch.tensor([1, 2])).is_floating_point()
+    True
+    """
+    return values if values.is_floating_point() else values.to(torch.get_default_dtype())
 
 
 def run_forward(

@@ -60,7 +60,7 @@ class Mixture:
 
 def prepare(y: Tensor, components: int, spread: Tensor | float = 1.0) -> Mixture:
     """Centre the data, and turn them so that a dimension lies in one piece."""
-    return Mixture(Data.of(y, int(components)), float(spread))
+    return Mixture(Data.of(y.double(), int(components)), float(spread))
 
 
 def start(problem: Mixture, seed: int) -> dict[str, Moments]:

@@ -19,6 +19,7 @@ from pyrovi.errors import DataError
 from pyrovi.models._base import nearest
 
 __all__ = [
+    "LARGEST",
     "Columns",
     "Given",
     "Marks",

@@ -47,7 +47,7 @@ import xarray as xr
 from torch import Tensor
 
 from pyrovi.errors import DataError, ModelError
-from pyrovi.models._base import ZooModel, nearest, run_forward
+from pyrovi.models._base import ZooModel, as_floats, nearest, run_forward, variant_named
 from pyrovi.models._tables import Given, read_table, standardise, whole_number
 from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import Exchangeable, declare
@@ -157,6 +157,7 @@ def _model(
         varying = kind == "heteroscedastic"
         scales = (weight_scale, bias_scale, output_scale)
         _check(outcome, x, scales, batch, width=width)
+        x = as_floats(x)
         weights = layers(x, width, scales, outputs=1 + varying, plate="output")
         noise = None if varying else pyro.sample("noise", dist.LogNormal(NOISE_LOC, NOISE_SCALE))
         with pyro.plate("row", outcome.shape[-1], dim=-1, subsample_size=batch) as rows:
@@ -181,6 +182,7 @@ def _model(
         scales = (weight_scale, bias_scale, output_scale)
         _check(outcome, x, scales, batch, width=width, classes=classes)
         _check_classes(outcome, classes)
+        x = as_floats(x)
         weights = layers(x, width, scales, outputs=classes, plate="class")
         with pyro.plate("row", outcome.shape[-1], dim=-1, subsample_size=batch) as rows:
             f = propagate(_picked(x, rows, batch, dim=-2), weights, activation)
@@ -306,7 +308,7 @@ def simulate(
     blank = torch.zeros(n, dtype=torch.int64 if labelled else torch.float64)
     sizes = {"width": width, **({"classes": classes} if labelled else {})}
     arguments = {"outcome": blank, "x": torch.tensor(x), **sizes}
-    model = VARIANTS[variant]
+    model = variant_named(variant, VARIANTS)
     drawn = run_forward(model, stream(seed, "bayesian_neural_network", variant), arguments)
     outcome = drawn.pop("outcome")
     truth = {name: (_dims(name, drawn, labelled), value) for name, value in drawn.items()}

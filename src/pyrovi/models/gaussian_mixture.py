@@ -58,9 +58,9 @@ from torch.distributions import PowerTransform
 
 from pyrovi.errors import DataError
 from pyrovi.models import _mixture_updates as closed
-from pyrovi.models._base import ZooModel, run_forward
+from pyrovi.models._base import ZooModel, as_floats, run_forward, variant_named
 from pyrovi.models._mixture_assignments import Data, moments_of
-from pyrovi.models._tables import Given, number_above_zero, read_columns, whole_number
+from pyrovi.models._tables import LARGEST, Given, number_above_zero, read_columns, whole_number
 from pyrovi.models._tables import standardise as standardise_column
 from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import Coordinate, CoordinateUpdates, Exchangeable, declare
@@ -116,7 +116,7 @@ def pick(value: Tensor, assignment: Tensor, event_dim: int) -> Tensor:
 @declare(name="gaussian_mixture", exchangeable=BY_NAME, dims=DIMS)
 def full(y: Tensor, components: Given, spread: Tensor | float = 1.0) -> None:
     """Learned weights, locations, scales and correlations of each component."""
-    _check(y, components, spread)
+    seen, y = y, _checked(y, components, spread)
     dimensions = y.shape[-1]
     weight = _weight(y, components)
     with pyro.plate("component", components, dim=-1):
@@ -132,13 +132,13 @@ def full(y: Tensor, components: Given, spread: Tensor | float = 1.0) -> None:
             pick(loc, assignment, event_dim=1),
             scale_tril=pick(scale_tril, assignment, event_dim=2),
         )
-        pyro.sample("y", of_its_own, obs=y)
+        pyro.sample("y", of_its_own, obs=seen)
 
 
 @declare(name="gaussian_mixture:diagonal", exchangeable=BY_NAME, dims=DIMS)
 def diagonal(y: Tensor, components: Given, spread: Tensor | float = 1.0) -> None:
     """Learned weights, locations and scales; no correlation within a component."""
-    _check(y, components, spread)
+    seen, y = y, _checked(y, components, spread)
     weight = _weight(y, components)
     with pyro.plate("component", components, dim=-1):
         loc, scale = _loc(y, spread), _scale(y, spread)
@@ -147,7 +147,7 @@ def diagonal(y: Tensor, components: Given, spread: Tensor | float = 1.0) -> None
         of_its_own = dist.Normal(
             pick(loc, assignment, event_dim=1), pick(scale, assignment, event_dim=1)
         )
-        pyro.sample("y", of_its_own.to_event(1), obs=y)
+        pyro.sample("y", of_its_own.to_event(1), obs=seen)
 
 
 UNIT_UPDATES = CoordinateUpdates(
@@ -169,13 +169,15 @@ UNIT_UPDATES = CoordinateUpdates(
 )
 def unit(y: Tensor, components: Given, spread: Tensor | float = 1.0) -> None:
     """Equal weights and unit variances: only the locations and assignments are unknown."""
-    _check(y, components, spread)
+    seen, y = y, _checked(y, components, spread)
     weight = y.new_full((components,), 1.0 / components)
     with pyro.plate("component", components, dim=-1):
         loc = _loc(y, spread)
     with pyro.plate("observation", y.shape[-2], dim=-1):
         assignment = _assignment(weight)
-        pyro.sample("y", dist.Normal(pick(loc, assignment, event_dim=1), 1.0).to_event(1), obs=y)
+        pyro.sample(
+            "y", dist.Normal(pick(loc, assignment, event_dim=1), 1.0).to_event(1), obs=seen
+        )
 
 
 CONJUGATE_UPDATES = CoordinateUpdates(
@@ -202,7 +204,7 @@ CONJUGATE_UPDATES = CoordinateUpdates(
 )
 def conjugate(y: Tensor, components: Given, spread: Tensor | float = 1.0) -> None:
     """As free as `full`, with a Dirichlet and normal-Wishart prior."""
-    _check(y, components, spread)
+    seen, y = y, _checked(y, components, spread)
     dimensions = y.shape[-1]
     weight = _weight(y, components)
     with pyro.plate("component", components, dim=-1):
@@ -217,7 +219,7 @@ def conjugate(y: Tensor, components: Given, spread: Tensor | float = 1.0) -> Non
             pick(loc, assignment, event_dim=1),
             scale_tril=pick(scale_tril, assignment, event_dim=2),
         )
-        pyro.sample("y", of_its_own, obs=y)
+        pyro.sample("y", of_its_own, obs=seen)
 
 
 def _scale_tril_of_whitening(y: Tensor, spread: Tensor | float) -> Tensor:
@@ -296,8 +298,8 @@ def log_predictive(
     return (found + log_weight).logsumexp(-1)
 
 
-def _check(y: Tensor, components: Given, spread: Given) -> None:
-    """Say what is wrong with the arguments; they may come from anyone."""
+def _checked(y: Tensor, components: Given, spread: Given) -> Tensor:
+    """``y`` as floats; what is wrong with the arguments is said, as they may come from anyone."""
     if y.ndim != 2:
         raise DataError(
             f"y is a matrix, a row an observation and a column a dimension, and shape "
@@ -317,6 +319,12 @@ def _check(y: Tensor, components: Given, spread: Given) -> None:
             f"spread is the standard deviation of the locations, above 0, and {came!r} came. "
             "It is 1 for standardised data."
         )
+    if y.abs().max() > LARGEST:
+        raise DataError(
+            f"y: expected numbers of at most {LARGEST:g} in size, and {y.abs().max().item():g} "
+            "came. Standardise them, or take another unit."
+        )
+    return as_floats(y)
 
 
 def _weight(y: Tensor, components: int) -> Tensor:
@@ -374,9 +382,10 @@ def simulate(
     Raises:
         DataError: If a size is below one, or ``spread`` is not above zero.
     """
-    if min(K, D, n) < 1 or not spread > 0:
+    whole = all(isinstance(size, int) for size in (K, D, n))
+    if not whole or min(K, D, n) < 1 or not spread > 0:
         raise DataError(
-            f"A mixture needs K, D, n of at least 1 and spread above 0; {K=}, {D=}, {n=}, "
+            f"A mixture needs whole K, D, n of at least 1 and spread above 0; {K=}, {D=}, {n=}, "
             f"{spread=} came."
         )
     arguments = {
@@ -385,7 +394,7 @@ def simulate(
         "spread": torch.tensor(spread, dtype=torch.float64),
     }
     seed = stream(check_seed(seed), "gaussian_mixture", variant)
-    drawn = run_forward(VARIANTS[variant], seed, arguments)
+    drawn = run_forward(variant_named(variant, VARIANTS), seed, arguments)
     y = drawn.pop("y")
     plates = dict.fromkeys(drawn, ("component",)) | {"weight": (), "assignment": ("observation",)}
     truth = {name: (plates[name] + DIMS.get(name, ()), value) for name, value in drawn.items()}

@@ -47,7 +47,7 @@ import xarray as xr
 from torch import Tensor
 
 from pyrovi.errors import DataError
-from pyrovi.models._base import ZooModel, run_forward
+from pyrovi.models._base import ZooModel, as_floats, nearest, run_forward, variant_named
 from pyrovi.models._tables import Marks, read_marks, same_in_every_row, standardise
 from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import declare
@@ -85,6 +85,8 @@ DIMS = {
     "beta": ("covariate",),
 }
 
+HELD = (*DIMS, "noise")
+
 
 def expected(x: Tensor, beta: Tensor, task_index: Tensor) -> Tensor:
     """The linear predictor of each row, whatever axes stand on the left of ``beta``.
@@ -114,7 +116,7 @@ def partial(outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | None 
         size: Marks in each task, ``(task,)``. Only its length is read, and the tree has the
             tasks' names from it; the tasks that ``task_index`` names if not given.
     """
-    _check(outcome, task_index, x, size)
+    x = _checked(outcome, task_index, x, size)
     mean, scale_tril = _population(x)
     with pyro.plate("task", _tasks(task_index, size), dim=-1):
         standard = dist.Normal(x.new_zeros(x.shape[-1]), 1.0).to_event(1)
@@ -128,7 +130,7 @@ def partial(outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | None 
 @declare(name="multitask_regression:centered", dims=DIMS)
 def centered(outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | None = None) -> None:
     """Tasks of one population, drawn around its mean."""
-    _check(outcome, task_index, x, size)
+    x = _checked(outcome, task_index, x, size)
     mean, scale_tril = _population(x)
     with pyro.plate("task", _tasks(task_index, size), dim=-1):
         beta = pyro.sample("beta", dist.MultivariateNormal(mean, scale_tril=scale_tril))
@@ -139,7 +141,7 @@ def centered(outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | None
 @declare(name="multitask_regression:no_pooling", dims=DIMS)
 def no_pooling(outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | None = None) -> None:
     """Every task by itself."""
-    _check(outcome, task_index, x, size)
+    x = _checked(outcome, task_index, x, size)
     with pyro.plate("task", _tasks(task_index, size), dim=-1):
         alone = dist.Normal(x.new_zeros(x.shape[-1]), ALONE).to_event(1)
         beta = pyro.sample("beta", alone)
@@ -152,7 +154,7 @@ def complete_pooling(
     outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | None = None
 ) -> None:
     """One regression for all rows, whatever their task."""
-    _check(outcome, task_index, x, size)
+    x = _checked(outcome, task_index, x, size)
     beta = pyro.sample("beta", dist.Normal(x.new_zeros(x.shape[-1]), 1.0).to_event(1))
     _observe(outcome, (x * beta).sum(-1), _noise())
 
@@ -160,7 +162,7 @@ def complete_pooling(
 @declare(name="multitask_regression:binary", dims=DIMS)
 def binary(outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | None = None) -> None:
     """Tasks of one population whose marks are 0 and 1, as ``partial``."""
-    _check(outcome, task_index, x, size)
+    x = _checked(outcome, task_index, x, size)
     if not bool(((outcome == 0) | (outcome == 1)).all()):
         raise DataError(
             f"outcome is 0 or 1 in every row, and values from {outcome.min().item():g} to "
@@ -177,8 +179,8 @@ def binary(outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | None =
         pyro.sample("outcome", dist.Bernoulli(logits=logit), obs=outcome.to(x.dtype))
 
 
-def _check(outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | None) -> None:
-    """Say what is wrong with the arguments; they may come from anyone."""
+def _checked(outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | None) -> Tensor:
+    """``x`` as floats; what is wrong with the arguments is said, as they may come from anyone."""
     if x.ndim != 2 or not outcome.shape == task_index.shape == x.shape[:1]:
         raise DataError(
             "x is a matrix with a row for each value of outcome and of task_index, and shapes "
@@ -194,6 +196,7 @@ def _check(outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | None) 
             f"task_index is a whole number from 0 {most}, and {task_index.dtype} from {low:g} to "
             f"{high:g} came. Number the tasks from 0; pyrovi.models.get(...).read does so."
         )
+    return as_floats(x)
 
 
 def _population(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -257,11 +260,21 @@ def simulate(
         drawn parameters as ``truth``.
 
     Raises:
-        DataError: If there is no task, or not one size above zero for each.
+        DataError: If there is no task, one is named twice, there is not one size above zero for
+            each, or ``population`` names no site.
     """
     if not tasks or len(sizes) != len(tasks) or min(sizes) < 1:
         raise DataError(
             f"Expected a size above zero for each of {len(tasks)} tasks, and {tuple(sizes)} came."
+        )
+    twice = sorted({name for name in tasks if list(tasks).count(name) > 1})
+    unknown = [name for name in population or {} if name not in HELD]
+    if twice or unknown:
+        raise DataError(
+            f"Task {twice[0]!r} is named twice. Name each once."
+            if twice
+            else f"population holds no {unknown[0]!r}{nearest(unknown[0], HELD)}. It may hold: "
+            f"{', '.join(HELD)}."
         )
     seed = check_seed(seed)
     index = np.repeat(np.arange(len(tasks)), sizes)
@@ -277,7 +290,7 @@ def simulate(
     held: dict[str, Any] = {
         n: torch.as_tensor(v, dtype=torch.float64) for n, v in (population or {}).items()
     }
-    model = pyro.poutine.do(VARIANTS[variant], data=held)
+    model = pyro.poutine.do(variant_named(variant, VARIANTS), data=held)
     drawn = run_forward(model, stream(seed, "multitask_regression", variant), arguments)
     outcome = drawn.pop("outcome")
     drawn |= {name: value.numpy() for name, value in held.items()}
