@@ -250,6 +250,10 @@ def test_a_network_takes_its_width_and_predicts_rows_without_an_outcome(
 BAD_OPTIONS = {
     "no components": ((), "needs the option 'components' (--components)"),
     "a column of words": (("--components", "2"), "line 2, column 'species': expected a number"),
+    "an option twice": (
+        ("--components", "2", "--columns", "width", "--columns=length"),
+        "--columns came twice. Give it once; several names go with commas.",
+    ),
     "half a component": (("--components", "2.5", "--columns", "width"), "and '2.5' came"),
     "a setting of half": (("--set", "components=2.5"), "of observations, 150, and 2.5 came"),
     "settings that are words": (("--set", "components=a"), "--set components: expected a number"),
@@ -372,6 +376,14 @@ BAD_COMMANDS = {
     "an unknown callable": (("run", "mine.py:modell", "--out", "o"), "It has: model, "),
     "what cannot be called": (("run", "mine.py:number", "--out", "o"), "no callable 'number'"),
     "an unknown engine": ((*RUN[:-1], "adam", "--data", "good.csv", "--out", "o"), "laplace"),
+    "no closed forms": (
+        ("run", "gaussian_mixture", "--engine", "cavi", "--out", "o"),
+        "These variants have them: unit, conjugate (--variant unit).",
+    ),
+    "no closed forms at all": (
+        ("run", "eight_schools", "--engine", "gibbs", "--out", "o"),
+        "Gibbs needs closed-form updates, and 'eight_schools' declares none.",
+    ),
     "an unknown guide": (
         ("run", "mine.py:model", "--data", "good.csv", "--guide", "wide", "--out", "o"),
         "full_rank",

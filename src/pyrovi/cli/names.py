@@ -17,6 +17,7 @@ from pyrovi.errors import DataError, EngineError, ModelError
 
 __all__ = [
     "Chosen",
+    "closed_forms",
     "engine_named",
     "is_file_model",
     "model_named",
@@ -63,6 +64,24 @@ def model_named(name: str, variant: str | None) -> Chosen:
     entry = models.get(name)
     entry = entry.variant(variant) if variant is not None else entry
     return Chosen(entry.model, lambda data, of: load_zoo(entry, data, of), options=entry.options)
+
+
+def closed_forms(name: str) -> str:
+    """Which variants of the zoo entry have the updates that an engine found lacking, in words."""
+    from pyrovi import models
+    from pyrovi.structure import structure_of
+
+    if is_file_model(name):
+        return ""
+    entry = models.get(name.partition(":")[0])
+    having = [
+        variant
+        for variant, call in entry.variants.items()
+        if structure_of(call).coordinate_updates is not None
+    ]
+    if not having:
+        return ""
+    return f" These variants have them: {', '.join(having)} (--variant {having[0]})."
 
 
 def is_file_model(name: str) -> bool:
@@ -199,6 +218,8 @@ def table_options(
             )
         if not equals and not rest:
             raise DataError(f"Expected {option} with a value, and none came.")
+        if own in given:
+            raise DataError(f"{option} came twice. Give it once; several names go with commas.")
         given[own] = value if equals else rest.pop(0)
     return given
 

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from pyrovi.cli.data import keep, kept, with_settings
 from pyrovi.cli.folder import DATA, POSTERIOR, RECORD
-from pyrovi.cli.names import engine_named, is_file_model, model_named, settings_of, table_options
-from pyrovi.errors import DataError, ModelError, OutputError, PyroviWarning, TreeError
+from pyrovi.cli.names import (
+    closed_forms,
+    engine_named,
+    is_file_model,
+    model_named,
+    settings_of,
+    table_options,
+)
+from pyrovi.errors import DataError, EngineError, ModelError, OutputError, PyroviWarning, TreeError
 from pyrovi.files import write_whole
 
 if TYPE_CHECKING:
@@ -52,14 +59,19 @@ def fit(folder: Path, request: Request) -> "Fit":
     rest = {key: value for key, value in given.items() if key not in own}
     engine = engine_named(request.engine, request.guide, rest, chosen)
     data = chosen.load(request.data, of_table)
-    fitted = vi.fit(
-        chosen.call,
-        with_settings(data, own),
-        engine=engine,
-        seed=request.seed,
-        restarts=request.restarts,
-        max_seconds=request.max_seconds,
-    )
+    try:
+        fitted = vi.fit(
+            chosen.call,
+            with_settings(data, own),
+            engine=engine,
+            seed=request.seed,
+            restarts=request.restarts,
+            max_seconds=request.max_seconds,
+        )
+    except EngineError as error:
+        if "closed-form" not in str(error):
+            raise
+        raise EngineError(f"{error}{closed_forms(request.name)}") from error
     fitted.save(folder)
     record = {
         "model": request.name,
