@@ -255,10 +255,10 @@ BAD_OPTIONS = {
         "--columns came twice. Give it once; several names go with commas.",
     ),
     "half a component": (("--components", "2.5", "--columns", "width"), "and '2.5' came"),
-    "a setting of half": (("--set", "components=2.5"), "of observations, 150, and 2.5 came"),
+    "a setting of half": (("--set", "components=2.5"), "from 1 to 10000, and 2.5 came"),
     "settings that are words": (("--set", "components=a"), "--set components: expected a number"),
     "settings that are nothing": (("--set", "spread=null"), "--set spread: expected a number"),
-    "settings that are lists": (("--set", "components=[1,2]"), "1 to the number of observations"),
+    "settings that are lists": (("--set", "components=[1,2]"), "1 to 10000"),
     "a ragged setting": (("--set", "components=[1,[2]]"), "--set components: expected a number"),
 }
 

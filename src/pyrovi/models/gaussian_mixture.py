@@ -79,6 +79,7 @@ __all__ = [
     "unit",
 ]
 
+MOST = 10_000  # components
 WEIGHT_CONCENTRATION = closed.WEIGHT_CONCENTRATION
 PRECISION_SHAPE, PRECISION_RATE = 2.0, closed.PRECISION_RATE  # 95% of scales: 0.13 to 0.64 spread
 CORRELATION_SHAPE = 2.0  # LKJ: mild pull towards no correlation
@@ -307,11 +308,11 @@ def _checked(y: Tensor, components: Given, spread: Given) -> Tensor:
             "columns: --columns y."
         )
     whole = isinstance(components, int) and not isinstance(components, bool)
-    if not whole or not 1 <= components <= len(y):
+    if not whole or not 1 <= components <= MOST:
         came = components.tolist() if isinstance(components, Tensor) else components
         raise DataError(
-            f"components is a whole number from 1 to the number of observations, {len(y)}, and "
-            f"{came!r} came. Give components=3, say; --set components=3 on the command line."
+            f"components is a whole number from 1 to {MOST}, and {came!r} came. "
+            "Give components=3, say; --set components=3 on the command line."
         )
     if not bool((torch.as_tensor(spread) > 0).all()):
         came = spread.tolist() if isinstance(spread, Tensor) else spread
@@ -433,7 +434,8 @@ def read(
             the units are to stay, as the variant ``unit`` may want it.
 
     Raises:
-        DataError: If the table does not hold what is asked of it; the message says where.
+        DataError: If the table does not hold what is asked of it (the message says where), or has
+            fewer rows than components: the model can do that, and a person hardly means it.
 
     >>> frame = pd.DataFrame({"length": [1.0, 2.0, 6.0], "width": [0.0, 3.0, 0.0]})
     >>> read(frame, components=2)["observed_data"]["y"].attrs["centre"]
@@ -442,7 +444,7 @@ def read(
     if standardised not in {"each", "centred"}:
         raise DataError(f"standardised is each or centred, and {standardised!r} came.")
     found = read_columns(frame, columns)
-    count = whole_number("components", components, most=len(frame))
+    count = whole_number("components", components, most=min(MOST, len(frame)))
     whitened = [standardise_column(column) for column in found.numbers.T]
     centre = [centre for _, centre, _ in whitened]
     unit = [unit if standardised == "each" else 1.0 for *_, unit in whitened]
