@@ -1,9 +1,10 @@
 """Gravity inversion: the kernel, what an affine map holds, where flows earn their keep, and scale.
 
-    python benchmarks/gravity.py                     all of it (about ten minutes)
-    python benchmarks/gravity.py --only scale        kernel, affine, svi, flows, checks or scale
+    python benchmarks/gravity.py                     all of it (more than an hour)
+    python benchmarks/gravity.py --only scale        one: kernel, affine, svi, flows, bodies,
+                                                     checks or scale
 
-Times are of one thread.
+Times are of one thread. ``bodies`` takes most of it: its four chains run on four cores.
 """
 
 import argparse
@@ -11,7 +12,8 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from pyrovi.models._prisms import MGAL, Mesh, prism_gravity, sensitivity
 from pyrovi.models._smooth_field import mode_scale, ripple
 from pyrovi.models.gravity_inversion import Exact
 from pyrovi.seeds import stream
+from pyrovi.studies import HEAD
 from pyrovi.tensors import bind
 from pyrovi.tree import grow
 
@@ -318,6 +321,124 @@ def _row(fit: Any, reference: np.ndarray) -> str:
     )
 
 
+# ------------------------------------------------------------------------------ few bodies
+
+BODIES = ENTRY.variant("horseshoe")
+TWO_BODIES = 1
+"""A seed of which two cells of the section stand out."""
+LONG = vi.NUTS(warmup=1000, draws=2000, target_accept=0.9)
+SHORT = vi.NUTS(warmup=300, draws=300, target_accept=0.9)
+UNKNOWNS = ("density", "global_scale", "slab_variance")
+
+
+def chain(data: xr.DataTree, engine: vi.NUTS, seed: int) -> xr.DataTree:
+    """One chain of NUTS on the horseshoe, in a process of its own."""
+    torch.set_num_threads(1)
+    fit = vi.fit(BODIES.model, data, engine, seed=seed, progress=False)
+    return vi.draw(fit, draws=engine.draws)
+
+
+def chains_of(data: xr.DataTree, engine: vi.NUTS, seeds: Sequence[int]) -> xr.DataTree:
+    """Chains beside each other."""
+    with ProcessPoolExecutor(len(seeds)) as pool:
+        drawn = list(pool.map(chain, [data] * len(seeds), [engine] * len(seeds), seeds))
+    groups = {
+        name: xr.concat([tree[name].to_dataset() for tree in drawn], "chain")
+        for name in ("posterior", "sample_stats")
+    }
+    return xr.DataTree.from_dict(groups)
+
+
+def mixed(tree: xr.DataTree) -> str:
+    """How well the chains mixed, the worst over cells and scales."""
+    rhat, ess = [], []
+    for name in UNKNOWNS:
+        values = tree["posterior"][name].to_numpy()
+        for each in np.moveaxis(values.reshape(*values.shape[:2], -1), -1, 0):
+            rhat.append(array_stats.rhat(each))
+            ess.append(array_stats.ess(each, method="bulk"))
+    stats = tree["sample_stats"]
+    return (
+        f"{stats.sizes['chain']} chains of {stats.sizes['draw']}, R-hat at most {max(rhat):.3f}, "
+        f"bulk ESS at least {min(ess):.0f}, {int(stats['diverging'].sum())} divergences, "
+        f"{float(stats['seconds'].max()):.0f} s for the slowest"
+    )
+
+
+def bodies() -> None:
+    """The horseshoe: engines against long chains, and what it finds of bodies."""
+    data = BODIES.simulate(TWO_BODIES, **SMALL)
+    reference = chains_of(data, LONG, range(100, 104))
+    print(f"\nhorseshoe: 50 cells, {SMALL['stations']} stations; against NUTS, {mixed(reference)}")
+    against(data, reference)
+    print("\nerror of the mean over cells (root mean square, kg/m3), bodies of 400 kg/m3")
+    print(f"{'body, cells':14}{'nothing':>9}{'smooth':>9}{'Laplace':>9}{'horseshoe by':>14}")
+    print(f"{'':41}{'full rank':>14}{'NUTS':>8}  mixing")
+    for size in SIZES:
+        print(recovery(size), flush=True)
+
+
+CONTRAST = 400.0  # kg/m3
+SIZES = ((1, 1), (1, 2), (2, 1), (2, 2))
+"""Of bodies, in cells: how high and how wide."""
+
+
+def over_body(size: tuple[int, int], top: int = 1) -> tuple[xr.DataTree, np.ndarray]:
+    """A survey over one body in ground that is nothing else, and that ground."""
+    tree = ENTRY.simulate(0, **{**SMALL, "sigma": 0.1})
+    ground = np.zeros(SMALL["cells"])
+    ground[top : top + size[0], 0, 4 : 4 + size[1]] = CONTRAST
+    given = tree["constant_data"].to_dataset()
+    noise = given["sigma"].to_numpy() * np.random.default_rng(0).standard_normal(
+        len(given["sigma"])
+    )
+    seen = np.einsum("sdne,dne->s", given["sensitivity"].to_numpy(), ground) + noise
+    observed = tree["observed_data"].to_dataset().assign(gravity=("station", seen))
+    return grow(xr.DataTree(), observed_data=observed, constant_data=given), ground
+
+
+def recovery(size: tuple[int, int]) -> str:
+    """One row: how far means are off the ground, by prior and engine."""
+    data, ground = over_body(size)
+    chains = chains_of(data, SHORT, range(100, 102))
+    found = {
+        "nothing": 0 * ground,
+        "smooth": Exact.of(data).mean,
+        "Laplace": _mean(ENTRY.variant("sparse").model, data, "auto"),
+        "full rank": _mean(BODIES.model, data, FULL_RANK),
+        "NUTS": chains["posterior"]["density"].mean(("chain", "draw")).to_numpy(),
+    }
+    off = [np.sqrt(np.mean((mean - ground) ** 2)) for mean in found.values()]
+    cells = "{:.1f}{:9.1f}{:9.1f}{:14.1f}{:8.1f}".format(*off)
+    return f"{size[0]} x {size[1]:<8}{cells:>50}  {mixed(chains)}"
+
+
+def _mean(model: Callable[..., None], data: xr.DataTree, engine: Any) -> np.ndarray:
+    fit = vi.fit(model, data, engine, seed=0, progress=False)
+    return vi.draw(fit, draws=2000)["posterior"]["density"].mean(("chain", "draw")).to_numpy()
+
+
+def against(data: xr.DataTree, reference: xr.DataTree) -> None:
+    """One row an engine, over the density of the cells."""
+    cells = xr.DataTree.from_dict({"posterior": reference["posterior"].to_dataset()[["density"]]})
+    engines = {
+        "mean field": vi.DADVI(),
+        "full rank": FULL_RANK,
+        "linear response": vi.DADVI(linear_response=True),
+        "nsf": vi.SVI(guide="nsf", **FLOW),
+        "iaf": vi.SVI(guide="iaf", **FLOW),
+        "pathfinder": "pathfinder",
+        "auto": "auto",
+    }
+    for name, engine in engines.items():
+        found = vi.compare(
+            BODIES.model, data, {name: engine}, cells, seed=0, max_seconds=900.0, progress=False
+        )
+        if name == "mean field":
+            print(HEAD)
+        print("\n".join(found.lines), flush=True)
+
+
 # ------------------------------------------------------------------------------ checks
 
 SURVEYS = 20
@@ -443,15 +564,17 @@ def figure() -> Figure:
     (curve, resolved), (mean, sd), draws = panels
     _fitted(curve, data, exact)
     top = float(np.abs(exact.draws(2, seed=4)).max())
-    _section(drawn, resolved, data, exact.resolution, "resolution", cmap="cividis", vmin=0)
+    dark = {"vmin": 0, "outline": "white"}
+    _section(drawn, resolved, data, exact.resolution, "resolution", cmap="cividis", **dark)
     shown = {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
     _section(drawn, mean, data, exact.mean, "posterior mean (kg/m³)", **shown)
-    _section(drawn, sd, data, exact.sd, "posterior sd (kg/m³)", cmap="viridis", vmin=0)
+    _section(drawn, sd, data, exact.sd, "posterior sd (kg/m³)", cmap="viridis", **dark)
     for axes, density in zip(draws, exact.draws(2, seed=4), strict=True):
         _section(drawn, axes, data, density, "a posterior draw (kg/m³)", **shown)
         axes.set_xlabel("easting (km)")
-    for axes in panels[:, 0]:
-        axes.set_ylabel("depth (km)" if axes is not curve else "gravity (mGal)")
+    for axes in (resolved, *panels[1:, 0]):
+        axes.set_ylabel("depth (km)")
+    curve.set_ylabel("gravity (mGal)")
     return drawn
 
 
@@ -472,7 +595,13 @@ def _fitted(axes: Any, data: xr.DataTree, exact: Exact) -> None:
 
 
 def _section(
-    figure: Figure, axes: Any, data: xr.DataTree, cells: np.ndarray, title: str, **look: Any
+    figure: Figure,
+    axes: Any,
+    data: xr.DataTree,
+    cells: np.ndarray,
+    title: str,
+    outline: str = INK,
+    **look: Any,
 ) -> None:
     """One value for each cell of a section, and where the blocks are."""
     given = data["constant_data"]
@@ -489,7 +618,7 @@ def _section(
     )
     for west, right, top, bottom in BLOCKS:
         corner, size = (west / 1e3, top / 1e3), ((right - west) / 1e3, (bottom - top) / 1e3)
-        axes.add_patch(plt.Rectangle(corner, *size, fill=False, linewidth=0.9, color=INK))
+        axes.add_patch(plt.Rectangle(corner, *size, fill=False, linewidth=0.9, color=outline))
     figure.colorbar(image, ax=axes, pad=0.02)
     axes.set_title(title, fontsize=9)
 
@@ -539,6 +668,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "affine": affine,
     "svi": svi,
     "flows": flows,
+    "bodies": bodies,
     "checks": checks,
     "scale": scale,
 }

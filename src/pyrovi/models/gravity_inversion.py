@@ -38,15 +38,16 @@ import xarray as xr
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from pyrovi.errors import DataError
+from pyrovi.errors import DataError, ModelError
 from pyrovi.models._base import ZooModel, run_forward
 from pyrovi.models._gravity_checks import survey_checks, survey_discrepancies
 from pyrovi.models._gravity_exact import Exact
+from pyrovi.models._horseshoe import global_scale_for, regularised
 from pyrovi.models._prisms import Mesh, prism_gravity, sensitivity
 from pyrovi.models._smooth_field import cosines, mode_scale, ripple, unripple
 from pyrovi.models._survey import Survey, mesh_under, read_survey, survey_tree
 from pyrovi.seeds import check_seed, stream
-from pyrovi.structure import declare
+from pyrovi.structure import declare, structure_of
 from pyrovi.tree import data_tree
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "Mesh",
     "Survey",
     "buried_block",
+    "few_bodies",
     "heavy_block",
     "prism_gravity",
     "read",
@@ -67,6 +69,7 @@ __all__ = [
 CELL = ("depth", "northing", "easting")
 MODE = ("depth_mode", "northing_mode", "easting_mode")
 DIMS = {"field": MODE, "density": CELL, "cell_density": ("cell",), "trend": ("term",)}
+CELL_DIMS = {"field": CELL, "local_scale": CELL, "density": CELL, "trend": ("term",)}
 OWN_DIMS = {**DIMS, "prior_field": MODE, "prior_trend": ("term",), "gravity": ("station",)}
 SHARPNESS = 2.0
 """Of the bend at zero that keeps ``positive`` densities positive."""
@@ -203,7 +206,7 @@ def positive(
     _observe(gravity, density, sensitivity, sigma, basis)
 
 
-@declare(name="gravity_inversion:sparse", dims=DIMS, discrepancies=survey_discrepancies)
+@declare(name="gravity_inversion:sparse", dims=CELL_DIMS, discrepancies=survey_discrepancies)
 def sparse(
     gravity: Tensor,
     sensitivity: Tensor,
@@ -221,6 +224,68 @@ def sparse(
     scaled = field * strength / weight[:, None, None]
     density = pyro.deterministic("density", scaled, event_dim=3)
     _observe(gravity, density, sensitivity, sigma, basis)
+
+
+def few_bodies(
+    share: float = 0.05, *, contrast: float | None = None, freedom: float = 4.0
+) -> Callable[..., None]:
+    """The model of ground that is nothing but some few bodies: a regularised horseshoe.
+
+    Every cell is by itself, as in `sparse`. Its scale is the product of ``global_scale``, its own
+    ``local_scale`` and ``strength``, weighted by depth, and is held below a slab of
+    ``contrast`` times the root of ``slab_variance``, which is the same at all depths: rocks are.
+    So cells are shrunk to nothing or, in a body, hardly at all.
+
+    Args:
+        share: Of the cells, that are expected to lie in a body; it sets the scale of
+            ``global_scale``, which is learned and half-normal.
+        contrast: Of a body with its surroundings, in kg/m3: the scale of the slab. The model's
+            ``strength`` if not given.
+        freedom: Degrees of the t distribution that a body's contrast has; few have long tails.
+
+    Raises:
+        ModelError: If the share is not between 0 and 1, or another number is not above zero.
+
+    >>> from pyrovi.structure import structure_of
+    >>> structure_of(few_bodies(share=0.1)).dims["local_scale"]
+    ('depth', 'northing', 'easting')
+    """
+    if not 0 < share < 1:
+        raise ModelError(f"share is of the cells, between 0 and 1, and {share!r} came. Try 0.05.")
+    for name, value in (("contrast", contrast), ("freedom", freedom)):
+        if value is not None and not (0 < value < math.inf):
+            raise ModelError(f"{name}: expected a finite number above 0, and {value!r} came.")
+
+    def horseshoe(
+        gravity: Tensor,
+        sensitivity: Tensor,
+        sigma: Tensor,
+        weight: Tensor,
+        reach: Tensor,
+        strength: Tensor,
+        basis: Tensor | None = None,
+        position: Tensor | None = None,
+    ) -> None:
+        del position, reach
+        zero = sensitivity.new_zeros(_shape(sensitivity))
+        # Under a half-Cauchy there is a second ground in which all cells are in the slab; it holds
+        # little of the posterior and is smooth, so that fits of one optimum end there.
+        widest = strength.new_tensor(global_scale_for(share))
+        overall = pyro.sample("global_scale", dist.HalfNormal(widest))
+        half = strength.new_tensor(freedom / 2)
+        variance = pyro.sample("slab_variance", dist.InverseGamma(half, half))
+        local = pyro.sample("local_scale", dist.HalfCauchy(zero + 1.0).to_event(3))
+        field = pyro.sample("field", dist.Normal(zero, 1.0).to_event(3))
+        slab = (strength if contrast is None else contrast) * variance.sqrt()
+        scale = overall[..., None, None, None] * local * strength / weight[:, None, None]
+        scaled = field * regularised(scale, slab[..., None, None, None])
+        density = pyro.deterministic("density", scaled, event_dim=3)
+        _observe(gravity, density, sensitivity, sigma, basis)
+
+    named = declare(
+        name="gravity_inversion:horseshoe", dims=CELL_DIMS, discrepancies=survey_discrepancies
+    )
+    return named(horseshoe)
 
 
 def _shape(sensitivity: Tensor) -> tuple[int, int, int]:
@@ -252,6 +317,7 @@ VARIANTS: Mapping[str, Callable[..., None]] = MappingProxyType(
         "learned": learned,
         "positive": positive,
         "sparse": sparse,
+        "horseshoe": few_bodies(),
     }
 )
 
@@ -348,7 +414,7 @@ def _drawn(tree: xr.DataTree, variant: str, seed: int) -> xr.DataTree:
     drawn = run_forward(VARIANTS[variant], seed, arguments)
     observed = tree["observed_data"]["gravity"]
     gravity = ("station", drawn.pop("gravity"), observed.attrs)
-    dims = {**OWN_DIMS, "prior_error": ("station",)}
+    dims = {**OWN_DIMS, "prior_error": ("station",), **structure_of(VARIANTS[variant]).dims}
     return data_tree(
         observed={"gravity": gravity},
         constant={str(name): each for name, each in given.data_vars.items()},
