@@ -328,7 +328,7 @@ TWO_BODIES = 1
 """A seed of which two cells of the section stand out."""
 LONG = vi.NUTS(warmup=1000, draws=2000, target_accept=0.9)
 SHORT = vi.NUTS(warmup=300, draws=300, target_accept=0.9)
-UNKNOWNS = ("density", "global_scale", "slab_variance")
+UNKNOWNS = ("density", "global_scale", "slab_precision")
 
 
 def chain(data: xr.DataTree, engine: vi.NUTS, seed: int) -> xr.DataTree:

@@ -58,7 +58,7 @@ def drawn(model: Any = ENTRY.model, count: int = 400, **held: float) -> dict[str
 
 def shares(ratio: float) -> np.ndarray:
     """Of the slab's variance, that each of 20,000 cells has at this global scale."""
-    found = drawn(global_scale=ratio, slab_variance=1.0)
+    found = drawn(global_scale=ratio, slab_precision=1.0)
     return ((found["density"] / found["field"] / gravity.STRENGTH) ** 2).ravel()
 
 
@@ -91,7 +91,7 @@ def test_the_slab_bounds_the_widest_of_scales_at_every_depth() -> None:
     shape = tuple(arguments["sensitivity"].shape[1:])
     held: dict[str, Any] = {
         "global_scale": torch.tensor(1.0),
-        "slab_variance": torch.tensor(4.0),
+        "slab_precision": torch.tensor(0.25),
         "local_scale": torch.full(shape, 1e12),
         "field": torch.ones(shape),
     }
@@ -153,7 +153,7 @@ def test_the_checks_replicate_other_ground_with_the_scales_that_were_drawn() -> 
     density = tree["truth"]["density"].expand_dims(chain=1, draw=200).copy(deep=True).to_dataset()
     above = {}
     for scale in (0.001, 0.5):
-        held = {"global_scale": scale, "slab_variance": 1.0}
+        held = {"global_scale": scale, "slab_precision": 1.0}
         sites = {n: (("chain", "draw"), np.full((1, 200), value)) for n, value in held.items()}
         table = survey_checks(grow(tree, posterior=density.assign(sites)), ENTRY.model)
         above[scale] = float(table["above"].to_dict()["size"])

@@ -43,7 +43,7 @@ __all__ = ["LEVEL", "survey_checks", "survey_discrepancies"]
 
 LEVEL = 0.005
 """A statistic of the data in either tail of this size is not what the model makes."""
-HYPERPARAMETERS = ("amplitude", "stretch", "noise_factor", "global_scale", "slab_variance")
+HYPERPARAMETERS = ("amplitude", "stretch", "noise_factor", "global_scale", "slab_precision")
 NEIGHBOURS = 2
 PER_STATION = 10
 """Replications for each station that the patterns are learned of."""

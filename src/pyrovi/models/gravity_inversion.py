@@ -233,7 +233,7 @@ def few_bodies(
 
     Every cell is by itself, as in `sparse`. Its scale is the product of ``global_scale``, its own
     ``local_scale`` and ``strength``, weighted by depth, and is held below a slab of
-    ``contrast`` times the root of ``slab_variance``, which is the same at all depths: rocks are.
+    ``contrast`` over the root of ``slab_precision``, which is the same at all depths: rocks are.
     So cells are shrunk to nothing or, in a body, hardly at all.
 
     Args:
@@ -273,10 +273,11 @@ def few_bodies(
         widest = strength.new_tensor(global_scale_for(share))
         overall = pyro.sample("global_scale", dist.HalfNormal(widest))
         half = strength.new_tensor(freedom / 2)
-        variance = pyro.sample("slab_variance", dist.InverseGamma(half, half))
+        # Not the variance: an inverse gamma's density overflows far out, where chains may step.
+        precision = pyro.sample("slab_precision", dist.Gamma(half, half))
         local = pyro.sample("local_scale", dist.HalfCauchy(zero + 1.0).to_event(3))
         field = pyro.sample("field", dist.Normal(zero, 1.0).to_event(3))
-        slab = (strength if contrast is None else contrast) * variance.sqrt()
+        slab = (strength if contrast is None else contrast) * precision.rsqrt()
         scale = overall[..., None, None, None] * local * strength / weight[:, None, None]
         scaled = field * regularised(scale, slab[..., None, None, None])
         density = pyro.deterministic("density", scaled, event_dim=3)
