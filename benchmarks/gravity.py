@@ -32,6 +32,7 @@ from torch.nn.functional import softplus
 import pyrovi as vi
 from pyrovi.guides import Family
 from pyrovi.guides.flows import AutoFlow
+from pyrovi.infer.polish import Polish
 from pyrovi.models import gravity_inversion as gravity
 from pyrovi.models._gravity_checks import survey_checks
 from pyrovi.models._prisms import MGAL, Mesh, prism_gravity, sensitivity
@@ -421,9 +422,11 @@ def _mean(model: Callable[..., None], data: xr.DataTree, engine: Any) -> np.ndar
 def against(data: xr.DataTree, reference: xr.DataTree) -> None:
     """One row an engine, over the density of the cells."""
     cells = xr.DataTree.from_dict({"posterior": reference["posterior"].to_dataset()[["density"]]})
+    base = vi.fit(BODIES.model, data, FULL_RANK, seed=0, progress=False).approximations()[0]
     engines = {
         "mean field": vi.DADVI(),
         "full rank": FULL_RANK,
+        "polished": Polish(base=base),
         "linear response": vi.DADVI(linear_response=True),
         "nsf": vi.SVI(guide="nsf", **FLOW),
         "iaf": vi.SVI(guide="iaf", **FLOW),
