@@ -244,6 +244,6 @@ def test_engines_that_are_off_the_long_run_say_so_and_the_flow_is_nearest() -> N
     )
     assert found.silent == []
     table = found.table.set_index("engine")
-    assert table.loc["flow", "elbo"] > table.loc["full rank", "elbo"] + 0.5
+    assert table.loc["flow", "elbo"] > table.loc["full rank", "elbo"] + 0.1
     assert table.loc["full rank", "elbo"] > table.loc["mean field", "elbo"] + 0.5
     assert table.loc["auto", "error"] < 0.25
