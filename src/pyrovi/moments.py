@@ -6,6 +6,7 @@ from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
+from scipy.stats import rankdata
 
 __all__ = ["Difference", "Status", "farthest_chains", "moved", "reweighted"]
 
@@ -179,11 +180,19 @@ def _heading(start: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarr
     Under the posterior p, E[f(after) | start] = kept * f(start) + (1 - kept) * E_p[f], to the
     first order, so that the mean of f follows; it is NaN where the start is kept.
     """
-    centred = start - start.mean(0)
-    kept = (centred * after).mean(0) / (centred**2).mean(0)
-    kept = np.clip(np.nan_to_num(kept), 0.0, 1.0)
+    kept = np.clip(np.nan_to_num(_slope(start, after)), 0.0, 1.0)
     gone = np.where(kept > MOST_KEPT, np.nan, 1 - kept)
     return kept, (after - kept * start) / gone
+
+
+def _slope(start: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Of ``after`` on ``start``, column by column, by ranks: one far chain must not decide it."""
+    ranks = [rankdata(each, axis=0) for each in (start, after)]
+    centred = [each - each.mean(0) for each in ranks]
+    covariance = (centred[0] * centred[1]).mean(0)
+    correlation = covariance / np.sqrt((centred[0] ** 2).mean(0) * (centred[1] ** 2).mean(0))
+    widths = [np.subtract(*np.quantile(each, (0.75, 0.25), axis=0)) for each in (start, after)]
+    return correlation * widths[1] / widths[0]
 
 
 def _errors_needed(effects: int) -> float:

@@ -229,3 +229,13 @@ def test_a_fit_that_nothing_can_judge_and_that_is_lost_is_a_divergence() -> None
 
     fit = vi.fit(trap, {"y": torch.ones(6)}, seed=0)
     assert fit.status is vi.Status.DIVERGED
+
+
+def test_restarts_that_have_no_bound_and_pass_are_kept() -> None:
+    target = posterior("eight_schools-eight_schools_centered")
+    fit = vi.fit(target.model, {"data": target.data}, seed=0, restarts=2)
+    assert all(one.rungs[-1].engine.startswith("Polish") for one in fit.restarts)
+    assert len(fit.kept) == 2
+    rows = vi.verdict(vi.draw(fit)).table.query("check == 'restarts'")
+    assert "best optimum" not in set(rows["quantity"])
+    assert (rows["status"] == "ok").all()

@@ -56,7 +56,9 @@ def _search(tree: xr.DataTree) -> list[Row]:
     if not has(tree, "sample_stats", "restart_elbo"):
         return []
     elbo = tree["sample_stats"]["restart_elbo"].to_numpy().astype(float)
-    return [_judge_search(elbo, _tolerance(tree))] if len(elbo) > 1 else []
+    # Markov chains have no ELBO: of those that were kept, the quantities say whether they agree.
+    unbounded = np.isfinite(elbo).sum() < 2 <= tree["posterior"].sizes["chain"]
+    return [_judge_search(elbo, _tolerance(tree))] if len(elbo) > 1 and not unbounded else []
 
 
 def _tolerance(tree: xr.DataTree) -> float:
@@ -73,7 +75,7 @@ def _tolerance(tree: xr.DataTree) -> float:
 def _judge_search(elbo: np.ndarray, tolerance: float) -> Row:
     tried, finite = len(elbo), elbo[np.isfinite(elbo)]
     reached = int((finite > finite.max() - tolerance).sum()) if len(finite) else 0
-    lost = f"; {tried - len(finite)} ended without a finite ELBO" * (len(finite) < tried)
+    lost = f"; {tried - len(finite)} ended without an ELBO" * (len(finite) < tried)
     if reached > 1:
         optima = _optima(finite, tolerance)
         others = f" of {optima} that were found" * (optima > 1)
@@ -113,7 +115,7 @@ def _judge(label: str, difference: Difference) -> Row:
         )
         return Row(label, difference.value, difference.threshold, f"Restarts agree: {facts}.")
     why = (
-        f"Restarts with the same ELBO disagree: means {difference.shift:.2f} sd apart, sds in the "
+        f"Restarts that should agree do not: means {difference.shift:.2f} sd apart, sds in the "
         f"ratio {difference.ratio:.2f}."
     )
     act = "Fit for longer; if it stays, the quantity is not identified: report one that is."

@@ -311,7 +311,10 @@ def _bound_of(one: Run, density: LogDensity, seed: int) -> Bound | None:
 
 
 def _reached_the_best(runs: list[Run], bounds: list[Bound | None]) -> tuple[int, ...]:
-    """The runs with the best bound, best first; all usable ones where there are no bounds."""
+    """The runs with the best bound, best first; all usable ones where there are no bounds.
+
+    If what has a bound was judged and did not pass, while others did without one, those.
+    """
     usable = [i for i, one in enumerate(runs) if one.approximation is not None]
     fine = [i for i in usable if runs[i].status is not Status.DIVERGED]
     usable = fine or usable
@@ -325,6 +328,9 @@ def _reached_the_best(runs: list[Run], bounds: list[Bound | None]) -> tuple[int,
         if best.value - b.value
         <= SAME_OPTIMUM_NATS + SAME_OPTIMUM_ERRORS * np.hypot(b.error, best.error)
     ]
+    passed = [i for i in usable if runs[i].judgement and runs[i].judgement.passes]
+    if passed and not set(passed) & set(scored):
+        return tuple(passed)
     return tuple(sorted(near, key=lambda i: -scored[i].value))
 
 
