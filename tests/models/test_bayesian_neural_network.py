@@ -328,7 +328,7 @@ def test_rows_without_an_outcome_are_left_out_of_the_fit_and_predicted(variant: 
 @pytest.mark.parametrize("width", ["0", "2.5", "a", "", -1, 2.5, None, 10**6, "99999999999999999"])
 def test_a_width_that_is_none_is_told(width: Any) -> None:
     frame = pd.DataFrame({"a": [1.0, 2.0, 4.0], "y": [5.0, 7.0, 9.0]})
-    with pytest.raises(DataError, match="width is a whole number from 1 to 10000, and .* came"):
+    with pytest.raises(DataError, match=r"width is a whole number from 1 to 10000, and .* came"):
         ENTRY.read(frame, outcome="y", width=width)
 
 

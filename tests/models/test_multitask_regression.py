@@ -443,8 +443,10 @@ BAD_TABLES: dict[str, tuple[Any, dict[str, Any], str]] = {
     "an id that is a word": (
         lambda: table().assign(pupil="p"),
         {},
-        r"row 0, column 'pupil': .*'p' came. Correct it, or leave the column out: "
-        r"--covariates hours,attendance\.$",
+        (
+            r"row 0, column 'pupil': .*'p' came. Correct it, or leave the column out: "
+            r"--covariates hours,attendance\.$"
+        ),
     ),
     "a mark beyond all squares": (
         lambda: table().assign(mark=lambda t: t["mark"] * 1e200),
