@@ -12,10 +12,10 @@ energy, three of concrete, one where there are 2,500 rows or more. Of all of the
 together the best mean log density is taken, among the settings whose 90 % intervals cover from 85
 to 95 % of the rows held out, with a standard error of that share to spare at both ends (of 270
 rows from 87.2 to 93.7 %), where there are any. What is judged so was fitted to nine tenths of the
-rows of the last fit. Splits that choose the largest rate of the grid then choose among more dropout
-and decay too: their data are noisier than those that the grid was made for. The rule was settled
-on rows held out of training rows of yacht. The grids, the sweeps and the bounds of 85 and 95 % are
-older, and were settled with test rows in sight.
+rows of the last fit. Splits that choose the largest rate of the grid then choose among more
+dropout and decay too: their data are noisier than those that the grid was made for. The rule was
+settled on rows held out of training rows of yacht. The grids, the sweeps and the bounds of 85 and
+95 % are older, and were settled with test rows in sight.
 
 Every method but one has a constant noise scale to predict with, chosen like the hyper-parameters.
 

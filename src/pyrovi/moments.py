@@ -21,6 +21,8 @@ WARN_ERRORS = 3.0
 """Monte Carlo errors that an effect must have, to be one and not noise."""
 FALSE_ALARMS = 0.01
 """Share of posteriors of which chance alone may call some quantity off."""
+REACH = 10.0
+"""Interquartile ranges from the median: 13 sds of a Gaussian; one in 30 draws of a Cauchy."""
 MOST_KEPT = 0.995
 """Chains that keep more than this of where they started are heading nowhere."""
 LEAST_SHARE = 0.01
@@ -145,7 +147,7 @@ def moved(before: np.ndarray, start: np.ndarray, after: np.ndarray) -> list[Diff
 
     Chains that went part of the way still show where they are heading: of what they started with
     they keep a share, which is measured, and the rest is of the posterior. The more they keep, the
-    larger the errors.
+    larger the errors. Of a quantity with tails too heavy for a sd, the body is compared.
 
     Args:
         before: Independent draws, shape (S, quantity).
@@ -153,6 +155,7 @@ def moved(before: np.ndarray, start: np.ndarray, after: np.ndarray) -> list[Diff
         after: States of the chains later, shape (chain, state, quantity); the errors are taken
             from how the chains differ, so the states of one chain may depend on each other.
     """
+    before, start, after = _within_reach(before, start, after)
     mean, var = before.mean(0), before.var(0)
     sd = np.sqrt(var)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -172,6 +175,23 @@ def moved(before: np.ndarray, start: np.ndarray, after: np.ndarray) -> list[Diff
         Difference(*map(float, row), errors=needed, kept=float(share))
         for share, *row in zip(kept, *columns, strict=True)
     ]
+
+
+def _within_reach(*accounts: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Values farther out than any of a quantity with moments, brought in to where these end.
+
+    A scale under a half-Cauchy prior has no sd to be judged by; so many interquartile ranges from
+    the median, hardly a draw of anything else is changed.
+    """
+    middle, width = [], []
+    for each in accounts:
+        low, median, high = np.quantile(each.reshape(-1, each.shape[-1]), (0.25, 0.5, 0.75), axis=0)
+        middle.append(median)
+        width.append(high - low)
+    reach = REACH * np.max(width, axis=0)
+    ends = np.min(middle, axis=0) - reach, np.max(middle, axis=0) + reach
+    known = reach > 0  # what is mostly one value has no width
+    return tuple(np.where(known, np.clip(each, *ends), each) for each in accounts)
 
 
 def _heading(start: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ import trees
 from pyrovi.diagnostics import check, verdict
 from pyrovi.diagnostics.drift import drift
 from pyrovi.errors import DiagnosticError
+from pyrovi.moments import moved
 
 
 def by_quantity(tree):
@@ -112,3 +113,14 @@ def test_weights_too_uneven_to_use_are_no_fault_where_chains_judge():
     psis = check(tree)["diagnostics/psis"]
     assert list(psis["quantity"].values) == ["joint"]
     assert "drift" in str(psis["why"].values[0])
+
+
+def test_a_quantity_without_moments_is_judged_by_its_body():
+    """Exact draws of a Cauchy, moved to other exact draws: 40 pairs of them, none called far off."""
+    rng = np.random.default_rng(0)
+    before, start, after = (rng.standard_cauchy((n, 40)) for n in (4000, 2048, 2048))
+    same = moved(before, start, after[:, None])
+    assert not [each for each in same if each.status == "fail"]
+    assert sum(each.status == "warn" for each in same) <= 1
+    wider = moved(3 * before, start, after[:, None])
+    assert sum(each.status != "ok" for each in wider) >= 36
