@@ -9,7 +9,8 @@ for a step is that of Lewis and Overton (2013), https://doi.org/10.1007/s10107-0
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -21,6 +22,9 @@ MOST_TRIALS = 25  # lengths of one step
 SUFFICIENT_DECREASE = 1e-4
 CURVATURE = 0.9
 FIRST_STEP = 1.0  # units, the longest entry of the first step: little is known of the scales
+
+Asking: TypeAlias = Generator[Tensor, tuple[float, Tensor], float]
+Trial: TypeAlias = Generator[Tensor, tuple[float, Tensor], tuple[Tensor, float, Tensor] | None]
 
 
 class QuasiNewton:
@@ -63,8 +67,21 @@ class QuasiNewton:
 
     def step(self) -> float:
         """Take one iteration, and give the loss it reached; what the start has if not finite."""
+        asking = self.asking()
+        try:
+            point = next(asking)
+            while True:
+                point = asking.send(self._evaluate(point))
+        except StopIteration as ended:
+            return ended.value
+
+    def asking(self) -> Asking:
+        """One iteration that yields each point, to be sent the loss and the gradient there.
+
+        So can many searches be evaluated at once; `step` is for one by itself.
+        """
         if not math.isfinite(self.value):
-            self.value, self.gradient = self._evaluate(self.point)
+            self.value, self.gradient = yield self.point
             if not math.isfinite(self.value) or not bool(self.gradient.isfinite().all()):
                 return math.nan
         if not float(self.gradient.abs().max()):
@@ -73,7 +90,7 @@ class QuasiNewton:
         slope = float(direction @ self.gradient)
         if not slope < 0:
             return self._forget()
-        found = self._search(direction, slope)
+        found = yield from self._search(direction, slope)
         if found is None:
             return self._forget()
         point, value, gradient = found
@@ -108,7 +125,7 @@ class QuasiNewton:
             found = found + (share - float(turned @ found) / product) * moved
         return found
 
-    def _search(self, direction: Tensor, slope: float) -> tuple[Tensor, float, Tensor] | None:
+    def _search(self, direction: Tensor, slope: float) -> Trial:
         """A step that goes down enough, to where the slope is less steep; None if there is none.
 
         The length is bisected between one that was too short and one that was too long.
@@ -117,7 +134,7 @@ class QuasiNewton:
         self.walled = False
         for _ in range(MOST_TRIALS):
             point = self.point + length * direction
-            value, gradient = self._evaluate(point)
+            value, gradient = yield point
             low = value <= self.value + SUFFICIENT_DECREASE * length * slope
             if not low or not bool(gradient.isfinite().all()):
                 long = length
