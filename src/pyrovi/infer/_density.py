@@ -120,6 +120,19 @@ class LogDensity:
         value, gradient = self.value_and_gradient(flat[None])
         return -float(value[0]), -gradient[0]
 
+    def on_a_batch(self, flat: Float[Tensor, "draw dim"]) -> Float[Tensor, "draw"]:
+        """The log density at each flat vector, estimated from minibatches of the vector's own.
+
+        The plates that subsample do so, and scale what is in them; no latent site is in one.
+        """
+        self._check_time()
+        vectorised = self.vectorised
+        self.evaluations += len(flat)
+        with self.model.running(whole=False):
+            if vectorised:
+                return torch.func.vmap(self._log_prob_at, randomness="different")(flat)
+            return torch.stack([self._log_prob_at(row) for row in flat])
+
     def hessian(self, flat: Float[Tensor, "draw dim"]) -> Float[Tensor, "draw dim dim"]:
         """The matrix of second derivatives at each flat vector, by differentiating twice."""
         at_once = max(1, HESSIAN_ENTRIES // (self.dim * self.entries))
