@@ -298,6 +298,27 @@ def test_equal_draws_without_a_density_are_a_point_too():
     assert "one point" in str(found["why"].values[0])
 
 
+def repeated(times: int) -> xr.DataTree:
+    """Draws without a density, each of which comes so many times."""
+    tree = trees.linear_gaussian_tree(draws=2000)
+    posterior = tree["posterior"].to_dataset()
+    few = posterior.isel(draw=np.arange(2000) // times)
+    stats = tree["sample_stats"].to_dataset().drop_vars(["log_joint", "log_guide"])
+    return xr.DataTree.from_dict({"posterior": few, "sample_stats": stats})
+
+
+def test_draws_of_a_few_points_are_called_that():
+    found = psis(repeated(400))
+    assert found["status"].values.tolist() == ["fail"]
+    assert found["value"].values.tolist() == [5]
+    assert "one of 5 points" in str(found["why"].values[0])
+
+
+def test_a_chain_that_rejects_now_and_then_is_not_taken_for_points():
+    with pytest.raises(DiagnosticError, match="without log_joint"):
+        psis(repeated(2))
+
+
 def test_discrete_sites_alone_are_not_taken_for_a_point():
     tree = trees.linear_gaussian_tree(draws=100)
     z = np.random.default_rng(0).integers(0, 2, (1, 100))

@@ -30,6 +30,8 @@ NONFINITE_SHARE = 0.05
 """Share of draws without a finite density that makes a fit diverged."""
 CROWDED = 50
 """Quantities beyond which the joint k is above 0.7 for almost every guide (Dhaka et al. 2021)."""
+SEVERAL_TIMES = 4
+"""How often each draw comes, on average, where all are a few points: rejections repeat fewer."""
 _RICHER = "Fit a richer guide (full_rank, or a flow), or compare with NUTS."
 
 
@@ -51,6 +53,10 @@ def psis(tree: xr.DataTree) -> xr.Dataset:
     if pointed and not has(tree, "sample_stats", "log_joint", "log_guide"):
         sizes = tree["posterior"].sizes
         return _package([_point()], np.full((sizes["chain"], sizes["draw"]), -np.inf))
+    if not has(tree, "sample_stats", "log_guide") and (points := _few_points(tree)):
+        sizes = tree["posterior"].sizes
+        nothing = np.full((sizes["chain"], sizes["draw"]), -np.inf)
+        return _package([_several_points(points)], nothing)
     log_ratios = _log_ratios(tree)
     if np.isfinite(log_ratios).sum() < MIN_DRAWS:
         return _package([_no_density(log_ratios)], log_ratios)
@@ -119,6 +125,28 @@ def _point() -> Row:
         "All draws are one point, so every posterior sd is zero: an estimate without uncertainty.",
         "fail",
         "Use it as a point estimate only, or fit a guide with a spread (mean_field, full_rank).",
+    )
+
+
+def _few_points(tree: xr.DataTree) -> int:
+    """How many points the draws are, where each comes many times; else zero."""
+    columns = [draws for _, draws in blocks(tree["posterior"].to_dataset())]
+    if not columns:
+        return 0
+    rows = np.concatenate([each.reshape(-1, each.shape[-1]) for each in columns], axis=-1)
+    apart = len({row.tobytes() for row in rows})
+    return apart if apart * SEVERAL_TIMES <= len(rows) else 0
+
+
+def _several_points(points: int) -> Row:
+    return Row(
+        "joint",
+        points,
+        "more than a few points",
+        f"All draws are one of {points} points, as of an ensemble: how far these are apart is no "
+        "posterior sd, however many draws are taken of them.",
+        "fail",
+        "Judge it by predictions of held-out data, or fit a guide with a spread (full_rank).",
     )
 
 
