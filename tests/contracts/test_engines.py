@@ -20,6 +20,7 @@ QUICK: dict[str, Callable[[], object]] = {
     "laplace": vi.Laplace,
     "pathfinder": vi.Pathfinder,
     "batch_and_match": vi.BatchAndMatch,
+    "ensemble": vi.Ensemble,
     "cavi": vi.CAVI,
     "gibbs": lambda: vi.Gibbs(draws=30, warmup=30),
     "nuts": lambda: vi.NUTS(draws=30, warmup=30),

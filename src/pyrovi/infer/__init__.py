@@ -5,6 +5,7 @@ from pyrovi.infer._loop import Status
 from pyrovi.infer.batch_and_match import BatchAndMatch
 from pyrovi.infer.cavi import CAVI
 from pyrovi.infer.dadvi import DADVI
+from pyrovi.infer.ensemble import Ensemble
 from pyrovi.infer.gibbs import Gibbs
 from pyrovi.infer.laplace import Laplace
 from pyrovi.infer.linear_response import linear_response
@@ -20,6 +21,7 @@ __all__ = [
     "ENGINES",
     "NUTS",
     "SVI",
+    "Ensemble",
     "Fit",
     "Gibbs",
     "Laplace",

@@ -34,6 +34,7 @@ __all__ = [
     "Gaussian",
     "GaussianMixture",
     "GuideDraws",
+    "Points",
     "Resampled",
 ]
 
@@ -232,6 +233,42 @@ class Empirical:
     ) -> "Empirical":
         """As it was when it was written."""
         return Empirical(tensors["flat"], tensors.get("diverging"))
+
+
+@dataclass(frozen=True)
+class Points:
+    """A few points, equally weighted: of an ensemble. They have no density.
+
+    Attributes:
+        density: The model's density.
+        flat: The points.
+    """
+
+    density: LogDensity
+    flat: Float[Tensor, "member dim"]
+    kind: ClassVar[str] = "points"
+
+    def draw(self, draws: int, seed: int) -> Draws:
+        """Each point as often as the others, give or take one, in random order."""
+        generator = torch.Generator().manual_seed(seed)
+        first = torch.randperm(len(self.flat), generator=generator)
+        turns = first[torch.arange(draws) % len(self.flat)]
+        return Draws(self.flat[turns[torch.randperm(draws, generator=generator)]])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The points."""
+        return {"flat": self.flat}
+
+    def settings(self) -> dict[str, Any]:
+        """Nothing beside the tensors."""
+        return {}
+
+    @staticmethod
+    def restore(
+        density: LogDensity, tensors: Mapping[str, Tensor], _settings: Mapping[str, Any]
+    ) -> "Points":
+        """As it was when it was written."""
+        return Points(density, tensors["flat"])
 
 
 @dataclass(frozen=True)
@@ -491,5 +528,6 @@ APPROXIMATIONS: dict[str, Callable[..., Approximation]] = {
     Empirical.kind: Empirical.restore,
     Factors.kind: Factors.restore,
     GuideDraws.kind: GuideDraws.restore,
+    Points.kind: Points.restore,
     Resampled.kind: Resampled.restore,
 }

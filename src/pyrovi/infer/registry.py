@@ -6,6 +6,7 @@ from pyrovi.infer._loop import Engine
 from pyrovi.infer.batch_and_match import BatchAndMatch
 from pyrovi.infer.cavi import CAVI
 from pyrovi.infer.dadvi import DADVI
+from pyrovi.infer.ensemble import Ensemble
 from pyrovi.infer.gibbs import Gibbs
 from pyrovi.infer.laplace import Laplace
 from pyrovi.infer.nuts import NUTS
@@ -20,6 +21,7 @@ ENGINES: dict[str, Callable[..., Engine]] = {
     "laplace": Laplace,
     "pathfinder": Pathfinder,
     "batch_and_match": BatchAndMatch,
+    "ensemble": Ensemble,
     "cavi": CAVI,
     "gibbs": Gibbs,
     "nuts": NUTS,
