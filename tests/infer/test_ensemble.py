@@ -94,6 +94,12 @@ def test_members_start_elsewhere_where_the_prior_gives_no_start() -> None:
         )
 
 
+def test_steps_of_adam_come_to_the_mode_too() -> None:
+    fit = vi.fit(model, EXACT.data, vi.Ensemble(members=2, steps=1500, step_size=0.2), seed=0)
+    assert len(fit.loss) == 1500
+    torch.testing.assert_close(members(fit), EXACT.mean.expand(2, -1), rtol=0.0, atol=1e-3)
+
+
 def test_minibatches_come_to_the_mode_of_all_rows() -> None:
     def batched(x: Tensor, y: Tensor, batch: int) -> None:
         loc = x.new_zeros(x.shape[-1])
@@ -101,7 +107,7 @@ def test_minibatches_come_to_the_mode_of_all_rows() -> None:
         with pyro.plate("row", len(y), subsample_size=batch) as rows:
             pyro.sample("y", dist.Normal(x[rows] @ coefficient, 1.0), obs=y[rows])
 
-    engine = vi.Ensemble(members=3, step_size=0.05)
+    engine = vi.Ensemble(members=3, steps=2000, step_size=0.1)
     fit = vi.fit(batched, {**EXACT.data, "batch": 20}, engine, seed=0)
     assert fit.status is vi.Status.CONVERGED
     off = (members(fit) - EXACT.mean) / EXACT.sd
@@ -125,7 +131,7 @@ def test_a_number_of_members_that_is_none_is_refused(members: int) -> None:
         vi.Ensemble(members=members)
 
 
-@pytest.mark.parametrize("setting", [{"step_size": 0.0}, {"batch_steps": 0}, {"tolerance": -1.0}])
+@pytest.mark.parametrize("setting", [{"step_size": 0.0}, {"steps": 0}, {"tolerance": -1.0}])
 def test_settings_that_cannot_be_are_refused(setting: dict[str, Any]) -> None:
     with pytest.raises(EngineError, match=next(iter(setting))):
         vi.Ensemble(**setting)

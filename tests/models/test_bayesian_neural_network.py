@@ -388,3 +388,29 @@ def test_the_data_in_the_box_are_standardised(
     np.testing.assert_allclose(x.mean("row"), 0, atol=1e-10)
     np.testing.assert_allclose(x.std("row"), 1, rtol=1e-10)
     assert x.attrs["units"] == "standard deviations"
+
+
+# ------------------------------------------------------------------------------ the ensemble
+
+
+def test_members_disagree_between_clusters_until_they_come_to_their_modes() -> None:
+    """The same starts: what they do not know in the gap is what training has left undone."""
+    rng = np.random.default_rng(4)
+    x = np.concatenate([rng.uniform(-3, -1, 40), rng.uniform(1, 3, 40)])
+    y = np.sin(1.5 * x) + 0.1 * rng.standard_normal(80)
+    gap = np.linspace(-1, 1, 21)
+    asked = {
+        "outcome": np.ma.masked_invalid(np.append(y, np.full(21, np.nan))),
+        "x": np.append(x, gap)[:, None],
+        "width": 10,
+        "weight_scale": 2.0,
+        "bias_scale": 2.0,
+    }
+    apart = {}
+    for steps in (300, None):
+        fit = vi.fit(network(), asked, vi.Ensemble(members=5, steps=steps), seed=2)
+        mean = vi.draw(fit, draws=5)["posterior"]["mean"].isel(chain=0)
+        at = mean.std("draw").to_numpy()
+        apart[steps] = at[80:].mean(), at[:80].mean()
+    assert apart[300][0] > 2.5 * apart[300][1]
+    assert apart[None][0] < apart[300][0] / 3

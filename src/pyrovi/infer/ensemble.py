@@ -1,14 +1,14 @@
 """A deep ensemble: points of highest density, each from a start of its own.
 
 What the members disagree about is taken for what is not known. It is a baseline for Bayesian
-neural networks, and a hard one, since every member may end in another mode; it is no posterior.
-The members differ by their starts alone: within one mode they meet, and no amount of data or of
-members makes their spread the posterior's. Adversarial training, which the paper has beside it, is
-left out.
+neural networks, and a hard one; it is no posterior. The members differ by their starts alone.
+Within one mode they meet, and no amount of data or of members makes their spread the posterior's:
+a wide network's members, taken to their modes, are much the same function. What those of the paper
+disagree about is in part what their training left undone, and ``steps`` says when that ends.
+Adversarial training, which the paper has beside it, is left out.
 
-All members are evaluated in one vectorised run of the model. Where the model is used whole each is
-taken to its mode by L-BFGS; a model that subsamples a plate is trained by Adam, on minibatches of
-each member's own, with a step size that falls to nothing.
+All members are evaluated in one vectorised run of the model. Each is taken to its mode by L-BFGS;
+or is trained by Adam, on minibatches of its own where the model subsamples a plate.
 
 Reference: Lakshminarayanan, Pritzel and Blundell (2017), https://arxiv.org/abs/1612.01474
 """
@@ -34,6 +34,7 @@ __all__ = ["Ensemble", "starts"]
 WINDOW = 10  # iterations of a member in which it gains, or has arrived
 FLAT = 1e-6  # nats per unit of the flat vector: the largest gradient entry at a mode
 NO_MORE = "no posterior"
+BATCH_STEPS = 4000  # where there are minibatches, and nobody says how many
 MOST_STUCK = 2  # iterations in a row that gain nothing
 MET = 1e-4  # of one and of an entry's size: members this near in all entries are at one place
 
@@ -49,14 +50,16 @@ class Ensemble:
         members: How many points.
         tolerance: The rise of a member's log density over ten iterations, in nats, below which it
             has arrived.
-        batch_steps: For a model that subsamples a plate, and else not used: the steps of Adam.
-        step_size: Likewise, the first step size; it falls to nothing along half a cosine.
-        max_steps: How many evaluations of all members to make at the most.
+        steps: How many steps of Adam to train the members for; None for as many as it takes to
+            their modes, by L-BFGS, or for 4000 where the model subsamples a plate.
+        step_size: Adam's first, in units of the flat vector; it falls to nothing along half a
+            cosine.
+        max_steps: How many evaluations of all members to make at the most, either way.
     """
 
     members: int = 5
     tolerance: float = 1e-6
-    batch_steps: int = 4000
+    steps: int | None = None
     step_size: float = 0.02
     max_steps: int = 20_000
 
@@ -66,8 +69,8 @@ class Ensemble:
             raise EngineError(
                 f"members must be a whole number from 1, and {self.members!r} came. Try 5."
             )
-        if self.batch_steps < 1:
-            raise EngineError(f"batch_steps must be at least 1, and {self.batch_steps} came.")
+        if self.steps is not None and self.steps < 1:
+            raise EngineError(f"steps must be at least 1, and {self.steps} came. Try 4000.")
         if not self.step_size > 0:
             raise EngineError(f"step_size must be positive, and {self.step_size} came. Try 0.02.")
         if not self.tolerance >= 0:
@@ -77,7 +80,7 @@ class Ensemble:
         """The settings that differ from the defaults, by which the fit can be repeated."""
         return settings_that_differ(self)
 
-    def init(self, density: LogDensity, start: Tensor, seed: int) -> "Together | OnBatches":
+    def init(self, density: LogDensity, start: Tensor, seed: int) -> "Climbing | Trained":
         """Start each member at a draw from the prior; ``start`` is not used.
 
         Raises:
@@ -90,19 +93,19 @@ class Ensemble:
                 "part of it. Give all rows at once, or use SVI(guide='map')."
             )
         points = starts(density, self.members, seed)
-        if density.model.subsampled:
-            return OnBatches(self, density, points)
-        return Together(self, density, points)
+        if density.model.subsampled or self.steps is not None:
+            return Trained(self, density, points)
+        return Climbing(self, density, points)
 
-    def step(self, state: "Together | OnBatches") -> float:
+    def step(self, state: "Climbing | Trained") -> float:
         """Move all members, and give minus their mean log density, in nats."""
         return state.step()
 
-    def converged(self, state: "Together | OnBatches") -> bool:
+    def converged(self, state: "Climbing | Trained") -> bool:
         """Whether every member has arrived."""
         return state.look()
 
-    def approximation(self, state: "Together | OnBatches") -> Points:
+    def approximation(self, state: "Climbing | Trained") -> Points:
         """The members."""
         state.settle()
         return Points(state.density, state.points())
@@ -137,7 +140,7 @@ def _from_the_prior(density: LogDensity, members: int, seed: int) -> list[Tensor
     return [row if ok else None for row, ok in zip(flat, usable.tolist(), strict=True)]
 
 
-class Together:
+class Climbing:
     """The members' searches for their modes, evaluated as one."""
 
     def __init__(self, engine: Ensemble, density: LogDensity, flat: Tensor) -> None:
@@ -217,27 +220,31 @@ class _Climb:
         return flat or self.search.stuck_for >= MOST_STUCK or gained < self.tolerance
 
 
-class OnBatches:
-    """The members under Adam, each with minibatches of its own."""
+class Trained:
+    """The members under Adam, each with minibatches of its own where there are any."""
 
     def __init__(self, engine: Ensemble, density: LogDensity, flat: Tensor) -> None:
         self.density, self.flat = density, flat.clone().requires_grad_()
         self.notes: list[str] = []
-        self.left = engine.batch_steps
+        self.left = engine.steps or BATCH_STEPS
         self.optimizer = torch.optim.Adam([self.flat], lr=engine.step_size)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, self.left)
 
     def step(self) -> float:
         """Take one step; a member whose gradient is not finite stays where it is."""
-        self.optimizer.zero_grad()
-        losses = -self.density.on_a_batch(self.flat)
-        losses.sum().backward()
-        if self.flat.grad is not None:
-            self.flat.grad.nan_to_num_(0.0, 0.0, 0.0)
+        height, slope = self._height_and_slope()
+        self.flat.grad = -slope.nan_to_num(0.0, 0.0, 0.0)
         self.optimizer.step()
         self.schedule.step()
         self.left -= 1
-        return float(losses.detach().mean())
+        return -float(height.mean())
+
+    def _height_and_slope(self) -> tuple[Tensor, Tensor]:
+        """The log densities, or estimates of them, and each one's gradient."""
+        if not self.density.model.subsampled:
+            return self.density.value_and_gradient(self.flat)
+        height = self.density.on_a_batch(self.flat)
+        return height.detach(), torch.autograd.grad(height.sum(), self.flat)[0]
 
     def look(self) -> bool:
         """Whether the step size has fallen to nothing."""
