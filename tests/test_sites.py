@@ -284,6 +284,25 @@ def test_a_masked_value_takes_no_part_in_the_likelihood() -> None:
     torch.testing.assert_close(trace.nodes["y"]["log_prob_sum"], expected)
 
 
+def test_a_model_on_whole_data_is_run_once_to_read_its_sites() -> None:
+    runs = []
+
+    def counted(y: Tensor, batch: int | None = None) -> None:
+        runs.append(1)
+        loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", len(y), subsample_size=batch) as rows:
+            pyro.sample("y", dist.Normal(loc, 1.0), obs=y if batch is None else y[rows])
+
+    y = torch.arange(6, dtype=torch.float64)
+    whole = bound(counted, kwargs={"y": y})
+    assert tuple(whole.prototype.nodes["y"]["value"].shape) == (6,)
+    assert len(runs) == 1
+    # A minibatch is not all there is: the prototype is of all rows.
+    batched = bound(counted, kwargs={"y": y, "batch": 2})
+    assert tuple(batched.prototype.nodes["y"]["value"].shape) == (6,)
+    assert len(runs) == 3
+
+
 # ------------------------------------------------------------------------- mistakes
 
 

@@ -506,7 +506,12 @@ def bound(
         parameters=any(node["type"] == "param" for node in trace.nodes.values()),
     )
     _check_latent(whole)
-    return replace(whole, params=_initial_parameters(whole)) if whole.parameters else whole
+    if whole.parameters:
+        return replace(whole, params=_initial_parameters(whole))
+    if not (whole.missing or whole.subsampled):
+        # A second run would tell no more, and on many data it costs as much as a fit.
+        whole.__dict__["prototype"] = trace
+    return whole
 
 
 def _first_run(candidate: BoundModel) -> tuple[BoundModel, Trace]:
