@@ -278,10 +278,13 @@ class Factors:
     Attributes:
         density: The model's density.
         factors: The factor of each coordinate with continuous sites, by its name.
+        elbo: The ELBO of all factors, those of discrete sites too, in nats, where it is known
+            exactly.
     """
 
     density: LogDensity
     factors: Mapping[str, Factor]
+    elbo: float | None = None
     kind: ClassVar[str] = "factors"
 
     def draw(self, draws: int, seed: int) -> Draws:
@@ -311,12 +314,12 @@ class Factors:
         }
 
     def settings(self) -> dict[str, Any]:
-        """Nothing beside the tensors."""
-        return {}
+        """The ELBO."""
+        return {"elbo": self.elbo}
 
     @staticmethod
     def restore(
-        density: LogDensity, tensors: Mapping[str, Tensor], _settings: Mapping[str, Any]
+        density: LogDensity, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]
     ) -> "Factors":
         """As it was when it was written: the model's record makes the factors."""
         factors = {}
@@ -325,7 +328,7 @@ class Factors:
             own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             if coordinate.factor is not None and own:
                 factors[name] = coordinate.factor(**own)
-        return Factors(density, factors)
+        return Factors(density, factors, settings.get("elbo"))
 
 
 @dataclass(frozen=True)

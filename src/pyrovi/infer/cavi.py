@@ -100,7 +100,8 @@ class CAVI:
             if name not in sweeper.factors:
                 state.update(name)
         own = [name for name, each in sweeper.updates.coordinates.items() if each.sites]
-        return Factors(sweeper.density, {name: sweeper.factors[name] for name in own})
+        known = state.elbo if np.isfinite(state.elbo) else None
+        return Factors(sweeper.density, {name: sweeper.factors[name] for name in own}, known)
 
 
 def elbo(sweeper: Sweeper) -> tuple[float, float]:
@@ -123,8 +124,8 @@ class CAVIState:
         if discrete := sweeper.density.model.discrete:
             names = ", ".join(site.name for site in discrete)
             self.notes.append(
-                f"The loss counts the factor of {names}: it is minus a lower bound of the ELBO "
-                f"of the draws, in which {names} is summed out."
+                f"The fit's ELBO, minus the loss, counts the factor of {names}: it is a lower bound "
+                f"of the ELBO of the draws, in which {names} is summed out."
             )
 
     def update(self, name: str) -> None:
