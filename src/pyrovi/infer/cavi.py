@@ -124,8 +124,8 @@ class CAVIState:
         if discrete := sweeper.density.model.discrete:
             names = ", ".join(site.name for site in discrete)
             self.notes.append(
-                f"The fit's ELBO, minus the loss, counts the factor of {names}: it is a lower bound "
-                f"of the ELBO of the draws, in which {names} is summed out."
+                f"The fit's ELBO, minus the loss, counts the factor of {names}: it is a lower "
+                f"bound of the ELBO of the draws, in which {names} is summed out."
             )
 
     def update(self, name: str) -> None:
