@@ -159,35 +159,70 @@ def eight_schools() -> dict[str, Any]:
 
 
 def gaussian_mixture() -> dict[str, Any]:
-    data = models.get("gaussian_mixture").load("iris")
-    model = models.get("gaussian_mixture").model
-    arguments = dict(bind(model, data).kwargs)
-    mode, log_joint = best_mode(model, arguments, restarts=40)
-    draws, how = nuts(model, arguments, seed=1936, warmup=500, draws=1500, target=0.9, start=mode)
-    how["start"] = "every chain at the best mode of 40 L-BFGS runs"
-    how["log_joint_at_start"] = round(log_joint, 3)
-    order = draws["loc"][..., 2].mean((0, 1)).argsort()  # by petal length: the species' order
-    how["component"] = "in order of posterior mean petal length; 0 is setosa"
-    loc, scale, tril = (draws[name][:, :, order] for name in ("loc", "scale", "corr_chol"))
+    variants = {"full": full_mixture(), "conjugate": conjugate_mixture()}
+    return {"model": "gaussian_mixture", "data": "iris", "variants": variants}
+
+
+def full_mixture() -> dict[str, Any]:
+    draws, how, names = within_the_best_mode("full")
+    loc, scale, tril = (draws[name] for name in ("loc", "scale", "corr_chol"))
     corr = tril @ np.swapaxes(tril, -1, -2)
     rows, columns = np.tril_indices(loc.shape[-1], -1)
-    names = data["observed_data"]["dimension"].to_numpy()
     dims = ("chain", "draw", "component")
     posterior = xr.Dataset(
         {
-            "weight": (dims, draws["weight"][:, :, order]),
+            "weight": (dims, draws["weight"]),
             "loc": ((*dims, "dimension"), loc),
             "scale": ((*dims, "dimension"), scale),
             "corr": ((*dims, "pair"), corr[..., rows, columns]),
         },
         coords={
-            "component": np.arange(len(order)),
+            "component": np.arange(loc.shape[2]),
             "dimension": names,
             "pair": [f"{names[i]}:{names[j]}" for i, j in zip(rows, columns, strict=True)],
         },
     )
-    variants = {"full": {"how": how, "quantities": summary(posterior)}}
-    return {"model": "gaussian_mixture", "data": "iris", "variants": variants}
+    return {"how": how, "quantities": summary(posterior)}
+
+
+def conjugate_mixture() -> dict[str, Any]:
+    """The sites, and the covariances that the whitening matrices come to."""
+    draws, how, names = within_the_best_mode("conjugate")
+    diagonal, below = draws["whitening_diagonal"], draws["whitening_below"]
+    whitening = np.zeros((*diagonal.shape, diagonal.shape[-1]))
+    rows, columns = np.tril_indices(diagonal.shape[-1], -1)
+    whitening[..., rows, columns] = below
+    whitening += diagonal[..., None] * np.eye(diagonal.shape[-1])
+    tril = np.linalg.inv(whitening)
+    dims = ("chain", "draw", "component")
+    posterior = xr.Dataset(
+        {
+            "weight": (dims, draws["weight"]),
+            "loc": ((*dims, "dimension"), draws["loc"]),
+            "whitening_diagonal": ((*dims, "dimension"), diagonal),
+            "whitening_below": ((*dims, "pair"), below),
+            "cov": ((*dims, "dimension", "other_dimension"), tril @ np.swapaxes(tril, -1, -2)),
+        },
+        coords={"component": np.arange(diagonal.shape[2]), "dimension": names},
+    )
+    return {"how": how, "quantities": summary(posterior)}
+
+
+def within_the_best_mode(variant: str) -> tuple[Draws, dict[str, Any], np.ndarray]:
+    """Chains from the best mode, the components in order of petal length; and the dimensions."""
+    data = models.get("gaussian_mixture").load("iris")
+    model = models.get(f"gaussian_mixture:{variant}").model
+    arguments = dict(bind(model, data).kwargs)
+    mode, log_joint = best_mode(model, arguments, restarts=40)
+    draws, how = nuts(
+        model, arguments, seed=1936, warmup=500, draws=1500, target=0.9, start=mode, jobs=2
+    )
+    how["start"] = "every chain at the best mode of 40 L-BFGS runs"
+    how["log_joint_at_start"] = round(log_joint, 3)
+    order = draws["loc"][..., 2].mean((0, 1)).argsort()  # by petal length: the species' order
+    how["component"] = "in order of posterior mean petal length; 0 is setosa"
+    ordered = {name: value[:, :, order] for name, value in draws.items()}
+    return ordered, how, data["observed_data"]["dimension"].to_numpy()
 
 
 def quadratic_observation() -> dict[str, Any]:

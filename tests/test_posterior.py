@@ -16,7 +16,7 @@ from torch import Tensor
 import pyrovi as vi
 from infer.conjugate import Conjugate
 from infer.conjugate import model as regression
-from pyrovi import az
+from pyrovi import az, posterior
 from pyrovi.structure import Discrepancy, declare
 from pyrovi.tree import json_attr, validate
 
@@ -141,6 +141,17 @@ def test_masked_values_are_left_out_of_the_fit_and_predicted() -> None:
     tree = vi.draw(masked, draws=200)
     assert np.isnan(tree["observed_data"]["y"].values[~kept]).all()
     assert np.abs(tree["posterior_predictive"]["y"].values).max() < 1e3
+
+
+def test_there_are_fewer_prior_draws_where_each_is_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fit = vi.fit(regression, EXACT.data, vi.Laplace(), seed=0)
+    assert vi.draw(fit, draws=3)["prior"].sizes["draw"] == 500
+    monkeypatch.setattr(posterior, "PRIOR_ENTRIES", 45 * 100)  # 40 rows and 5 coefficients
+    assert vi.draw(fit, draws=3)["prior"].sizes["draw"] == 100
+    monkeypatch.setattr(posterior, "PRIOR_ENTRIES", 1)
+    assert vi.draw(fit, draws=3)["prior"].sizes["draw"] == 50
 
 
 def test_an_improper_prior_is_told_and_not_drawn_from() -> None:

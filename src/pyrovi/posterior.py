@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,8 @@ __all__ = ["draw"]
 Arrays = dict[str, np.ndarray]
 PACKAGES = ("pyrovi", "torch", "pyro-ppl", "arviz-base", "arviz-stats", "xarray", "numpy")
 PRIOR_DRAWS = 500
+FEWEST_PRIOR_DRAWS = 50
+PRIOR_ENTRIES = 20_000_000  # numbers in all prior draws together, where there are more than those
 MIN_JUDGED = 200  # draws, fewer of which are not worth a judgement
 RELABELLING_ROUNDS = 5
 FAR = 10.0  # interquartile ranges; features beyond it are taken to be there
@@ -415,7 +418,9 @@ def _prior_groups(model: BoundModel, seed: int) -> tuple[dict[str, xr.Dataset], 
         names = ", ".join(improper)
         return {}, [f"The prior of {names} is improper: it cannot be drawn from, so is left out."]
     try:
-        found = _arrays(prior_draws(model, PRIOR_DRAWS, stream(seed, "prior")))
+        each = sum(prod(site.shape) for site in model.sites)
+        count = max(FEWEST_PRIOR_DRAWS, min(PRIOR_DRAWS, PRIOR_ENTRIES // max(each, 1)))
+        found = _arrays(prior_draws(model, count, stream(seed, "prior")))
     except (ValueError, RuntimeError, NotImplementedError) as error:
         reason = str(error.__cause__ or error).split("\n")[0]
         return {}, [f"The prior could not be drawn from ({reason}): there is no prior group."]
