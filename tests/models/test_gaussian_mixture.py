@@ -19,6 +19,7 @@ from scipy import stats
 from scipy.special import logsumexp
 from sklearn.metrics import adjusted_rand_score
 
+import pyrovi as vi
 from pyrovi.errors import DataError
 from pyrovi.guides import maf
 from pyrovi.models import gaussian_mixture as mixture
@@ -312,7 +313,7 @@ def test_the_reference_has_setosa_apart_and_its_share_right(variant: str) -> Non
 @pytest.mark.slow
 def test_gibbs_and_nuts_agree_on_the_conjugate_mixture_within_its_best_mode() -> None:
     """Two samplers that share no code: one with the assignments sampled, one without them."""
-    entry = vi.models.get("gaussian_mixture:conjugate")
+    entry = get("gaussian_mixture:conjugate")
     fit = vi.fit(entry.model, entry.load("iris"), vi.Gibbs(draws=15_000), seed=1)
     weight, loc = (fit.density.constrain(fit.draw(15_000)[0].flat)[n] for n in ("weight", "loc"))
     order = loc[..., 2].argsort(1)
