@@ -12,7 +12,7 @@ of Student's t that integrates them out (pyrovi).
 
 The second table takes twenty sweeps on either side and ends with the responsibilities in full.
 *engine* is CAVI alone, from the data as they come: centring, the start, the sweeps. *fit* is
-`pyrovi.fit` as a user calls it, which also reads the model: two runs of it, some 6 ms however few
+`pyrovi.fit` as a user calls it, which also reads the model: once, some milliseconds however few
 the data. A ratio is the median over paired runs, which take turns.
 """
 
