@@ -76,6 +76,14 @@ class Difference:
         )
 
     @property
+    def surely(self) -> bool:
+        """Whether an effect is beyond its limit even at the near end of its error."""
+        return any(
+            size - error > most and size > self.errors * error
+            for size, error, most, _ in self.effects
+        )
+
+    @property
     def clear(self) -> bool:
         """Whether the limits hold even at the far end of the error: ok is then shown."""
         return all(size + FAIL_ERRORS * error <= most for size, error, most, _ in self.effects)
@@ -185,7 +193,9 @@ def _within_reach(*accounts: np.ndarray) -> tuple[np.ndarray, ...]:
     """
     middle, width = [], []
     for each in accounts:
-        low, median, high = np.quantile(each.reshape(-1, each.shape[-1]), (0.25, 0.5, 0.75), axis=0)
+        low, median, high = np.quantile(
+            each.reshape(-1, each.shape[-1]), (0.25, 0.5, 0.75), axis=0
+        )
         middle.append(median)
         width.append(high - low)
     reach = REACH * np.max(width, axis=0)

@@ -25,6 +25,7 @@ CHAINS = 256
 CHAIN_ENTRIES = 600_000  # numbers in one evaluation of all chains: some seconds at the most
 MANY_CHAINS = 2048  # a third of the errors, where they cost next to nothing
 CHEAP_ENTRIES = 60_000
+CONFIRMING, CONFIRMING_ENTRIES = 512, 3_000_000  # of a pass by fewer, where it is affordable
 TRANSITIONS, KEPT = 15, 5
 NO_MEAN = 1.0  # k-hat from which weights have none
 MARGIN = 0.75  # of what is allowed
@@ -106,13 +107,43 @@ def judge(density: LogDensity, drawn: Draws, seed: int, chains: Chains | None = 
             return Judgement(labels, tuple(weighed), khat)
     if not _can_move(density):
         return Judgement(labels if weighed else (), tuple(weighed), khat)
-    chains = chains or send_out(density, drawn, seed)
+    known, chains = chains is not None, chains or send_out(density, drawn, seed)
+    found = _by_chains(density, values, varying, chains)
+    if found and not known and all(each.status == "ok" for each in found):
+        more = _more_chains(density, drawn, seed, chains)
+        again = _by_chains(density, values, varying, more) if more else []
+        if any(each.surely for each in again):
+            chains, found = more, again
+    if not found:
+        return Judgement((), (), khat, chains)
+    return Judgement(labels, tuple(found), khat, chains, suspect)
+
+
+def _by_chains(
+    density: LogDensity, values: np.ndarray, varying: np.ndarray, chains: Chains
+) -> list[Difference]:
+    """Each quantity that varies against where chains head; empty where one of them is lost."""
     start = _quantities(density, chains.start)[1][:, varying]
     after = _quantities(density, chains.states.flatten(0, 1))[1]
     after = after.reshape(*chains.states.shape[:2], -1)[..., varying]
-    if not np.isfinite(after).all():
-        return Judgement((), (), khat, chains)
-    return Judgement(labels, tuple(moved(values, start, after)), khat, chains, suspect)
+    return moved(values, start, after) if np.isfinite(after).all() else []
+
+
+def _more_chains(density: LogDensity, drawn: Draws, seed: int, few: Chains) -> Chains | None:
+    """A second opinion on what a few chains pass, where it is affordable.
+
+    It speaks up for what is surely beyond a limit; else the few have it.
+    """
+    sent = len(few.start)
+    total = min(CONFIRMING, CONFIRMING_ENTRIES // density.work, len(drawn.flat))
+    if total < 2 * sent:
+        return None
+    rest = send_out(density, drawn, seed + 1, slice(sent, total))
+    return Chains(
+        torch.cat([few.start, rest.start]),
+        torch.cat([few.states, rest.states]),
+        torch.cat([few.acceptance, rest.acceptance]),
+    )
 
 
 def _by_weights(
@@ -141,10 +172,11 @@ def _can_move(density: LogDensity) -> bool:
     return density.vectorised and not (model.subsampled or model.parameters)
 
 
-def send_out(density: LogDensity, drawn: Draws, seed: int) -> Chains:
+def send_out(density: LogDensity, drawn: Draws, seed: int, which: slice | None = None) -> Chains:
     """Short Markov chains from the first draws, with smaller steps where they cannot move."""
     usual = chains_for(density, CHAINS, CHAIN_ENTRIES)
-    start = drawn.flat[: max(usual, chains_for(density, MANY_CHAINS, CHEAP_ENTRIES))]
+    usual = max(usual, chains_for(density, MANY_CHAINS, CHEAP_ENTRIES))
+    start = drawn.flat[which or slice(usual)]
     factor = mass_factor(drawn.flat) if drawn.within is None else drawn.within
 
     def sent(share: float) -> Chains:
