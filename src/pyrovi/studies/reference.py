@@ -108,7 +108,9 @@ def _contents(path: Path) -> tuple[str, dict[str, Any]]:
 
 def _about(how: Mapping[str, Any]) -> str:
     if "chains" in how and "draws" in how:
-        return f"NUTS, {how['chains']} chains of {how['draws']} draws"
+        lacking = how.get("elsewhere", 0.0)
+        more = f" within a mode that lacks {lacking:.1%} of the posterior" if lacking else ""
+        return f"NUTS, {how['chains']} chains of {how['draws']} draws{more}"
     return str(how.get("method") or how.get("sampler") or "the shelf's reference")
 
 
