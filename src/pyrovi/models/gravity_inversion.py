@@ -84,7 +84,7 @@ def whitened(
     sigma: Tensor,
     weight: Tensor,
     reach: Tensor,
-    strength: Tensor,
+    strength: Tensor | float,
     basis: Tensor | None = None,
     position: Tensor | None = None,
 ) -> None:
@@ -103,7 +103,7 @@ def whitened(
     """
     del position
     field = _field(sensitivity)
-    scale = mode_scale(_shape(sensitivity), reach, strength)
+    scale = mode_scale(_shape(sensitivity), reach, _scalar(strength, sensitivity))
     density = pyro.deterministic("density", ripple(field, scale, weight), event_dim=3)
     _observe(gravity, density, sensitivity, sigma, basis)
 
@@ -115,7 +115,7 @@ def centered(
     sigma: Tensor,
     weight: Tensor,
     reach: Tensor,
-    strength: Tensor,
+    strength: Tensor | float,
     basis: Tensor | None = None,
     position: Tensor | None = None,
 ) -> None:
@@ -125,7 +125,8 @@ def centered(
     depth, north, east = cosines(shape, sensitivity)
     modes = torch.kron(torch.kron(depth.contiguous(), north), east)
     modes = modes * weight.repeat_interleave(shape[1] * shape[2])
-    scaled = modes / mode_scale(shape, reach, strength).reshape(-1, 1)
+    scale = mode_scale(shape, reach, _scalar(strength, sensitivity))
+    scaled = modes / scale.reshape(-1, 1)
     prior = dist.MultivariateNormal(
         scaled.new_zeros(len(scaled)), precision_matrix=scaled.T @ scaled
     )
@@ -141,7 +142,7 @@ def learned(
     sigma: Tensor,
     weight: Tensor,
     reach: Tensor,
-    strength: Tensor,
+    strength: Tensor | float,
     basis: Tensor | None = None,
     position: Tensor | None = None,
 ) -> None:
@@ -155,8 +156,9 @@ def learned(
     station may be missing.
     """
     del position
-    amplitude = pyro.sample("amplitude", dist.LogNormal(strength.log(), SPREAD["amplitude"]))
-    zero, shape = strength.new_zeros(()), _shape(sensitivity)
+    centre = _scalar(strength, sensitivity).log()
+    amplitude = pyro.sample("amplitude", dist.LogNormal(centre, SPREAD["amplitude"]))
+    zero, shape = sensitivity.new_zeros(()), _shape(sensitivity)
     stretch = pyro.sample("stretch", dist.LogNormal(zero, SPREAD["stretch"]))
     factor = pyro.sample("noise_factor", dist.LogNormal(zero, SPREAD["noise_factor"]))
     scale = mode_scale(shape, reach * stretch[..., None], amplitude)
@@ -181,8 +183,8 @@ def learned(
     pyro.deterministic("density", ripple(corrected, scale, weight), event_dim=3)
     if basis.shape[-1]:
         pyro.deterministic("trend", trend + (basis.T @ solved).squeeze(-1), event_dim=1)
-    centre = gravity.new_zeros(len(sigma))
-    pyro.sample("gravity", dist.MultivariateNormal(centre, scale_tril=tril), obs=gravity)
+    none = gravity.new_zeros(len(sigma))
+    pyro.sample("gravity", dist.MultivariateNormal(none, scale_tril=tril), obs=gravity)
 
 
 @declare(name="gravity_inversion:positive", dims=DIMS, discrepancies=survey_discrepancies)
@@ -192,14 +194,14 @@ def positive(
     sigma: Tensor,
     weight: Tensor,
     reach: Tensor,
-    strength: Tensor,
+    strength: Tensor | float,
     basis: Tensor | None = None,
     position: Tensor | None = None,
 ) -> None:
     """Nothing lighter than the surroundings: the smooth field bent to stay above zero."""
     del position
     field = _field(sensitivity)
-    scale = mode_scale(_shape(sensitivity), reach, torch.ones_like(strength))
+    scale = mode_scale(_shape(sensitivity), reach, sensitivity.new_ones(()))
     bent = softplus(ripple(field, scale, torch.ones_like(weight)), beta=SHARPNESS)
     bent = bent * strength / weight[:, None, None]
     density = pyro.deterministic("density", bent, event_dim=3)
@@ -213,7 +215,7 @@ def sparse(
     sigma: Tensor,
     weight: Tensor,
     reach: Tensor,
-    strength: Tensor,
+    strength: Tensor | float,
     basis: Tensor | None = None,
     position: Tensor | None = None,
 ) -> None:
@@ -262,7 +264,7 @@ def few_bodies(
         sigma: Tensor,
         weight: Tensor,
         reach: Tensor,
-        strength: Tensor,
+        strength: Tensor | float,
         basis: Tensor | None = None,
         position: Tensor | None = None,
     ) -> None:
@@ -270,9 +272,9 @@ def few_bodies(
         zero = sensitivity.new_zeros(_shape(sensitivity))
         # Under a half-Cauchy there is a second ground in which all cells are in the slab; it holds
         # little of the posterior and is smooth, so that fits of one optimum end there.
-        widest = strength.new_tensor(global_scale_for(share))
+        widest = sensitivity.new_tensor(global_scale_for(share))
         overall = pyro.sample("global_scale", dist.HalfNormal(widest))
-        half = strength.new_tensor(freedom / 2)
+        half = sensitivity.new_tensor(freedom / 2)
         # Not the variance: an inverse gamma's density overflows far out, where chains may step.
         precision = pyro.sample("slab_precision", dist.Gamma(half, half))
         local = pyro.sample("local_scale", dist.HalfCauchy(zero + 1.0).to_event(3))
@@ -291,6 +293,11 @@ def few_bodies(
 
 def _shape(sensitivity: Tensor) -> tuple[int, int, int]:
     return sensitivity.shape[1], sensitivity.shape[2], sensitivity.shape[3]
+
+
+def _scalar(value: Tensor | float, like: Tensor) -> Tensor:
+    """A number of the data, which comes as one where a person calls the model with plain Pyro."""
+    return value if isinstance(value, Tensor) else like.new_tensor(value)
 
 
 def _field(sensitivity: Tensor, name: str = "field") -> Tensor:
