@@ -20,7 +20,7 @@ from scipy import stats
 
 import pyrovi as vi
 from pyrovi.cli import main
-from pyrovi.errors import DataError
+from pyrovi.errors import DataError, PyroviWarning
 from pyrovi.models import gravity_inversion as gravity
 from pyrovi.models._gravity_checks import survey_checks
 from pyrovi.models._prisms import GRAVITATIONAL_CONSTANT, MGAL, Mesh, prism_gravity, sensitivity
@@ -624,12 +624,87 @@ BAD: dict[str, tuple[pd.DataFrame, dict[str, Any], str]] = {
     "few": (table().head(4), {}, "at least 5 stations, and 4 came"),
     "twice": (pd.concat([table(), table().head(1)]), {}, "a station is already there"),
     "place": (table(easting=1.0, northing=1.0, height=range(25)), {}, "one easting and northing"),
-    "inside": (table(), {"top": "-115"}, "Station 0 lies inside the mesh: it is at height 100"),
+    "inside": (
+        table(),
+        {"top": "-115"},
+        (
+            "row 0, column 'height': the station lies inside the mesh. It is at 100 m, and the mesh "
+            "begins at 115 m (top=-115). Give a top of -100 or more"
+        ),
+    ),
     "units": (table(), {"units": "m,mgall"}, "Unknown unit 'mgall'"),
+    "lengths": (table(), {"units": "km,km"}, "'km' and 'km' are both of length. Give one of"),
+    "gravities": (table(), {"units": "uGal,mGal"}, "'uGal' and 'mGal' are both of gravity"),
+    "kilometres": (
+        table(easting=table()["easting"] - 400_000, northing=table()["northing"] - 6_700_000),
+        {"units": "km"},
+        (
+            "row 0, column 'height': expected at most 20 km in size, and 100.0 came. Correct it, or "
+            "the units (now km,mGal)."
+        ),
+    ),
+    "far": (
+        table(easting=first(400_000.0 + table()["easting"], 8e6)),
+        {},
+        "row 0, column 'easting': the station is",
+    ),
+    "wide": (
+        table(height=0.0, northing=table()["northing"] - 6_700_000, easting=np.arange(25.0)),
+        {"units": "km"},
+        (
+            "row 0, column 'northing': the station is 1500 km from the middle of the survey, and the "
+            "Earth is flat here: at most 1000 km wide. Correct it, or the units (now km)."
+        ),
+    ),
+    "huge": (
+        table(gravity=first(range(25), 1e300)),
+        {},
+        "row 0, column 'gravity': expected at most 10000 mGal in size, and 1e+300 came.",
+    ),
+    "absolute": (
+        table(gravity=9.8 + table()["gravity"] * 1e-5),
+        {"units": "m/s2"},
+        (
+            "at most 0.1 m/s2 in size, and 9.8 came. Correct it, or the units (now m,m/s2). Of "
+            "measured gravity the normal field is to be taken off first."
+        ),
+    ),
+    "beyond": (
+        table(easting=first(table()["easting"], -1e300)),
+        {},
+        "row 0, column 'easting': expected at most 1e+08 m in size, and -1e+300 came.",
+    ),
+    "fine": (
+        table(sigma=first([0.05] * 25, 1e-200)),
+        {"units": "uGal"},
+        "row 0, column 'sigma': expected at least 0.001 uGal, and 1e-200 came.",
+    ),
+    "across": (
+        table(),
+        {"section": "yes"},
+        "stations lie 3000 m apart along northing, more than a cell's 94.74 m. Read one line",
+    ),
+    "memory": (
+        table(),
+        {"cells": "80,80,80000"},
+        "80 x 80 x 80000 of them under 25 stations make a kernel of 102 GB, and at most 4 GB",
+    ),
+    "deep": (table(), {"depth": "1e300"}, "depth: expected a number from 0.01 to 1e+06 m, and"),
+    "steep": (
+        table(),
+        {"exponent": "1000"},
+        "exponent: expected a number from 0 to 20, and",
+    ),
+    "long": (table(), {"length": "1e300"}, "length: expected a number from 0.01 to 1e+07 m, and"),
+    "top": (table(), {"top": "nan"}, "top: expected a number from -1e+06 to 1e+06 m, and 'nan'"),
     "cells": (table(), {"cells": "8,12"}, "3 whole numbers of at least 1"),
-    "depth": (table(), {"depth": "-5"}, "depth: expected a number above 0, and '-5' came"),
+    "depth": (
+        table(),
+        {"depth": "-5"},
+        "depth: expected a number from 0.01 to 1e+06 m, and '-5' came",
+    ),
     "regional": (table(), {"regional": "planar"}, "regional is one of none, constant, plane"),
-    "strength": (table(), {"strength": "much"}, "strength: expected a number above 0"),
+    "strength": (table(), {"strength": "much"}, "strength: expected a number from 0.001"),
     "option": (table(), {"cell": "5,6,7"}, "no option 'cell' for a table (did you mean 'cells'?)"),
 }
 
@@ -641,6 +716,39 @@ def test_a_bad_survey_gets_one_clear_line(wrong: str) -> None:
         ENTRY.read(frame, **options)
     assert message in str(found.value)
     assert "\n" not in str(found.value)
+
+
+def test_a_height_far_off_the_others_is_named() -> None:
+    """A sign or a digit too many at one station would put the whole mesh deep."""
+    heights = table()["height"] % 7
+    heights[11] = -500.0
+    said = r"row 11, column 'height': -500 m is far off .*the mesh begins at the lowest.*right\?$"
+    with pytest.warns(PyroviWarning, match=said):
+        tree = ENTRY.read(table(height=heights))
+    assert tree["constant_data"]["depth"].min() > 500
+    heights[11] = 500.0
+    with pytest.warns(PyroviWarning, match=r"500 m is far off the others \(their median is"):
+        ENTRY.read(table(height=heights))
+    ENTRY.read(table(height=np.linspace(0.0, 1500.0, 25)))  # a mountain's side is no mistake
+
+
+def test_a_survey_of_unlikely_size_is_doubted() -> None:
+    near = table(easting=table()["easting"] / 1000, northing=0.0)
+    with pytest.warns(PyroviWarning, match=r"3 m wide\. Are lengths in m\?"):
+        ENTRY.read(near.iloc[:5])
+    far = table(easting=table()["easting"] * 200, northing=0.0)
+    with pytest.warns(PyroviWarning, match=r"600 km wide\. The Earth is flat here\. Are lengths"):
+        ENTRY.read(far.iloc[:5])
+
+
+def test_a_section_takes_stations_that_are_nearly_in_line() -> None:
+    line = table().iloc[:5].assign(northing=np.array([0.0, 3.0, -2.0, 1.0, 4.0]))
+    assert ENTRY.read(line, section="yes")["constant_data"]["sensitivity"].shape[2] == 1
+
+
+def test_what_simulate_and_meshes_of_ones_own_ask_of_memory_is_bounded_too() -> None:
+    with pytest.raises(DataError, match="1000 x 1000 x 1000 of them under 24 stations"):
+        ENTRY.simulate(1, cells=(1000, 1000, 1000))
 
 
 def test_bad_meshes_and_trees_get_one_clear_line() -> None:
@@ -692,7 +800,7 @@ def test_a_survey_runs_from_the_command_line(
         main([*command, "--out", str(tmp_path / "bad")])
     assert left.value.code == 2
     said = capsys.readouterr().err
-    assert "bad.csv: line 2, column 'sigma': expected a number above zero, and -1.0 came." in said
+    assert "bad.csv, line 2, column 'sigma': expected a number above zero, and -1.0 came." in said
 
 
 def test_scale_needs_no_dense_matrix_and_refuses_to_make_one() -> None:

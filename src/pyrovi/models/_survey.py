@@ -1,16 +1,17 @@
 """A gravity survey, the mesh that is put under it, and the data of the model from both."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from jaxtyping import Float
 
-from pyrovi.errors import DataError
+from pyrovi.errors import DataError, PyroviWarning
 from pyrovi.models._base import nearest
 from pyrovi.models._prisms import Mesh, sensitivity
 from pyrovi.models._smooth_field import depth_weight
@@ -18,11 +19,26 @@ from pyrovi.tree import data_tree
 
 __all__ = ["Survey", "mesh_under", "read_survey", "survey_tree"]
 
-COLUMNS = ("easting", "northing", "height", "gravity", "sigma")
+PLACES = ("easting", "northing", "height")
+COLUMNS = (*PLACES, "gravity", "sigma")
 LENGTHS = {"m": 1.0, "km": 1e3}
 ACCELERATIONS = {"mgal": 1.0, "ugal": 1e-3, "m/s2": 1e5, "m s-2": 1e5, "um/s2": 0.1}
 FEWEST = 5
 REGIONAL = {"none": 0, "constant": 1, "plane": 3}
+FARTHEST = 1e8
+"""Metres: the coordinates of every map of the Earth are less."""
+HIGHEST = 20e3
+"""Metres above or below height zero, where no ground is and few aircraft fly."""
+LARGEST = 1e4
+"""mGal: ten times the anomalies of mountains, and far less than gravity itself."""
+FINEST = 1e-6
+"""mGal: finer than any gravimeter."""
+WIDEST, WIDE, NARROW = 1e6, 3e5, 20.0
+"""Metres: of a survey on a flat Earth at most; above and below which a warning is due."""
+FAR_OFF = 10.0
+"""Standard deviations, by the median of absolute deviations, that part one height from others."""
+MOST_BYTES = 4e9
+"""Of a kernel; a fit takes several times as much."""
 TREND_SPREAD = 1.0
 """Prior sd of a trend at the survey's edge, in standard deviations of the anomaly."""
 
@@ -37,6 +53,7 @@ class Survey:
         height: In metres, positive up.
         gravity: Anomaly in mGal, positive down.
         sigma: Standard deviation of its noise, in mGal.
+        places: Where in a table each station stands, in words; none if it is of no table.
     """
 
     easting: Float[np.ndarray, " station"]
@@ -44,6 +61,7 @@ class Survey:
     height: Float[np.ndarray, " station"]
     gravity: Float[np.ndarray, " station"]
     sigma: Float[np.ndarray, " station"]
+    places: tuple[str, ...] = ()
 
     @property
     def position(self) -> Float[np.ndarray, "station 3"]:
@@ -63,42 +81,117 @@ def read_survey(frame: pd.DataFrame, units: str | Sequence[str] = "m,mGal") -> S
         DataError: If a column is lacking, a cell is no finite number, a sigma is not above zero,
             two stations are in one place, or there are too few stations.
     """
-    length, gravity = _units(units)
+    unit = _units(units)
     columns = {name: _column(frame, name) for name in COLUMNS}
     _refuse(frame, columns["sigma"] <= 0, "sigma", "a number above zero", columns["sigma"])
     if len(frame) < FEWEST:
         raise DataError(f"A survey has at least {FEWEST} stations, and {len(frame)} came.")
+    _refuse_beyond(frame, columns, unit)
     found = Survey(
-        **{name: columns[name] * length for name in ("easting", "northing", "height")},
-        **{name: columns[name] * gravity for name in ("gravity", "sigma")},
+        **{name: columns[name] * unit.length for name in PLACES},
+        **{name: columns[name] * unit.gravity for name in ("gravity", "sigma")},
+        places=tuple(_place(frame, row) for row in range(len(frame))),
     )
     if len(np.unique(found.position, axis=0)) < len(frame):
         _, first = np.unique(found.position, axis=0, return_index=True)
         again = int(np.setdiff1d(np.arange(len(frame)), first)[0])
         raise DataError(
-            f"{_place(frame, again)}: a station is already there. Average the two, or drop one."
+            f"{found.places[again]}: a station is already there. Average the two, or drop one."
         )
     if np.ptp(found.easting) == 0 and np.ptp(found.northing) == 0:
         raise DataError("All stations have one easting and northing. A survey covers some ground.")
+    _check_width(found, unit)
+    _doubt_heights(found)
     return found
 
 
-def _units(units: str | Sequence[str]) -> tuple[float, float]:
+class Units(NamedTuple):
+    """What a table's numbers are in: metres and mGal to one, and the names."""
+
+    length: float = 1.0
+    gravity: float = 1.0
+    of_length: str = "m"
+    of_gravity: str = "mGal"
+
+
+def _units(units: str | Sequence[str]) -> Units:
     names = [n.strip() for n in (units.split(",") if isinstance(units, str) else units)]
-    factors = {}
+    found: dict[str, Any] = {}
     for name in names:
         key = name.lower().replace("^", "").replace("²", "2").replace("µ", "u").replace("μ", "u")
-        if key in LENGTHS:
-            factors["length"] = LENGTHS[key]
-        elif key in ACCELERATIONS:
-            factors["gravity"] = ACCELERATIONS[key]
-        else:
+        kind = "length" if key in LENGTHS else "gravity"
+        if key not in LENGTHS and key not in ACCELERATIONS:
             known = [*LENGTHS, "mGal", "uGal", "um/s2", "m/s2"]
             raise DataError(
                 f"Unknown unit {name!r}{nearest(name, known)}. Lengths are in m or km, gravity in "
                 "mGal, uGal, um/s2 or m/s2: --units km,mGal"
             )
-    return factors.get("length", 1.0), factors.get("gravity", 1.0)
+        if kind in found:
+            raise DataError(
+                f"units: {found[f'of_{kind}']!r} and {name!r} are both of {kind}. Give one of "
+                "length and one of gravity: --units km,mGal"
+            )
+        found |= {kind: (LENGTHS | ACCELERATIONS)[key], f"of_{kind}": name}
+    return Units(**found)
+
+
+def _refuse_beyond(frame: pd.DataFrame, columns: Mapping[str, np.ndarray], unit: Units) -> None:
+    """Numbers that no survey has: typing errors, a wrong unit, or gravity itself."""
+    for name, values in columns.items():
+        place = name in PLACES
+        most = HIGHEST if name == "height" else FARTHEST if place else LARGEST
+        most /= unit.length if place else unit.gravity
+        hint = f"Correct it, or the units (now {unit.of_length},{unit.of_gravity})."
+        if name == "gravity":
+            hint += " Of measured gravity the normal field is to be taken off first."
+        asked = f"at most {most:g} {unit.of_length if place else unit.of_gravity} in size"
+        _refuse(frame, np.abs(values) > most, name, asked, values, hint)
+    finest = FINEST / unit.gravity
+    asked, hint = f"at least {finest:g} {unit.of_gravity}", "No gravimeter is finer."
+    _refuse(frame, columns["sigma"] < finest, "sigma", asked, columns["sigma"], hint)
+
+
+def _check_width(survey: Survey, unit: Units) -> None:
+    """Refuse or doubt a survey whose size is that of another unit, or of one wrong coordinate."""
+    for name in ("easting", "northing"):
+        along = getattr(survey, name)
+        if np.ptp(along) > WIDEST:
+            away = np.abs(along - np.median(along))
+            row = int(np.argmax(away))
+            raise DataError(
+                f"{survey.places[row]}, column {name!r}: the station is {away[row] / 1e3:.4g} km "
+                f"from the middle of the survey, and the Earth is flat here: at most "
+                f"{WIDEST / 1e3:g} km wide. Correct it, or the units (now {unit.of_length})."
+            )
+    width = _width(survey)
+    if not NARROW <= width <= WIDE:
+        size = f"{width / 1e3:.4g} km" if width > WIDE else f"{width:.3g} m"
+        doubt = "The Earth is flat here. " if width > WIDE else ""
+        _warn(f"The survey is {size} wide. {doubt}Are lengths in {unit.of_length}?")
+
+
+def _doubt_heights(survey: Survey) -> None:
+    """Say where one height is far off the others: the mesh begins at the lowest."""
+    middle = float(np.median(survey.height))
+    off = np.abs(survey.height - middle)
+    most = max(FAR_OFF * 1.4826 * float(np.median(off)), _width(survey) / 40)
+    row = int(np.argmax(off))
+    if off[row] > most:
+        below = survey.height[row] < middle
+        so = ", and the mesh begins at the lowest station" if below else ""
+        _warn(
+            f"{survey.places[row]}, column 'height': {survey.height[row]:g} m is far off the "
+            f"others (their median is {middle:g} m){so}. Is it right?"
+        )
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, PyroviWarning, stacklevel=4)
+
+
+def _width(survey: Survey) -> float:
+    """The longer side of the surveyed ground, in metres."""
+    return max(float(np.ptp(survey.easting)), float(np.ptp(survey.northing)))
 
 
 def _column(frame: pd.DataFrame, name: str) -> Float[np.ndarray, " station"]:
@@ -116,13 +209,16 @@ def _column(frame: pd.DataFrame, name: str) -> Float[np.ndarray, " station"]:
     return values
 
 
-def _refuse(frame: pd.DataFrame, wrong: np.ndarray, name: str, asked: str, came: Any) -> None:
+def _refuse(
+    frame: pd.DataFrame, wrong: np.ndarray, name: str, asked: str, came: Any, hint: str = ""
+) -> None:
     if not wrong.any():
         return
     row = int(np.flatnonzero(wrong)[0])
     value = came[row].item() if isinstance(came[row], np.generic) else came[row]
     shown = "the cell is empty" if value == "" else f"{value!r} came"
-    raise DataError(f"{_place(frame, row)}, column {name!r}: expected {asked}, and {shown}.")
+    said = f"{_place(frame, row)}, column {name!r}: expected {asked}, and {shown}. {hint}"
+    raise DataError(said.strip())
 
 
 def _place(frame: pd.DataFrame, row: int) -> str:
@@ -153,23 +249,50 @@ def mesh_under(
         DataError: If the mesh cannot be made, or a station lies inside it.
     """
     down, north, east = cells
-    width = max(float(np.ptp(survey.easting)), float(np.ptp(survey.northing)))
+    _refuse_large(len(survey.gravity), (down, north, east))
+    width = _width(survey)
     start = float(-survey.height.min()) if top is None else top
     reach = width / 2 if depth is None else depth
     if not reach > 0:
         raise DataError(f"The depth of a mesh is above zero, and {reach:g} m came.")
     inside = np.flatnonzero(-survey.height > start + 1e-9 * width)
     if len(inside):
+        row = int(inside[0])
+        place = f"{survey.places[row]}, column 'height'" if survey.places else f"station {row}"
         raise DataError(
-            f"Station {int(inside[0])} lies inside the mesh: it is at height "
-            f"{survey.height[inside[0]]:g} m, and the mesh begins at {-start:g} m. "
-            "Give a deeper top, or leave it out for the lowest station's."
+            f"{place}: the station lies inside the mesh. It is at {survey.height[row]:g} m, and "
+            f"the mesh begins at {-start:g} m (top={start:g}). Give a top of "
+            f"{-survey.height.min():g} or more, or leave it out for the lowest station's."
         )
+    if section:
+        _refuse_across(survey, east, width)
     return Mesh(
         easting=_edges(survey.easting, east, width),
         depth=np.linspace(start, start + reach, down + 1),
         northing=None if section else _edges(survey.northing, north, width),
     )
+
+
+def _refuse_across(survey: Survey, east: int, width: float) -> None:
+    """A section has no northing: stations a cell apart along it are not one line's."""
+    across, cell = float(np.ptp(survey.northing)), 1.2 * width / east
+    if across > cell:
+        raise DataError(
+            f"section: its cells have no end along northing, and stations lie {across:g} m apart "
+            f"along northing, more than a cell's {cell:.4g} m. Read one line to the east at a "
+            "time, or take --section no."
+        )
+
+
+def _refuse_large(stations: int, shape: Sequence[int]) -> None:
+    """A kernel that no memory holds, and no fit would end with."""
+    size = 8 * stations * math.prod(shape)
+    if size > MOST_BYTES:
+        raise DataError(
+            f"cells: {' x '.join(map(str, shape))} of them under {stations} stations make a "
+            f"kernel of {size / 1e9:.3g} GB, and at most {MOST_BYTES / 1e9:g} GB are taken. "
+            "Take fewer cells."
+        )
 
 
 def _edges(along: np.ndarray, cells: int, width: float) -> np.ndarray:
@@ -201,6 +324,7 @@ def survey_tree(
         comment: Where the data come from.
     """
     _check_prior(strength, length, regional)
+    _refuse_large(len(survey.gravity), mesh.shape)
     chosen = exponent if exponent is not None else 1.0 if mesh.northing is None else 2.0
     weight = depth_weight(mesh, float(survey.height.mean()), chosen)
     kernel = sensitivity(survey.easting, survey.northing, survey.height, mesh)

@@ -42,6 +42,7 @@ from pyrovi.errors import DataError, ModelError
 from pyrovi.models._base import ZooModel, run_forward
 from pyrovi.models._gravity_checks import survey_checks, survey_discrepancies
 from pyrovi.models._gravity_exact import Exact
+from pyrovi.models._gravity_options import cell_counts, number, yes_or_no
 from pyrovi.models._horseshoe import global_scale_for, regularised
 from pyrovi.models._prisms import Mesh, prism_gravity, sensitivity
 from pyrovi.models._smooth_field import cosines, mode_scale, ripple, unripple
@@ -381,8 +382,10 @@ def simulate(
     _check(cells, stations, {"width": width, "depth": depth, "sigma": sigma})
     seed = check_seed(seed)
     nothing = np.zeros(stations)
+    easting, northing = _stations(stations, width, section=cells[1] == 1, seed=seed)
     survey = Survey(
-        **_stations(stations, width, section=cells[1] == 1, seed=seed),
+        easting=easting,
+        northing=northing,
         height=nothing + 1.0,
         gravity=nothing,
         sigma=nothing + sigma,
@@ -403,12 +406,15 @@ def _check(cells: Sequence[int], stations: int, sizes: Mapping[str, float]) -> N
         raise DataError(f"Expected sizes above zero, and {', '.join(wrong)} came.")
 
 
-def _stations(stations: int, width: float, *, section: bool, seed: int) -> dict[str, np.ndarray]:
+def _stations(
+    stations: int, width: float, *, section: bool, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Easting and northing of each."""
     if section:
-        return {"easting": np.linspace(0.0, width, stations), "northing": np.zeros(stations)}
+        return np.linspace(0.0, width, stations), np.zeros(stations)
     chance = np.random.default_rng(stream(seed, "gravity_inversion", "stations"))
     easting, northing = chance.uniform(0.0, width, (2, stations))
-    return {"easting": easting, "northing": northing}
+    return easting, northing
 
 
 def _drawn(tree: xr.DataTree, variant: str, seed: int) -> xr.DataTree:
@@ -501,74 +507,28 @@ def read(
 
     Raises:
         DataError: If the table or an option cannot be used; the message says which and why.
+
+    A `PyroviWarning` names a height that is far off the others, and a survey of unlikely size.
     """
     survey = read_survey(frame, units)
-    flat = _flag(section, default=float(np.ptp(survey.northing)) == 0.0)
+    flat = yes_or_no("section", section, default=float(np.ptp(survey.northing)) == 0.0)
     width = max(float(np.ptp(survey.easting)), float(np.ptp(survey.northing)))
     mesh = mesh_under(
         survey,
-        cells=_cells(cells, survey, section=flat),
+        cells=cell_counts(cells, survey, section=flat),
         section=flat,
-        depth=_number("depth", depth),
-        top=_number("top", top),
+        depth=number("depth", depth),
+        top=number("top", top),
     )
-    chosen = _number("length", length) or width / 10
+    chosen = number("length", length) or width / 10
     return survey_tree(
         survey,
         mesh,
-        strength=_number("strength", strength) or STRENGTH,
+        strength=number("strength", strength) or STRENGTH,
         length=(chosen, chosen, chosen),
-        exponent=_number("exponent", exponent),
+        exponent=number("exponent", exponent),
         regional=regional,
     )
-
-
-def _cells(
-    cells: str | Sequence[int] | None, survey: Survey, *, section: bool
-) -> tuple[int, int, int]:
-    if cells is None:
-        if section:
-            along = min(40, max(8, round(1.5 * len(survey.gravity))))
-            return max(4, along // 3), 1, along
-        along = min(20, max(6, round(1.5 * math.sqrt(len(survey.gravity)))))
-        return max(4, along // 2), along, along
-    try:
-        given = [int(n) for n in (cells.split(",") if isinstance(cells, str) else cells)]
-    except ValueError:
-        given = []
-    if section and len(given) == 2:
-        given.insert(1, 1)
-    if len(given) != 3 or min(given) < 1 or (section and given[1] != 1):
-        asked = "2 whole numbers (depth, easting)" if section else "3 whole numbers"
-        raise DataError(
-            f"cells: expected {asked} of at least 1 with commas between, and {cells!r} came. "
-            f"Try {'10,30' if section else '8,12,12'}."
-        )
-    return given[0], given[1], given[2]
-
-
-def _number(name: str, value: str | float | None) -> float | None:
-    if value is None:
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    least = "of at least 0" if name == "exponent" else "above 0"
-    positive = number >= 0 if name == "exponent" else number > 0
-    if not math.isfinite(number) or not (positive or name == "top"):
-        asked = "a number" if name == "top" else f"a number {least}"
-        raise DataError(f"{name}: expected {asked}, and {value!r} came.")
-    return number
-
-
-def _flag(value: str | bool | None, *, default: bool) -> bool:
-    known = {"yes": True, "true": True, "no": False, "false": False}
-    if value is None or isinstance(value, bool):
-        return default if value is None else value
-    if value.lower() not in known:
-        raise DataError(f"section: expected yes or no, and {value!r} came.")
-    return known[value.lower()]
 
 
 GRAVITY_INVERSION = ZooModel(
