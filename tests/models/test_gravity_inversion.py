@@ -628,8 +628,8 @@ BAD: dict[str, tuple[pd.DataFrame, dict[str, Any], str]] = {
         table(),
         {"top": "-115"},
         (
-            "row 0, column 'height': the station lies inside the mesh. It is at 100 m, and the mesh "
-            "begins at 115 m (top=-115). Give a top of -100 or more"
+            "row 0, column 'height': the station lies inside the mesh. It is at 100 m, and the "
+            "mesh begins at 115 m (top=-115). Give a top of -100 or more"
         ),
     ),
     "units": (table(), {"units": "m,mgall"}, "Unknown unit 'mgall'"),
@@ -639,8 +639,8 @@ BAD: dict[str, tuple[pd.DataFrame, dict[str, Any], str]] = {
         table(easting=table()["easting"] - 400_000, northing=table()["northing"] - 6_700_000),
         {"units": "km"},
         (
-            "row 0, column 'height': expected at most 20 km in size, and 100.0 came. Correct it, or "
-            "the units (now km,mGal)."
+            "row 0, column 'height': expected at most 20 km in size, and 100.0 came. Correct it, "
+            "or the units (now km,mGal)."
         ),
     ),
     "far": (
@@ -652,8 +652,8 @@ BAD: dict[str, tuple[pd.DataFrame, dict[str, Any], str]] = {
         table(height=0.0, northing=table()["northing"] - 6_700_000, easting=np.arange(25.0)),
         {"units": "km"},
         (
-            "row 0, column 'northing': the station is 1500 km from the middle of the survey, and the "
-            "Earth is flat here: at most 1000 km wide. Correct it, or the units (now km)."
+            "row 0, column 'northing': the station is 1500 km from the middle of the survey, and "
+            "the Earth is flat here: at most 1000 km wide. Correct it, or the units (now km)."
         ),
     ),
     "huge": (
@@ -783,6 +783,17 @@ def test_the_reference_on_the_shelf_is_the_closed_form() -> None:
     for key, values in (("mean", exact.mean), ("sd", exact.sd)):
         kept = [row[key] for row in found["quantities"].values()]
         np.testing.assert_allclose(kept, values.ravel(), rtol=1e-4, atol=1e-3)
+
+
+def test_the_units_of_a_survey_are_still_there_when_it_is_fitted(small: xr.DataTree) -> None:
+    fit = vi.fit(ENTRY.model, small, vi.DADVI(whiten=True), seed=0, progress=False)
+    drawn = vi.draw(fit, draws=5)
+    for tree in (small, ENTRY.load(), ENTRY.read(table()), drawn):
+        given = tree["constant_data"]
+        for name in ("easting", "northing", "depth", "position"):
+            assert given[name].attrs["units"] == "m"
+        assert given["strength"].attrs["units"] == "kg/m3"
+        assert tree["observed_data"]["gravity"].attrs["units"] == "mGal"
 
 
 def test_a_survey_runs_from_the_command_line(

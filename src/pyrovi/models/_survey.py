@@ -343,7 +343,7 @@ def survey_tree(
     if basis.shape[1]:
         constant["basis"] = (("station", "term"), basis, {"units": "mGal"})
     coords = {
-        **{name: np.round(middle, 9) for name, middle in mesh.centres.items()},
+        **{name: (name, np.round(middle, 9), metres) for name, middle in mesh.centres.items()},
         "axis": ["depth", "northing", "easting"],
         "coordinate": ["easting", "northing", "height"],
         "term": ["level", "to the east", "to the north"][: basis.shape[1]],
