@@ -522,8 +522,15 @@ def _data(fit: Fit, model: BoundModel) -> xr.DataTree:
         if _is_data(value) and not _was_observed(name, value, observed)
     }
     dims = {dim for dims, _ in (*observed.values(), *constant.values()) for dim in dims}
-    coords = {dim: label for dim, label in model.coords.items() if dim in dims}
-    tree = data_tree(observed, constant or None, coords)
+    units = {name: {"units": unit} for name, unit in fit.arguments.units.items()}
+    coords = {
+        dim: (dim, label, units.get(dim)) for dim, label in model.coords.items() if dim in dims
+    }
+    tree = data_tree(
+        {name: (*value, units.get(name)) for name, value in observed.items()},
+        {name: (*value, units.get(name)) for name, value in constant.items()} or None,
+        coords,
+    )
     truth = fit.arguments.truth
     return tree if truth is None else grow(tree, truth=truth)
 

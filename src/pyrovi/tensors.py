@@ -38,6 +38,7 @@ class Arguments:
         coords: For each labelled axis, the label of each index.
         missing: For arguments that came masked, True where a value is missing.
         truth: What simulated the data, an `xarray.Dataset`, where a tree came with it.
+        units: Of labelled arguments and coordinates that name theirs, by name.
     """
 
     args: tuple[Any, ...] = ()
@@ -46,6 +47,7 @@ class Arguments:
     coords: Mapping[str, np.ndarray] = field(default_factory=dict)
     missing: Mapping[str, Tensor] = field(default_factory=dict)
     truth: Any = None
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 def bind(model: Callable[..., Any], data: Any) -> Arguments:
@@ -82,7 +84,7 @@ def bind(model: Callable[..., Any], data: Any) -> Arguments:
             dims[name] = converted.dims
             coords.update(converted.coords)
     _check_devices(kwargs)
-    return Arguments((), kwargs, dims, coords, missing, _truth(data))
+    return Arguments((), kwargs, dims, coords, missing, _truth(data), _units(named))
 
 
 def to_numpy(value: Any) -> np.ndarray:
@@ -275,6 +277,16 @@ def _labelled(name: str, value: Any) -> _Converted:
         masked = _masked(name, np.ma.masked_invalid(value.values))
         return replace(masked, dims=dims, coords=coords)
     return _Converted(_from_numpy(name, value.values), dims, coords)
+
+
+def _units(named: Mapping[str, Any]) -> dict[str, str]:
+    """The attribute ``units`` of labelled variables and of their coordinates."""
+    found: dict[str, str] = {}
+    for name, value in named.items():
+        if _is(value, "xarray", "DataArray"):
+            each = {name: value, **value.coords}
+            found |= {str(n): v.attrs["units"] for n, v in each.items() if "units" in v.attrs}
+    return {name: unit for name, unit in found.items() if isinstance(unit, str)}
 
 
 def _numeric_column(name: str, column: Any) -> np.ndarray:

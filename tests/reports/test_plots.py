@@ -97,6 +97,24 @@ def test_stations_along_a_line_are_a_profile_and_others_are_maps(line: bool) -> 
         assert "<svg" in draw(plot).light
 
 
+def test_axes_name_the_units_that_the_data_name() -> None:
+    position = np.random.default_rng(0).uniform(0, 1000, (20, 3)) * [1.0, 0.0, 0.0]
+    tree = surveyed(position, position[:, 0])
+    observed = tree["observed_data"]["gravity"]
+    bare = next(station_plots(tree, "gravity", observed, np.ones((9, 20))))
+    assert bare.labels == ("easting", "gravity")
+    tree["constant_data"]["position"].attrs["units"] = "m"
+    observed = observed.assign_attrs(units="mGal")
+    named = next(station_plots(tree, "gravity", observed, np.ones((9, 20))))
+    assert named.labels == ("easting (m)", "gravity (mGal)")
+
+    drawn = field(normals(3, 4), depth=DEPTH, easting=EAST)
+    places = {"depth": ("depth", DEPTH, {"units": "km"}), "easting": ("easting", EAST)}
+    shown = grow(of(posterior=drawn), constant_data=xr.Dataset(coords=places))
+    assert next(field_plots(shown)).labels == ("easting", "depth (km)")
+    assert next(field_plots(of(posterior=drawn))).labels == ("easting", "depth")
+
+
 def test_without_positions_there_is_no_map() -> None:
     tree = surveyed(np.zeros((20, 3)), np.zeros(20))
     del tree["constant_data"]

@@ -51,11 +51,14 @@ def field_plots(tree: xr.DataTree) -> Iterator[Plot]:
     """Of each field: its mean, its sd, a draw, and how much of the prior the data resolve."""
     posterior, prior = group(tree, "posterior"), group(tree, "prior")
     fields = [name for name, variable in variables(posterior).items() if is_field(variable)]
+    data = group(tree, "constant_data")
     for name in fields[:FIELDS_CAP]:
-        yield from _field(name, posterior[name], prior.get(name))
+        yield from _field(name, posterior[name], prior.get(name), data)
 
 
-def _field(name: str, drawn: xr.DataArray, prior: xr.DataArray | None) -> Iterator[Plot]:
+def _field(
+    name: str, drawn: xr.DataArray, prior: xr.DataArray | None, data: xr.Dataset
+) -> Iterator[Plot]:
     mean, sd = drawn.mean(("chain", "draw")), drawn.std(("chain", "draw"))
     cut, where = _cut(mean)
     shown: Section = {"mean": mean, "sd": sd, "one draw": drawn[0, 0]}
@@ -65,7 +68,7 @@ def _field(name: str, drawn: xr.DataArray, prior: xr.DataArray | None) -> Iterat
     for title, values in shown.items():
         section = values.isel(cut).squeeze()
         if section.size <= CELLS_CAP and bool(np.isfinite(section).any()):
-            yield _map(f"{name}: {title}", section, CAPTIONS[title] + where)
+            yield _map(f"{name}: {title}", section, CAPTIONS[title] + where, data)
 
 
 CAPTIONS = {
@@ -87,7 +90,7 @@ def _cut(mean: xr.DataArray) -> tuple[dict[str, int], str]:
     return {across: index}, f" Cut at {across} {short(float(mean[across][index]))}."
 
 
-def _map(title: str, section: xr.DataArray, caption: str) -> Plot:
+def _map(title: str, section: xr.DataArray, caption: str, data: xr.Dataset) -> Plot:
     """One section; its rows from the bottom to the top of the picture."""
     up, along = (str(dim) for dim in section.dims)
     ticks = section[up].to_numpy()
@@ -100,8 +103,18 @@ def _map(title: str, section: xr.DataArray, caption: str) -> Plot:
         alt=f"{title} over {along} and {up}, from {low} to {high}.",
         caption=caption,
         arrays=(section[along].to_numpy(), section[up].to_numpy(), section.to_numpy()),
-        labels=(along, up),
+        labels=(_with_unit(along, data), _with_unit(up, data)),
     )
+
+
+def _with_unit(name: str, data: xr.Dataset) -> str:
+    """``easting (m)`` where the data say what the coordinate is measured in."""
+    return _in_units(name, data[name] if name in data.coords else None)
+
+
+def _in_units(name: str, measured: xr.DataArray | None) -> str:
+    unit = measured.attrs.get("units") if measured is not None else None
+    return f"{name} ({unit})" if isinstance(unit, str) and unit else name
 
 
 # Stations
@@ -121,6 +134,7 @@ def station_plots(
     place = _place(tree, observed)
     if place is None:
         return
+    position = group(tree, "constant_data")[POSITION]
     mean, sd = predicted.mean(0), predicted.std(0)
     span = [float(np.ptp(place[axis])) for axis in place]
     if min(span) <= LINE * max(span):
@@ -134,7 +148,7 @@ def station_plots(
             alt=f"{name} at {len(order)} stations along {along}, and what is predicted of it.",
             caption="The data (orange), and the mean and nine tenths of what is predicted.",
             arrays=(rows,),
-            labels=(along, name),
+            labels=(_in_units(along, position), _in_units(name, observed)),
         )
         return
     across = (observed.to_numpy() - mean) / np.where(sd > 0, sd, np.nan)
@@ -152,7 +166,7 @@ def station_plots(
             alt=f"{title} at {len(values)} stations.",
             caption=caption,
             arrays=(*place.values(), values),
-            labels=tuple(place),
+            labels=tuple(_in_units(axis, position) for axis in place),
         )
 
 
