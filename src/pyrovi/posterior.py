@@ -367,8 +367,15 @@ def _permute(value: np.ndarray, order: np.ndarray, axis: int) -> np.ndarray:
 
 def _draw_groups(model: BoundModel, stacked: dict[str, Arrays]) -> dict[str, xr.Dataset]:
     scalars = ("log_prior", "log_guide", "sample_stats", "unconstrained_posterior")
+    in_units = ("posterior", "posterior_predictive")
     return {
-        group: _dataset(model, variables, scalar=group in scalars, extra=EXTRA.get(group, ()))
+        group: _dataset(
+            model,
+            variables,
+            scalar=group in scalars,
+            extra=EXTRA.get(group, ()),
+            units=model.structure.units if group in in_units else None,
+        )
         for group, variables in stacked.items()
         if variables and group != "sample_stats"
     }
@@ -383,6 +390,7 @@ def _dataset(
     *,
     scalar: bool = False,
     extra: tuple[str, ...] = (),
+    units: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
     built: dict[str, Any] = {}
     coords: dict[str, Any] = {}
@@ -392,7 +400,8 @@ def _dataset(
             continue
         own = _dims(model, name, value.ndim - 2 - len(extra), scalar=scalar)
         dims = [*extra, *own]
-        built[safe_name(name)] = (("chain", "draw", *dims), value)
+        attrs = {"units": units[name]} if units and name in units else None
+        built[safe_name(name)] = (("chain", "draw", *dims), value, attrs)
         for dim, length in zip(dims, value.shape[2:], strict=True):
             coords[dim] = _labels(model, dim, length)
     first = next(iter(variables.values()))

@@ -150,6 +150,7 @@ class Structure:
         coordinate_updates: Its complete conditionals, where they have closed forms.
         discrepancies: ``discrepancies(tree, model, seed)`` gives each `Discrepancy` by name, of a
             tree that holds data and draws; the predictive check judges them.
+        units: What the values of a site are measured in, for pictures to say.
     """
 
     exchangeable: tuple[Exchangeable, ...] = ()
@@ -159,6 +160,7 @@ class Structure:
     discrepancies: Callable[..., Mapping[str, Discrepancy]] | None = field(
         default=None, repr=False
     )
+    units: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def declare(**statements: Any) -> Callable[[Model], Model]:

@@ -794,6 +794,9 @@ def test_the_units_of_a_survey_are_still_there_when_it_is_fitted(small: xr.DataT
             assert given[name].attrs["units"] == "m"
         assert given["strength"].attrs["units"] == "kg/m3"
         assert tree["observed_data"]["gravity"].attrs["units"] == "mGal"
+    assert drawn["posterior"]["density"].attrs["units"] == "kg/m3"
+    assert drawn["posterior_predictive"]["gravity"].attrs["units"] == "mGal"
+    assert "units" not in drawn["log_likelihood"]["gravity"].attrs
 
 
 def test_a_survey_runs_from_the_command_line(

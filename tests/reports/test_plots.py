@@ -111,8 +111,11 @@ def test_axes_name_the_units_that_the_data_name() -> None:
     drawn = field(normals(3, 4), depth=DEPTH, easting=EAST)
     places = {"depth": ("depth", DEPTH, {"units": "km"}), "easting": ("easting", EAST)}
     shown = grow(of(posterior=drawn), constant_data=xr.Dataset(coords=places))
-    assert next(field_plots(shown)).labels == ("easting", "depth (km)")
-    assert next(field_plots(of(posterior=drawn))).labels == ("easting", "depth")
+    assert next(field_plots(shown)).labels == ("easting", "depth (km)", "")
+    assert next(field_plots(of(posterior=drawn))).labels == ("easting", "depth", "")
+    drawn.attrs["units"] = "kg/m3"
+    plots = {p.title: p.labels[2] for p in field_plots(of(posterior=drawn, prior=drawn))}
+    assert list(plots.values()) == ["kg/m3", "kg/m3", "kg/m3", "share"]
 
 
 def test_without_positions_there_is_no_map() -> None:

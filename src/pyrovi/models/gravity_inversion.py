@@ -72,13 +72,20 @@ MODE = ("depth_mode", "northing_mode", "easting_mode")
 DIMS = {"field": MODE, "density": CELL, "cell_density": ("cell",), "trend": ("term",)}
 CELL_DIMS = {"field": CELL, "local_scale": CELL, "density": CELL, "trend": ("term",)}
 OWN_DIMS = {**DIMS, "prior_field": MODE, "prior_trend": ("term",), "gravity": ("station",)}
+UNITS = dict.fromkeys(("density", "cell_density", "amplitude"), "kg/m3") | {"gravity": "mGal"}
 SHARPNESS = 2.0
 """Of the bend at zero that keeps ``positive`` densities positive."""
 SPREAD = {"amplitude": 0.75, "stretch": 0.5, "noise_factor": 0.5}
 """Prior standard deviation of the logarithm of what ``learned`` learns."""
 
 
-@declare(name="gravity_inversion", dims=DIMS, discrepancies=survey_discrepancies)
+def _declared(
+    name: str, dims: Mapping[str, tuple[str, ...]]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return declare(name=name, dims=dims, discrepancies=survey_discrepancies, units=UNITS)
+
+
+@_declared("gravity_inversion", DIMS)
 def whitened(
     gravity: Tensor,
     sensitivity: Tensor,
@@ -109,7 +116,7 @@ def whitened(
     _observe(gravity, density, sensitivity, sigma, basis)
 
 
-@declare(name="gravity_inversion:centered", dims=DIMS, discrepancies=survey_discrepancies)
+@_declared("gravity_inversion:centered", DIMS)
 def centered(
     gravity: Tensor,
     sensitivity: Tensor,
@@ -136,7 +143,7 @@ def centered(
     _observe(gravity, density, sensitivity, sigma, basis)
 
 
-@declare(name="gravity_inversion:learned", dims=OWN_DIMS, discrepancies=survey_discrepancies)
+@_declared("gravity_inversion:learned", OWN_DIMS)
 def learned(
     gravity: Tensor,
     sensitivity: Tensor,
@@ -188,7 +195,7 @@ def learned(
     pyro.sample("gravity", dist.MultivariateNormal(none, scale_tril=tril), obs=gravity)
 
 
-@declare(name="gravity_inversion:positive", dims=DIMS, discrepancies=survey_discrepancies)
+@_declared("gravity_inversion:positive", DIMS)
 def positive(
     gravity: Tensor,
     sensitivity: Tensor,
@@ -209,7 +216,7 @@ def positive(
     _observe(gravity, density, sensitivity, sigma, basis)
 
 
-@declare(name="gravity_inversion:sparse", dims=CELL_DIMS, discrepancies=survey_discrepancies)
+@_declared("gravity_inversion:sparse", CELL_DIMS)
 def sparse(
     gravity: Tensor,
     sensitivity: Tensor,
@@ -286,10 +293,7 @@ def few_bodies(
         density = pyro.deterministic("density", scaled, event_dim=3)
         _observe(gravity, density, sensitivity, sigma, basis)
 
-    named = declare(
-        name="gravity_inversion:horseshoe", dims=CELL_DIMS, discrepancies=survey_discrepancies
-    )
-    return named(horseshoe)
+    return _declared("gravity_inversion:horseshoe", CELL_DIMS)(horseshoe)
 
 
 def _shape(sensitivity: Tensor) -> tuple[int, int, int]:

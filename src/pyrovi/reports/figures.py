@@ -229,7 +229,7 @@ def _map(plot: Plot) -> Any:
     if up[0] > up[-1]:
         axes.invert_yaxis()
     axes.set(xlabel=_label(plot.labels[0]), ylabel=_label(plot.labels[1]))
-    figure.colorbar(drawn, ax=axes)
+    figure.colorbar(drawn, ax=axes, label=_label(plot.labels[2]))
     return figure
 
 
@@ -245,7 +245,7 @@ def _stations(plot: Plot) -> Any:
     )
     axes.set(xlabel=_label(plot.labels[0]), ylabel=_label(plot.labels[1]))
     axes.set_aspect("equal", adjustable="datalim")
-    figure.colorbar(drawn, ax=axes)
+    figure.colorbar(drawn, ax=axes, label=_label(plot.labels[2]))
     return figure
 
 

@@ -68,7 +68,8 @@ def _field(
     for title, values in shown.items():
         section = values.isel(cut).squeeze()
         if section.size <= CELLS_CAP and bool(np.isfinite(section).any()):
-            yield _map(f"{name}: {title}", section, CAPTIONS[title] + where, data)
+            unit = "share" if title == "resolved" else drawn.attrs.get("units", "")
+            yield _map(f"{name}: {title}", section, CAPTIONS[title] + where, data, unit)
 
 
 CAPTIONS = {
@@ -90,7 +91,7 @@ def _cut(mean: xr.DataArray) -> tuple[dict[str, int], str]:
     return {across: index}, f" Cut at {across} {short(float(mean[across][index]))}."
 
 
-def _map(title: str, section: xr.DataArray, caption: str, data: xr.Dataset) -> Plot:
+def _map(title: str, section: xr.DataArray, caption: str, data: xr.Dataset, unit: str) -> Plot:
     """One section; its rows from the bottom to the top of the picture."""
     up, along = (str(dim) for dim in section.dims)
     ticks = section[up].to_numpy()
@@ -103,7 +104,7 @@ def _map(title: str, section: xr.DataArray, caption: str, data: xr.Dataset) -> P
         alt=f"{title} over {along} and {up}, from {low} to {high}.",
         caption=caption,
         arrays=(section[along].to_numpy(), section[up].to_numpy(), section.to_numpy()),
-        labels=(_with_unit(along, data), _with_unit(up, data)),
+        labels=(_with_unit(along, data), _with_unit(up, data), unit),
     )
 
 
@@ -153,20 +154,25 @@ def station_plots(
         return
     across = (observed.to_numpy() - mean) / np.where(sd > 0, sd, np.nan)
     both = {
-        f"{name}: observed": (observed.to_numpy(), "The data at their stations."),
+        f"{name}: observed": (
+            observed.to_numpy(),
+            "The data at their stations.",
+            observed.attrs.get("units", ""),
+        ),
         f"{name}: residual": (
             across,
             "Observed less predicted, in sds of the prediction: no pattern should be left.",
+            "sd",
         ),
     }
-    for title, (values, caption) in both.items():
+    for title, (values, caption, unit) in both.items():
         yield Plot(
             kind="stations",
             title=title,
             alt=f"{title} at {len(values)} stations.",
             caption=caption,
             arrays=(*place.values(), values),
-            labels=tuple(_in_units(axis, position) for axis in place),
+            labels=(*(_in_units(axis, position) for axis in place), unit),
         )
 
 
