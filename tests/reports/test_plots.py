@@ -53,6 +53,9 @@ def test_what_the_data_resolve_is_the_variance_that_they_took() -> None:
     assert list(plots) == [f"density: {t}" for t in ("mean", "sd", "one draw", "resolved")]
     np.testing.assert_allclose(plots["density: resolved"].arrays[2], 0.75, atol=1e-9)
     np.testing.assert_allclose(plots["density: sd"].arrays[2], 0.5, rtol=0.2)
+    wider = field(normals(3, 4, sd=1.1), depth=DEPTH, easting=EAST)
+    *_, unseen = field_plots(of(posterior=wider, prior=prior))
+    assert (unseen.arrays[2] == 0).all()
 
 
 def test_a_body_is_cut_where_it_is_densest() -> None:

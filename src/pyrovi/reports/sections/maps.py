@@ -64,7 +64,8 @@ def _field(
     shown: Section = {"mean": mean, "sd": sd, "one draw": drawn[0, 0]}
     if prior is not None and prior.shape[2:] == drawn.shape[2:]:
         before = prior.std(("chain", "draw"))
-        shown["resolved"] = (1 - (sd / before) ** 2).where(before > 0)
+        share = 1 - (sd / before) ** 2
+        shown["resolved"] = share.clip(min=0.0).where(before > 0)  # below it is by chance
     for title, values in shown.items():
         section = values.isel(cut).squeeze()
         if section.size <= CELLS_CAP and bool(np.isfinite(section).any()):
@@ -76,7 +77,7 @@ CAPTIONS = {
     "mean": "The posterior mean.",
     "sd": "The posterior standard deviation.",
     "one draw": "One draw: what is as likely as any other, and rougher than the mean.",
-    "resolved": "The share of the prior's variance that the data took away: near 1 is known.",
+    "resolved": "The share of the prior's variance that the data took away: near 1 is known, 0 is not.",
 }
 
 
