@@ -77,7 +77,7 @@ CAPTIONS = {
     "mean": "The posterior mean.",
     "sd": "The posterior standard deviation.",
     "one draw": "One draw: what is as likely as any other, and rougher than the mean.",
-    "resolved": "The share of the prior's variance that the data took away: near 1 is known, 0 is not.",
+    "resolved": "The share of the prior's variance that the data took away: 1 is known, 0 is not.",
 }
 
 
