@@ -116,7 +116,7 @@ def test_weights_too_uneven_to_use_are_no_fault_where_chains_judge():
 
 
 def test_a_quantity_without_moments_is_judged_by_its_body():
-    """Exact draws of a Cauchy, moved to other exact draws: 40 pairs of them, none called far off."""
+    """Exact draws of Cauchies, moved to other exact draws: 40 of them, none called far off."""
     rng = np.random.default_rng(0)
     before, start, after = (rng.standard_cauchy((n, 40)) for n in (4000, 2048, 2048))
     same = moved(before, start, after[:, None])
