@@ -111,8 +111,31 @@ def test_the_noise_is_chosen_by_rows_that_no_fit_has_seen(
 
     monkeypatch.setattr(uci, "predict", oracle)
     _, noise = uci.choose(uci.METHODS["mc_dropout"], rows, seed=0)
-    assert seen_and_new == [(360, 40)] * 7
+    assert seen_and_new[:7] == [(360, 40)] * 7  # and again, where a split chose the largest rate
+    assert set(seen_and_new) == {(360, 40)}
     np.testing.assert_allclose(noise, 0.2, rtol=0.25)  # a step of its grid is 15 %
+
+
+def test_splits_at_the_edge_of_the_grid_are_given_more_to_choose_from(
+    uci: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The data of split 0 ask for the strongest of all, those of split 1 for the smallest rate."""
+    x, y = datasets.load_diabetes(return_X_y=True)
+    write_set(tmp_path / "diabetes", x, y, splits=2, test=42)
+    rows, _ = uci.load(tmp_path, "diabetes")
+    tried, rng = [], np.random.default_rng(0)
+
+    def oracle(_method: Any, points: Any, split: Any, _seen: Any, new: Any, passes: int) -> Any:
+        tried.extend(zip(split.tolist(), points, strict=True))
+        strength = np.array([p["rate"] * (1 + 1e3 * p["decay"]) for p in points])
+        sd = np.where(split == 0, 0.4 / (1 + 20 * strength), 0.1 + strength)[:, None]
+        error = sd * rng.normal(size=(1, len(points), new.y.shape[1]))
+        return (new.y[split] + error).repeat(passes, 0), np.ones_like(error)
+
+    monkeypatch.setattr(uci, "predict", oracle)
+    chosen, _ = uci.choose(uci.METHODS["mc_dropout"], rows, seed=0)
+    assert chosen == [{"rate": 0.2, "decay": 0.01}, {"rate": 0.005, "decay": 1e-5}]
+    assert {k for k, point in tried if point["decay"] > 1e-5} == {0}
 
 
 # ------------------------------------------------------------------------------ the methods
