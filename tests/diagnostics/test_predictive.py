@@ -32,6 +32,13 @@ def test_data_from_the_model_pass(seed):
     assert set(statuses(found).values()) == {"ok"}
 
 
+def test_the_mean_of_centred_data_reads_as_zero():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=31)
+    found = predictive(replicated(y - y.mean(), rng.normal(size=(500, 31))))
+    assert str(found["why"].sel(quantity="mean(y)").item()).startswith("0 in the data")
+
+
 def test_outliers_are_seen_where_they_are():
     found = statuses(predictive(trees.linear_gaussian_tree(misfit=6.0)))
     assert found["max(y)"] == found["PIT(y)"] == "warn"

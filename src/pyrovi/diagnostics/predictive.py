@@ -171,7 +171,9 @@ def _judge_statistic(each: Replicated, statistic: str, function: Statistic) -> R
     above = float(np.mean(of_draws > of_data) + 0.5 * np.mean(of_draws == of_data))
     asked = f"in [{TAIL:g}, {1 - TAIL:g}]"
     low, high = np.quantile(of_draws, [0.055, 0.945])
-    facts = f"{of_data:.4g} in the data; 89 % of the replications lie in [{low:.4g}, {high:.4g}]"
+    rounding = 1e-12 * float(np.abs(each.observed).max(initial=0.0))
+    shown = 0.0 if abs(of_data) < rounding else of_data  # the mean of centred data
+    facts = f"{shown:.4g} in the data; 89 % of the replications lie in [{low:.4g}, {high:.4g}]"
     if TAIL <= above <= 1 - TAIL:
         return Row(label, above, asked, f"{facts}.")
     side = "smaller" if above < TAIL else "larger"
