@@ -21,8 +21,9 @@ WARN_ERRORS = 3.0
 """Monte Carlo errors that an effect must have, to be one and not noise."""
 FALSE_ALARMS = 0.01
 """Share of posteriors of which chance alone may call some quantity off."""
-REACH = 10.0
-"""Interquartile ranges from the median: 13 sds of a Gaussian; one in 30 draws of a Cauchy."""
+REACH = 1.5
+"""Ranges of 96 % of the draws, from the median: 6 sds of a Gaussian; one in 75 draws of a Cauchy.
+A narrower range would lose the slab of a quantity that is mostly a spike."""
 MOST_KEPT = 0.995
 """Chains that keep more than this of where they started are heading nowhere."""
 LEAST_SHARE = 0.01
@@ -188,13 +189,13 @@ def moved(before: np.ndarray, start: np.ndarray, after: np.ndarray) -> list[Diff
 def _within_reach(*accounts: np.ndarray) -> tuple[np.ndarray, ...]:
     """Values farther out than any of a quantity with moments, brought in to where these end.
 
-    A scale under a half-Cauchy prior has no sd to be judged by; so many interquartile ranges from
-    the median, hardly a draw of anything else is changed.
+    A scale under a half-Cauchy prior has no sd to be judged by; that far from the median, hardly a
+    draw of anything else is changed.
     """
     middle, width = [], []
     for each in accounts:
         low, median, high = np.quantile(
-            each.reshape(-1, each.shape[-1]), (0.25, 0.5, 0.75), axis=0
+            each.reshape(-1, each.shape[-1]), (0.02, 0.5, 0.98), axis=0
         )
         middle.append(median)
         width.append(high - low)
