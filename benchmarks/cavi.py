@@ -33,11 +33,11 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import BayesianGaussianMixture
 
 import pyrovi as vi
-from pyrovi.infer._coordinates import Sweeper
-from pyrovi.infer._density import LogDensity
-from pyrovi.infer._fit import bind_model
-from pyrovi.models import gaussian_mixture as mixture
-from pyrovi.tensors import bind
+from pyrovi.approximations.coordinates import Sweeper
+from pyrovi.bound.arguments import bind
+from pyrovi.density.log_density import LogDensity
+from pyrovi.infer.fitting import bind_model
+from pyrovi.models.gaussian_mixture import forms as mixture
 
 SWEEPS = 20
 COMPONENTS = 5

@@ -30,17 +30,17 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 import pyrovi as vi
+from pyrovi.bound.arguments import bind
 from pyrovi.guides import Family
 from pyrovi.guides.flows import AutoFlow
-from pyrovi.infer.polish import Polish
-from pyrovi.models import gravity_inversion as gravity
-from pyrovi.models._gravity_checks import survey_checks
-from pyrovi.models._prisms import MGAL, Mesh, prism_gravity, sensitivity
-from pyrovi.models._smooth_field import mode_scale, ripple
-from pyrovi.models.gravity_inversion import Exact
+from pyrovi.infer.ladder.polish import Polish
+from pyrovi.models.gravity_inversion import forms as gravity
+from pyrovi.models.gravity_inversion.checks import survey_checks
+from pyrovi.models.gravity_inversion.forms import Exact
+from pyrovi.models.gravity_inversion.prisms import MGAL, Mesh, prism_gravity, sensitivity
+from pyrovi.models.gravity_inversion.smooth_field import mode_scale, ripple
 from pyrovi.seeds import stream
 from pyrovi.studies import HEAD
-from pyrovi.tensors import bind
 from pyrovi.tree import grow
 
 ENTRY = gravity.GRAVITY_INVERSION

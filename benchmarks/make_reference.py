@@ -41,10 +41,10 @@ from scipy.stats import norm
 from torch import Tensor
 
 from pyrovi import models
+from pyrovi.bound.arguments import bind
 from pyrovi.models import quadratic_observation as quadratic
-from pyrovi.models.gravity_inversion import Exact
+from pyrovi.models.gravity_inversion.forms import Exact
 from pyrovi.seeds import stream
-from pyrovi.tensors import bind
 from pyrovi.tree import quantities
 
 mpl.use("agg")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pyrovi.moments import Difference
+from pyrovi.evidence.moments import Difference
 
 
 def difference(shift=0.0, shift_error=0.0, ratio=1.0, ratio_error=0.0):

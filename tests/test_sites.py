@@ -12,8 +12,8 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyrovi.bound.sites import BoundModel, Site, bound
 from pyrovi.errors import DataError, ModelError
-from pyrovi.sites import BoundModel, Site, bound
 from pyrovi.structure import declare
 
 Y = torch.arange(6.0, dtype=torch.float64).reshape(2, 3)

@@ -12,8 +12,8 @@ from pyro.nn import PyroModule
 from torch import Tensor
 
 import pyrovi as vi
+from pyrovi.bound.arguments import bind, to_numpy
 from pyrovi.errors import DataError
-from pyrovi.tensors import bind, to_numpy
 
 
 def model(y: Tensor, size: int = 3, *, scale: float = 1.0) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from arviz_stats.base.array import array_stats
 
-from pyrovi.weights import smooth
+from pyrovi.evidence.weights import smooth
 
 RATIOS = {
     "light": lambda rng, n: 0.3 * rng.normal(size=n),

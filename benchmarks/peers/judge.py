@@ -13,9 +13,9 @@ import torch
 from peers.clock import Gaussian
 from peers.problems import PROBLEMS, Data
 from peers.with_pyro import MODELS
-from pyrovi.infer._density import LogDensity
-from pyrovi.infer._fit import bind_model
-from pyrovi.tensors import bind
+from pyrovi.bound.arguments import bind
+from pyrovi.density.log_density import LogDensity
+from pyrovi.infer.fitting import bind_model
 
 __all__ = ["Judge", "Reference"]
 

@@ -15,11 +15,11 @@ from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO
 from pyro.infer.autoguide import AutoDelta, AutoNormal
 
 from pyrovi import models
+from pyrovi.bound.arguments import bind
 from pyrovi.models import ZOO, ZooModel
-from pyrovi.models._base import run_forward
+from pyrovi.models.entry import run_forward
 from pyrovi.seeds import isolated
 from pyrovi.structure import structure_of
-from pyrovi.tensors import bind
 
 SHELF = Path(__file__).parents[2] / "models"
 NAMES = [f"{name}:{variant}" for name, entry in ZOO.items() for variant in entry.variants]

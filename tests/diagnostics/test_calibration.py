@@ -6,7 +6,8 @@ import scoringrules
 from scipy import stats
 from sklearn.metrics import brier_score_loss, log_loss
 
-from pyrovi.diagnostics.calibration import (
+from pyrovi.diagnostics.checks.predictive import uniformity
+from pyrovi.diagnostics.scores.calibration import (
     class_scores,
     coverage,
     mixture_crps,
@@ -15,7 +16,6 @@ from pyrovi.diagnostics.calibration import (
     number_scores,
     reliability,
 )
-from pyrovi.diagnostics.predictive import uniformity
 from pyrovi.errors import DiagnosticError
 
 N = 1000

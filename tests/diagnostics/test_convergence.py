@@ -3,7 +3,7 @@ import pytest
 import xarray as xr
 
 import trees
-from pyrovi.diagnostics.convergence import convergence
+from pyrovi.diagnostics.checks.convergence import convergence
 from pyrovi.errors import DiagnosticError
 from pyrovi.tree import grow
 

@@ -5,9 +5,9 @@ import pytest
 
 import trees
 from pyrovi.diagnostics import check, verdict
-from pyrovi.diagnostics.drift import drift
+from pyrovi.diagnostics.checks.drift import drift
 from pyrovi.errors import DiagnosticError
-from pyrovi.moments import moved
+from pyrovi.evidence.moments import moved
 
 
 def by_quantity(tree):

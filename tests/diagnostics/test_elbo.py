@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import trees
-from pyrovi.diagnostics.elbo import elbo
+from pyrovi.diagnostics.checks.elbo import elbo
 from pyrovi.errors import DiagnosticError
 from pyrovi.tree import grow
 

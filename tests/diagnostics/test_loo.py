@@ -4,7 +4,7 @@ import xarray as xr
 from scipy import stats
 
 import trees
-from pyrovi.diagnostics.loo import loo
+from pyrovi.diagnostics.checks.loo import loo
 from pyrovi.errors import DiagnosticError
 from pyrovi.tree import grow
 

@@ -4,7 +4,7 @@ import xarray as xr
 from scipy import stats
 
 import trees
-from pyrovi.diagnostics.predictive import pit_values, predictive, uniformity
+from pyrovi.diagnostics.checks.predictive import pit_values, predictive, uniformity
 from pyrovi.errors import DiagnosticError
 from pyrovi.tree import grow
 

@@ -4,11 +4,11 @@ import xarray as xr
 from arviz_stats.base.array import array_stats
 
 import trees
-from pyrovi.diagnostics.psis import psis
+from pyrovi.diagnostics.checks.psis import psis
 from pyrovi.errors import DiagnosticError
-from pyrovi.moments import reweighted
+from pyrovi.evidence.moments import reweighted
+from pyrovi.evidence.weights import khat, smooth, threshold
 from pyrovi.tree import grow
-from pyrovi.weights import khat, smooth, threshold
 
 
 def mean_field(rho, draws=100_000, seed=0):

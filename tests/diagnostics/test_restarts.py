@@ -3,9 +3,9 @@ import pytest
 import xarray as xr
 
 import trees
-from pyrovi.diagnostics.restarts import restarts
+from pyrovi.diagnostics.checks.restarts import restarts
 from pyrovi.errors import DiagnosticError
-from pyrovi.moments import farthest_chains
+from pyrovi.evidence.moments import farthest_chains
 from pyrovi.tree import grow
 
 

@@ -13,12 +13,12 @@ import xarray as xr
 import pyrovi as vi
 from infer.conjugate import Conjugate, model
 from posteriordb import POSTERIORS, Posterior, posterior
-from pyrovi.infer._density import LogDensity
-from pyrovi.infer._fit import bind_model
-from pyrovi.infer.auto import Auto, _flow, _start_as, first_engine
-from pyrovi.infer.svi import SVI
+from pyrovi.bound.arguments import bind
+from pyrovi.density.log_density import LogDensity
+from pyrovi.infer.engines.svi import SVI
+from pyrovi.infer.fitting import bind_model
+from pyrovi.infer.ladder.auto import Auto, _flow, _start_as, first_engine
 from pyrovi.seeds import isolated
-from pyrovi.tensors import bind
 
 EXACT = Conjugate()
 

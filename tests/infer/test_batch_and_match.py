@@ -14,10 +14,10 @@ from torch.distributions import MultivariateNormal, kl_divergence
 import pyrovi as vi
 from infer.conjugate import Conjugate, model
 from posteriordb import needs_posteriordb, posterior
+from pyrovi.approximations.base import Gaussian
 from pyrovi.errors import EngineError
-from pyrovi.infer import batch_and_match
-from pyrovi.infer._approximation import Gaussian
-from pyrovi.infer.batch_and_match import BatchAndMatchState, matched
+from pyrovi.infer.engines import batch_and_match
+from pyrovi.infer.engines.batch_and_match import BatchAndMatchState, matched
 
 EXACT = Conjugate()
 

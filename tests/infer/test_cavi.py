@@ -15,15 +15,15 @@ from scipy import stats
 
 import pyrovi as vi
 from infer import declared
+from pyrovi.approximations.base import Factors
+from pyrovi.approximations.coordinates import Sweeper
+from pyrovi.bound.arguments import bind
+from pyrovi.density.log_density import LogDensity
 from pyrovi.errors import EngineError, ModelError
-from pyrovi.infer._approximation import Factors
-from pyrovi.infer._coordinates import Sweeper
-from pyrovi.infer._density import LogDensity
-from pyrovi.infer._fit import bind_model
-from pyrovi.infer.cavi import elbo
-from pyrovi.models import gaussian_mixture as mixture
+from pyrovi.infer.engines.cavi import elbo
+from pyrovi.infer.fitting import bind_model
+from pyrovi.models.gaussian_mixture import forms as mixture
 from pyrovi.structure import CoordinateUpdates, declare
-from pyrovi.tensors import bind
 
 RANDOM_PROBLEMS = 200
 SAME_NATS = 1e-3  # what the same family's optimum may differ by, found another way

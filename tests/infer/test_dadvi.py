@@ -9,12 +9,12 @@ from torch import Tensor
 
 import pyrovi as vi
 from infer.conjugate import Conjugate, model
-from pyrovi.infer._density import LogDensity
-from pyrovi.infer._fit import bind_model
-from pyrovi.infer._fixed_draws import FixedDraws, fixed_noise
-from pyrovi.infer._quasi_newton import QuasiNewton
-from pyrovi.infer.dadvi import gain_of_a_turn
-from pyrovi.tensors import bind
+from pyrovi.bound.arguments import bind
+from pyrovi.density.log_density import LogDensity
+from pyrovi.infer.engines.dadvi import gain_of_a_turn
+from pyrovi.infer.fitting import bind_model
+from pyrovi.optimise.fixed_draws import FixedDraws, fixed_noise
+from pyrovi.optimise.quasi_newton import QuasiNewton
 
 EXACT = Conjugate()
 

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from foreign import FOREIGN, ForeignModel
 from pyrovi import models
+from pyrovi.bound.arguments import bind
+from pyrovi.bound.sites import bound
+from pyrovi.density.log_density import LogDensity
 from pyrovi.errors import ModelError
-from pyrovi.infer._density import LogDensity
-from pyrovi.infer._fit import bind_model
-from pyrovi.sites import bound
-from pyrovi.tensors import bind
+from pyrovi.infer.fitting import bind_model
 
 RELATIVE = 1e-6
 ZOO_MODELS = [

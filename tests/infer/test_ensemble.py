@@ -12,12 +12,12 @@ from torch import Tensor
 
 import pyrovi as vi
 from infer.conjugate import FEATURES, Conjugate, model
+from pyrovi.bound.arguments import bind
+from pyrovi.density.log_density import LogDensity
 from pyrovi.errors import EngineError
-from pyrovi.infer._density import LogDensity
-from pyrovi.infer._fit import bind_model
-from pyrovi.infer._quasi_newton import QuasiNewton
-from pyrovi.infer.ensemble import starts
-from pyrovi.tensors import bind
+from pyrovi.infer.engines.ensemble import starts
+from pyrovi.infer.fitting import bind_model
+from pyrovi.optimise.quasi_newton import QuasiNewton
 
 EXACT = Conjugate()
 APART = 4.0

@@ -12,8 +12,8 @@ from scipy.special import gammaln, logsumexp, multigammaln
 import pyrovi as vi
 from infer import declared
 from pyrovi.errors import EngineError
-from pyrovi.models import _mixture_updates as closed
-from pyrovi.models import gaussian_mixture as mixture
+from pyrovi.models.gaussian_mixture import forms as mixture
+from pyrovi.models.gaussian_mixture import updates as closed
 
 BATCHES = 40
 ERRORS = 5.0  # batch-mean standard errors, themselves known to a tenth

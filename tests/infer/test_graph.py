@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from posteriordb import POSTERIORS, posterior
-from pyrovi.infer._density import REPEATS, LogDensity
-from pyrovi.infer._fit import bind_model
-from pyrovi.infer._graph import NotRecordableError, record
-from pyrovi.tensors import bind
+from pyrovi.bound.arguments import bind
+from pyrovi.density.log_density import REPEATS, LogDensity
+from pyrovi.density.recording import NotRecordableError, record
+from pyrovi.infer.fitting import bind_model
 
 
 @pytest.mark.parametrize("name", POSTERIORS)

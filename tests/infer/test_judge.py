@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from infer.conjugate import Conjugate, model
-from pyrovi.infer._approximation import Draws, Gaussian, Resampled
-from pyrovi.infer._density import LogDensity
-from pyrovi.infer._fit import bind_model
-from pyrovi.infer._hmc import mass_factor, move
-from pyrovi.infer._judge import judge
-from pyrovi.infer.polish import Polish
-from pyrovi.tensors import bind
-from pyrovi.weights import threshold
+from pyrovi.approximations.base import Draws, Gaussian, Resampled
+from pyrovi.bound.arguments import bind
+from pyrovi.density.log_density import LogDensity
+from pyrovi.evidence.weights import threshold
+from pyrovi.infer.fitting import bind_model
+from pyrovi.infer.ladder.judge import judge
+from pyrovi.infer.ladder.polish import Polish
+from pyrovi.optimise.chains import mass_factor, move
 
 EXACT = Conjugate()
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyrovi.infer import _modes
-from pyrovi.infer._density import LogDensity
-from pyrovi.infer._fit import bind_model
-from pyrovi.infer._quasi_newton import QuasiNewton
-from pyrovi.tensors import bind
+from pyrovi.bound.arguments import bind
+from pyrovi.density.log_density import LogDensity
+from pyrovi.infer.fitting import bind_model
+from pyrovi.optimise import mode_search as _modes
+from pyrovi.optimise.quasi_newton import QuasiNewton
 
 
 def density_of(model: object) -> LogDensity:

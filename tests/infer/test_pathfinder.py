@@ -15,11 +15,11 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 import pyrovi as vi
 from infer.conjugate import Conjugate, model
 from posteriordb import needs_posteriordb, posterior
+from pyrovi.approximations.base import Gaussian, GaussianMixture
 from pyrovi.errors import EngineError
-from pyrovi.infer._approximation import Gaussian, GaussianMixture
-from pyrovi.infer._path import inverse_hessian, path_gaussians
-from pyrovi.infer.pathfinder import best_weights
-from pyrovi.weights import smooth
+from pyrovi.evidence.weights import smooth
+from pyrovi.infer.engines.pathfinder import best_weights
+from pyrovi.optimise.path_gaussians import inverse_hessian, path_gaussians
 
 EXACT = Conjugate()
 

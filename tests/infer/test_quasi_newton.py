@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pyrovi.infer._quasi_newton import QuasiNewton
+from pyrovi.optimise.quasi_newton import QuasiNewton
 
 
 def saddle(point: Tensor) -> tuple[float, Tensor]:

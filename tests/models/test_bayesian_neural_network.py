@@ -19,9 +19,9 @@ from torch import Tensor
 
 import pyrovi as vi
 from pyrovi import guides
-from pyrovi.diagnostics.uncertainty import variance_parts
+from pyrovi.diagnostics.scores.uncertainty import variance_parts
 from pyrovi.errors import DataError, ModelError
-from pyrovi.models.bayesian_neural_network import classification, network, regression
+from pyrovi.models.bayesian_neural_network.forms import classification, network, regression
 from pyrovi.seeds import isolated
 
 ENTRY = vi.models.get("bayesian_neural_network")

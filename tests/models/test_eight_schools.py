@@ -13,10 +13,10 @@ from pyro import poutine
 from torch import Tensor
 
 from posteriordb import needs_posteriordb, posterior
+from pyrovi.bound.arguments import bind
 from pyrovi.models import get
 from pyrovi.models.eight_schools import EIGHT_SCHOOLS, centered, noncentered
 from pyrovi.seeds import isolated
-from pyrovi.tensors import bind
 
 REFERENCE = Path(__file__).parents[2] / "models" / "eight_schools" / "reference.json"
 FALSE_ALARM = 5.0  # standard errors: 6e-7 per number, 2e-5 for all that are compared here

@@ -20,12 +20,12 @@ from scipy.special import logsumexp
 from sklearn.metrics import adjusted_rand_score
 
 import pyrovi as vi
+from pyrovi.bound.arguments import bind
 from pyrovi.errors import DataError
 from pyrovi.guides import maf
-from pyrovi.models import gaussian_mixture as mixture
 from pyrovi.models import get
+from pyrovi.models.gaussian_mixture import forms as mixture
 from pyrovi.seeds import isolated
-from pyrovi.tensors import bind
 
 REFERENCE = Path(__file__).parents[2] / "models" / "gaussian_mixture" / "reference.json"
 VARIANTS = list(mixture.VARIANTS)

@@ -9,7 +9,8 @@ from sklearn.datasets import load_iris
 
 import pyrovi as vi
 from pyrovi.errors import DataError
-from pyrovi.models import gaussian_mixture, get
+from pyrovi.models import get
+from pyrovi.models.gaussian_mixture import forms as gaussian_mixture
 
 ENTRY = get("gaussian_mixture")
 FLOWERS = pd.DataFrame(

@@ -15,9 +15,9 @@ from scipy.special import digamma, gammaln, logsumexp, multigammaln
 from sklearn.cluster import KMeans
 from sklearn.mixture import BayesianGaussianMixture
 
-from pyrovi.models import _mixture_updates as closed
-from pyrovi.models import gaussian_mixture as mixture
-from pyrovi.models._mixture_assignments import Assignments
+from pyrovi.models.gaussian_mixture import forms as mixture
+from pyrovi.models.gaussian_mixture import updates as closed
+from pyrovi.models.gaussian_mixture.assignments import Assignments
 from pyrovi.structure import CoordinateUpdates
 
 SWEEPS = 6

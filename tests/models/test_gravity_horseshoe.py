@@ -14,14 +14,14 @@ from pyro.optim import ClippedAdam  # pyright: ignore[reportAttributeAccessIssue
 from scipy import stats
 
 import pyrovi as vi
+from pyrovi.bound.arguments import bind
 from pyrovi.errors import ModelError
-from pyrovi.models import gravity_inversion as gravity
-from pyrovi.models._gravity_checks import survey_checks
-from pyrovi.models._horseshoe import expected_share, global_scale_for, regularised
-from pyrovi.models.gravity_inversion import Exact
+from pyrovi.models.gravity_inversion import forms as gravity
+from pyrovi.models.gravity_inversion.checks import survey_checks
+from pyrovi.models.gravity_inversion.forms import Exact
+from pyrovi.models.gravity_inversion.horseshoe import expected_share, global_scale_for, regularised
 from pyrovi.seeds import isolated
 from pyrovi.structure import structure_of
-from pyrovi.tensors import bind
 from pyrovi.tree import grow
 
 ENTRY = gravity.GRAVITY_INVERSION.variant("horseshoe")

@@ -19,15 +19,26 @@ from pyro.infer.autoguide import AutoMultivariateNormal
 from scipy import stats
 
 import pyrovi as vi
+from pyrovi.bound.arguments import bind
 from pyrovi.cli import main
 from pyrovi.errors import DataError, PyroviWarning
-from pyrovi.models import gravity_inversion as gravity
-from pyrovi.models._gravity_checks import survey_checks
-from pyrovi.models._prisms import GRAVITATIONAL_CONSTANT, MGAL, Mesh, prism_gravity, sensitivity
-from pyrovi.models._smooth_field import SmoothField, depth_weight, mode_scale, precision
-from pyrovi.models.gravity_inversion import Exact
+from pyrovi.models.gravity_inversion import forms as gravity
+from pyrovi.models.gravity_inversion.checks import survey_checks
+from pyrovi.models.gravity_inversion.forms import Exact
+from pyrovi.models.gravity_inversion.prisms import (
+    GRAVITATIONAL_CONSTANT,
+    MGAL,
+    Mesh,
+    prism_gravity,
+    sensitivity,
+)
+from pyrovi.models.gravity_inversion.smooth_field import (
+    SmoothField,
+    depth_weight,
+    mode_scale,
+    precision,
+)
 from pyrovi.seeds import isolated
-from pyrovi.tensors import bind
 from pyrovi.tree import grow
 
 ENTRY = gravity.GRAVITY_INVERSION

@@ -18,11 +18,11 @@ from scipy import stats
 from torch import Tensor
 
 import pyrovi as vi
+from pyrovi.bound.arguments import bind
 from pyrovi.errors import DataError
 from pyrovi.models import get
-from pyrovi.models import multitask_regression as multitask
+from pyrovi.models.multitask_regression import forms as multitask
 from pyrovi.seeds import isolated
-from pyrovi.tensors import bind
 from pyrovi.tree import quantities
 
 REFERENCE = Path(__file__).parents[2] / "models" / "multitask_regression" / "reference.json"

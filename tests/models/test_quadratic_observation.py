@@ -13,12 +13,12 @@ from pyro.infer.autoguide import init_to_mean
 from scipy import integrate, optimize, stats
 
 import pyrovi as vi
+from pyrovi.bound.arguments import bind
 from pyrovi.errors import DataError
 from pyrovi.models import get
 from pyrovi.models import quadratic_observation as quadratic
 from pyrovi.models.quadratic_observation import Exact
 from pyrovi.seeds import isolated
-from pyrovi.tensors import bind
 
 REFERENCE = Path(__file__).parents[2] / "models" / "quadratic_observation" / "reference.json"
 ENTRY = quadratic.QUADRATIC_OBSERVATION

@@ -13,8 +13,8 @@ import torch
 import xarray as xr
 
 import pyrovi as vi
+from pyrovi.approximations.base import Empirical, Gaussian
 from pyrovi.errors import DataError, EngineError, TreeError
-from pyrovi.infer._approximation import Empirical, Gaussian
 from pyrovi.models import ZOO, get
 from pyrovi.structure import Exchangeable, declare
 from pyrovi.studies import Reference, default_engines, engine_named, reference_of

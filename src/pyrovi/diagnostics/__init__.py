@@ -9,19 +9,20 @@ from collections.abc import Callable
 
 import xarray as xr
 
-from pyrovi.diagnostics.convergence import convergence
-from pyrovi.diagnostics.drift import drift
-from pyrovi.diagnostics.elbo import elbo
-from pyrovi.diagnostics.loo import loo
-from pyrovi.diagnostics.predictive import predictive
-from pyrovi.diagnostics.psis import psis
-from pyrovi.diagnostics.restarts import restarts
-from pyrovi.diagnostics.verdict import Verdict, read
+from pyrovi.diagnostics.checks.convergence import convergence, is_nuts
+from pyrovi.diagnostics.checks.drift import drift
+from pyrovi.diagnostics.checks.elbo import elbo
+from pyrovi.diagnostics.checks.loo import loo
+from pyrovi.diagnostics.checks.predictive import predictive
+from pyrovi.diagnostics.checks.psis import psis
+from pyrovi.diagnostics.checks.restarts import restarts
+from pyrovi.diagnostics.scores.uncertainty import uncertainty
+from pyrovi.diagnostics.verdicts import Verdict, read
 from pyrovi.errors import DiagnosticError
+from pyrovi.evidence import khat
 from pyrovi.tree import grow, require, validate
-from pyrovi.weights import khat
 
-__all__ = ["CHECKS", "Verdict", "check", "khat", "verdict"]
+__all__ = ["CHECKS", "Verdict", "check", "is_nuts", "khat", "uncertainty", "verdict"]
 
 CHECKS: dict[str, Callable[[xr.DataTree], xr.Dataset]] = {
     "convergence": convergence,

@@ -14,8 +14,8 @@ Discrete latent sites that can be enumerated are hidden from the guide: such a m
 ``TraceEnum_ELBO``.
 """
 
-from pyrovi.guides._family import Family
 from pyrovi.guides.dropout import dropout
+from pyrovi.guides.family import Family, detached
 from pyrovi.guides.flows import iaf, maf, nsf, realnvp
 from pyrovi.guides.gaussian import full_rank, low_rank, map_estimate, mean_field, structured
 from pyrovi.guides.last_layer import last_layer
@@ -23,6 +23,7 @@ from pyrovi.guides.last_layer import last_layer
 __all__ = [
     "FAMILIES",
     "Family",
+    "detached",
     "dropout",
     "full_rank",
     "iaf",

@@ -41,7 +41,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyrovi.errors import GuideError
-from pyrovi.guides._family import Family
+from pyrovi.guides.family import Family
 
 __all__ = [
     "AutoDropout",

@@ -21,7 +21,7 @@ from pyro.nn.module import PyroParam
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
-from pyrovi.guides._family import Family
+from pyrovi.guides.family import Family
 
 __all__ = ["AutoFlow", "iaf", "maf", "nsf", "realnvp"]
 

@@ -23,7 +23,7 @@ from torch.distributions import (
     Normal,
 )
 
-from pyrovi.guides._family import Family
+from pyrovi.guides.family import Family
 
 __all__ = ["full_rank", "low_rank", "map_estimate", "mean_field", "structured"]
 

@@ -18,8 +18,8 @@ from pyro.infer.autoguide import (
 )
 
 from pyrovi.errors import GuideError
-from pyrovi.guides._family import Family
 from pyrovi.guides.dropout import has_columns, is_real
+from pyrovi.guides.family import Family
 
 __all__ = ["AutoLastLayer", "last_layer"]
 

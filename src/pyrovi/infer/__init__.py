@@ -1,18 +1,19 @@
 """Engines, the one loop that runs them, and what a fit is."""
 
-from pyrovi.infer._fit import Fit, fit
-from pyrovi.infer._loop import Status
-from pyrovi.infer.batch_and_match import BatchAndMatch
-from pyrovi.infer.cavi import CAVI
-from pyrovi.infer.dadvi import DADVI
-from pyrovi.infer.ensemble import Ensemble
-from pyrovi.infer.gibbs import Gibbs
-from pyrovi.infer.laplace import Laplace
-from pyrovi.infer.linear_response import linear_response
-from pyrovi.infer.nuts import NUTS
-from pyrovi.infer.pathfinder import Pathfinder
+from pyrovi.infer.engines.batch_and_match import BatchAndMatch
+from pyrovi.infer.engines.cavi import CAVI
+from pyrovi.infer.engines.dadvi import DADVI
+from pyrovi.infer.engines.ensemble import Ensemble
+from pyrovi.infer.engines.gibbs import Gibbs
+from pyrovi.infer.engines.laplace import Laplace
+from pyrovi.infer.engines.nuts import NUTS
+from pyrovi.infer.engines.pathfinder import Pathfinder
+from pyrovi.infer.engines.svi import SVI
+from pyrovi.infer.fitting import Fit, bind_model, fit
+from pyrovi.infer.ladder.judge import importance_khat, judge, send_out
+from pyrovi.infer.loop import Rung, Status, fitting_threads
 from pyrovi.infer.registry import ENGINES
-from pyrovi.infer.svi import SVI
+from pyrovi.infer.response import linear_response
 
 __all__ = [
     "BatchAndMatch",
@@ -26,7 +27,13 @@ __all__ = [
     "Gibbs",
     "Laplace",
     "Pathfinder",
+    "Rung",
     "Status",
+    "bind_model",
     "fit",
+    "fitting_threads",
+    "importance_khat",
+    "judge",
     "linear_response",
+    "send_out",
 ]

@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 
-from pyrovi.infer._loop import Engine
-from pyrovi.infer.batch_and_match import BatchAndMatch
-from pyrovi.infer.cavi import CAVI
-from pyrovi.infer.dadvi import DADVI
-from pyrovi.infer.ensemble import Ensemble
-from pyrovi.infer.gibbs import Gibbs
-from pyrovi.infer.laplace import Laplace
-from pyrovi.infer.nuts import NUTS
-from pyrovi.infer.pathfinder import Pathfinder
-from pyrovi.infer.svi import SVI
+from pyrovi.infer.engines.batch_and_match import BatchAndMatch
+from pyrovi.infer.engines.cavi import CAVI
+from pyrovi.infer.engines.dadvi import DADVI
+from pyrovi.infer.engines.ensemble import Ensemble
+from pyrovi.infer.engines.gibbs import Gibbs
+from pyrovi.infer.engines.laplace import Laplace
+from pyrovi.infer.engines.nuts import NUTS
+from pyrovi.infer.engines.pathfinder import Pathfinder
+from pyrovi.infer.engines.svi import SVI
+from pyrovi.infer.loop import Engine
 
 __all__ = ["ENGINES"]
 

@@ -13,12 +13,12 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 
 from pyrovi.errors import PyroviWarning, UnknownModelError
-from pyrovi.models._base import ZooModel, nearest
-from pyrovi.models.bayesian_neural_network import BAYESIAN_NEURAL_NETWORK
+from pyrovi.models.bayesian_neural_network.forms import BAYESIAN_NEURAL_NETWORK
 from pyrovi.models.eight_schools import EIGHT_SCHOOLS
-from pyrovi.models.gaussian_mixture import GAUSSIAN_MIXTURE
-from pyrovi.models.gravity_inversion import GRAVITY_INVERSION
-from pyrovi.models.multitask_regression import MULTITASK_REGRESSION
+from pyrovi.models.entry import ZooModel, nearest
+from pyrovi.models.gaussian_mixture.forms import GAUSSIAN_MIXTURE
+from pyrovi.models.gravity_inversion.forms import GRAVITY_INVERSION
+from pyrovi.models.multitask_regression.forms import MULTITASK_REGRESSION
 from pyrovi.models.quadratic_observation import QUADRATIC_OBSERVATION
 
 __all__ = ["ZOO", "ZooModel", "available", "get"]

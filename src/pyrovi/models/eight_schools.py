@@ -26,7 +26,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from pyrovi.models._base import ZooModel, run_forward
+from pyrovi.models.entry import ZooModel, run_forward
 from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import declare
 from pyrovi.tree import data_tree

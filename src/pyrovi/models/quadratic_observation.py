@@ -51,7 +51,7 @@ from scipy.integrate import trapezoid
 from torch import Tensor
 
 from pyrovi.errors import DataError
-from pyrovi.models._base import ZooModel, run_forward
+from pyrovi.models.entry import ZooModel, run_forward
 from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import declare
 from pyrovi.tree import data_tree

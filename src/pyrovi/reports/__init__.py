@@ -11,7 +11,7 @@ import xarray as xr
 from pyrovi import diagnostics
 from pyrovi.files import write_whole
 from pyrovi.reports.figures import Drawing, draw
-from pyrovi.reports.html import page
+from pyrovi.reports.page import page
 from pyrovi.reports.parts import Plot, Section
 from pyrovi.reports.sections import sections
 from pyrovi.tree import require

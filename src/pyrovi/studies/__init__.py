@@ -3,7 +3,7 @@
 `compare` holds engines beside one another, and against a reference where there is one.
 """
 
-from pyrovi.studies.compare import HEAD, Comparison, compare, default_engines, engine_named
+from pyrovi.studies.comparison import HEAD, Comparison, compare, default_engines, engine_named
 from pyrovi.studies.reference import Reference, reference_of
 
 __all__ = [

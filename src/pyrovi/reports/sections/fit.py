@@ -8,7 +8,7 @@ import xarray as xr
 
 from pyrovi.reports.numbers import MINUS, count, fixed, seconds, short
 from pyrovi.reports.parts import Column, Plot, Section, Table, present
-from pyrovi.reports.sections._groups import attrs, diagnostic, group
+from pyrovi.reports.sections.groups import attrs, diagnostic, group
 from pyrovi.tree import json_attr
 
 __all__ = ["fit_section"]

@@ -12,7 +12,7 @@ import xarray as xr
 
 from pyrovi.reports.numbers import short
 from pyrovi.reports.parts import Plot
-from pyrovi.reports.sections._groups import group, variables
+from pyrovi.reports.sections.groups import group, variables
 
 __all__ = ["field_plots", "is_field", "station_plots"]
 

@@ -8,7 +8,7 @@ import xarray as xr
 
 from pyrovi.reports.numbers import short
 from pyrovi.reports.parts import Column, Section, Table, present
-from pyrovi.reports.sections._groups import attrs, group, variables
+from pyrovi.reports.sections.groups import attrs, group, variables
 from pyrovi.tree import json_attr
 
 __all__ = ["model_section"]

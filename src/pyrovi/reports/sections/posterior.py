@@ -9,7 +9,7 @@ import xarray as xr
 
 from pyrovi.reports.numbers import count, decimals, fixed
 from pyrovi.reports.parts import ROWS_CAP, Column, Plot, Section, Table
-from pyrovi.reports.sections._groups import attrs, flat, group, variables
+from pyrovi.reports.sections.groups import attrs, flat, group, variables
 from pyrovi.reports.sections.maps import field_plots, is_field
 from pyrovi.tree import json_attr, labels
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pyrovi.diagnostics.uncertainty import uncertainty
+from pyrovi.diagnostics import uncertainty
 from pyrovi.errors import DiagnosticError
 from pyrovi.reports.numbers import count
 from pyrovi.reports.parts import Plot, PlotKind, Section, Table
-from pyrovi.reports.sections._groups import diagnostic, flat, group, variables
+from pyrovi.reports.sections.groups import diagnostic, flat, group, variables
 from pyrovi.reports.sections.maps import station_plots
 from pyrovi.reports.sections.verdict import judged
 from pyrovi.tree import SAMPLE_DIMS

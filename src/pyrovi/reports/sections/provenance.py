@@ -5,7 +5,7 @@ import importlib.metadata
 import xarray as xr
 
 from pyrovi.reports.parts import Column, Section, Table, present
-from pyrovi.reports.sections._groups import attrs
+from pyrovi.reports.sections.groups import attrs
 from pyrovi.tree import json_attr
 
 __all__ = ["provenance_section"]

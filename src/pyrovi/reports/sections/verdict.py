@@ -10,7 +10,7 @@ import xarray as xr
 from pyrovi.diagnostics import Verdict
 from pyrovi.reports.numbers import count, short
 from pyrovi.reports.parts import Column, Finding, Section, Table, present
-from pyrovi.reports.sections._groups import diagnostic, diagnostics
+from pyrovi.reports.sections.groups import diagnostic, diagnostics
 from pyrovi.tree import json_attr
 
 __all__ = ["judged", "status_of", "verdict_section"]

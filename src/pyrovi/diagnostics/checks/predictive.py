@@ -1,0 +1,289 @@
+"""Could the fitted model have made these data? Posterior predictive checks and PIT values.
+
+A misfit speaks of the model and not of the fit, so the worst it earns is a warning.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from arviz_stats.base.array import array_stats
+from scipy.special import betainc, logsumexp
+
+from pyrovi.diagnostics.findings import Row, table
+from pyrovi.errors import DiagnosticError
+from pyrovi.evidence import MIN_DRAWS, tied_tail
+from pyrovi.tree import DISCREPANCIES, SAMPLE_DIMS, has, require
+
+__all__ = ["pit_values", "predictive", "uniformity"]
+
+TITLE = "Posterior predictive checks"
+SOURCE = (
+    "Gelman, Meng & Stern (1996), Statistica Sinica 6(4); "
+    "Tesso & Vehtari (2026), arXiv:2603.02928 (uniformity of PIT values)"
+)
+
+TAIL = 0.01
+"""A statistic of the data in either tail of this size is not what the model makes."""
+DECLARED_TAIL = 0.005
+"""The same of each statistic that a model declares of its own; they are several, and sharper."""
+PIT_LEVEL = 0.01
+"""Share of right models whose PIT values would be called not uniform."""
+MIN_PIT = 5
+"""Observations below which PIT values say nothing."""
+LEAVES, MOST_LEAVE = 0.7, 0.2
+"""Pareto k of an observation that the draws cannot be rid of, and the share of these from which
+PIT values are those of data used twice: they crowd at 1/2 under a right model."""
+SEED = 0
+"""Of the randomised PIT; fixed, because a diagnostic is a function of the tree alone."""
+
+Statistic = Callable[[np.ndarray], np.ndarray]
+
+_REVISE = "The fit may be right and the model not: compare the data with its predictions."
+_FIXES = {
+    "mean": "Check the model's location and its link to the covariates.",
+    "sd": "Let the noise scale be learned, or vary; check for a heavier-tailed likelihood.",
+    "min": "Check the smallest observations, and whether the likelihood has the right tail.",
+    "max": "Check the largest observations, and whether the likelihood has the right tail.",
+    "zeros": "Use a likelihood with more or fewer zeros (zero-inflated, negative binomial).",
+}
+
+
+@dataclass(frozen=True)
+class Replicated:
+    """Observations and what the model says of them, missing ones left out.
+
+    Attributes:
+        name: The observed variable.
+        observed: Shape (n,).
+        draws: Replicated data, shape (S, n).
+        log_likelihood: Shape (S, n), or None where there is none.
+        independent: How many of the n a likelihood of their own makes independent given the
+            parameters; a multivariate one has several elements to an observation.
+    """
+
+    name: str
+    observed: np.ndarray
+    draws: np.ndarray
+    log_likelihood: np.ndarray | None
+    independent: int
+
+
+def predictive(tree: xr.DataTree) -> xr.Dataset:
+    """Compare each observed variable with its replications.
+
+    Returns:
+        One row per statistic and variable, such as ``max(y)``, and per statistic that the model
+        declares, whose value is the share of replications above the data's; a row ``PIT(y)``,
+        whose value is the p-value of uniformity; and the PIT values of each variable,
+        ``pit_<name>`` (``<name>_observation``). A model that bends to many of its observations
+        has no PIT: its draws cannot tell what others predict.
+
+    Raises:
+        DiagnosticError: If there are no replications of any observed variable.
+    """
+    require(tree, "posterior")
+    rows: list[Row] = []
+    extra: dict[str, Any] = {}
+    for each in _replicated(tree):
+        rows += [_judge_statistic(each, *named) for named in _statistics(each).items()]
+        if each.independent >= MIN_PIT and _can_leave_out(each.log_likelihood):
+            pit = pit_values(each.observed, each.draws, each.log_likelihood)
+            rows.append(_judge_pit(each.name, pit))
+            extra[f"pit_{each.name}"] = (f"{each.name}_observation", pit)
+    rows += _declared(tree)
+    if not rows:
+        raise DiagnosticError("no observed variable has posterior predictive draws")
+    return table(rows, check="predictive", title=TITLE, source=SOURCE, about="model", extra=extra)
+
+
+def _replicated(tree: xr.DataTree) -> Iterator[Replicated]:
+    if not has(tree, "observed_data") or not has(tree, "posterior_predictive"):
+        return
+    replications = tree["posterior_predictive"].data_vars
+    for name, observed in tree["observed_data"].data_vars.items():
+        if name not in replications:
+            continue
+        draws = replications[name]
+        # A minibatch of the data was replicated: which rows of it cannot be told.
+        if observed.sizes != {d: n for d, n in draws.sizes.items() if d not in SAMPLE_DIMS}:
+            continue
+        yield _flatten(str(name), observed, draws, _likelihood(tree, str(name)))
+
+
+def _likelihood(tree: xr.DataTree, name: str) -> xr.DataArray | None:
+    return tree["log_likelihood"].data_vars[name] if has(tree, "log_likelihood", name) else None
+
+
+def _flatten(
+    name: str, observed: xr.DataArray, draws: xr.DataArray, log_lik: xr.DataArray | None
+) -> Replicated:
+    values = observed.to_numpy().ravel().astype(float)
+    known = np.isfinite(values)
+    like = draws.transpose(*SAMPLE_DIMS, *observed.dims)
+    size = like.shape[0] * like.shape[1]
+    matrix = like.to_numpy().reshape(size, -1).astype(float)
+    known &= np.isfinite(matrix).all(axis=0)
+    ratios, independent = None, int(known.sum())
+    if log_lik is not None and set(log_lik.dims) <= set(like.dims):
+        # A multivariate likelihood has one value for all the elements of an observation.
+        ratios = log_lik.broadcast_like(like).transpose(*like.dims).to_numpy().reshape(size, -1)
+        ratios = ratios[:, known]
+        independent = min(independent, log_lik[0, 0].size)
+    return Replicated(name, values[known], matrix[:, known], ratios, independent)
+
+
+# Statistics
+
+
+def _statistics(each: Replicated) -> dict[str, Statistic]:
+    """The statistics that say something of data of this kind, over the last axis."""
+    if not each.observed.size:
+        return {}
+    mean: dict[str, Statistic] = {"mean": lambda y: y.mean(-1)}
+    if each.observed.size == 1 or _takes_only(each, (0.0, 1.0)):
+        return mean
+    found = mean | {
+        "sd": lambda y: y.std(-1),
+        "min": lambda y: y.min(-1),
+        "max": lambda y: y.max(-1),
+    }
+    if _is_count(each):
+        found["zeros"] = lambda y: (y == 0).mean(-1)
+    return found
+
+
+def _takes_only(each: Replicated, values: tuple[float, ...]) -> bool:
+    return bool(np.isin(each.observed, values).all() and np.isin(each.draws[:100], values).all())
+
+
+def _is_count(each: Replicated) -> bool:
+    both = (each.observed, each.draws[:100])
+    return all(bool((y >= 0).all() and (y == np.round(y)).all()) for y in both)
+
+
+def _judge_statistic(each: Replicated, statistic: str, function: Statistic) -> Row:
+    label = f"{statistic}({each.name})"
+    of_data, of_draws = float(function(each.observed)), function(each.draws)
+    # Ties count half, or discrete data would look extreme.
+    above = float(np.mean(of_draws > of_data) + 0.5 * np.mean(of_draws == of_data))
+    asked = f"in [{TAIL:g}, {1 - TAIL:g}]"
+    low, high = np.quantile(of_draws, [0.055, 0.945])
+    rounding = 1e-12 * float(np.abs(each.observed).max(initial=0.0))
+    shown = 0.0 if abs(of_data) < rounding else of_data  # the mean of centred data
+    facts = f"{shown:.4g} in the data; 89 % of the replications lie in [{low:.4g}, {high:.4g}]"
+    if TAIL <= above <= 1 - TAIL:
+        return Row(label, above, asked, f"{facts}.")
+    side = "smaller" if above < TAIL else "larger"
+    why = f"{facts}: the model's is {side} than the data's."
+    return Row(label, above, asked, why, "warn", f"{_REVISE} {_FIXES[statistic]}")
+
+
+def _declared(tree: xr.DataTree) -> list[Row]:
+    """The statistics that the model declares, each replication against its own account."""
+    if not has(tree, DISCREPANCIES, "replicated"):
+        return []
+    group = tree[DISCREPANCIES].to_dataset()
+    return [
+        _judge_declared(str(name), group.sel(statistic=name)) for name in group["statistic"].values
+    ]
+
+
+def _judge_declared(name: str, found: xr.Dataset) -> Row:
+    of_data, of_draws = found["data"].to_numpy(), found["replicated"].to_numpy()
+    above = float(np.mean(of_draws > of_data) + 0.5 * np.mean(of_draws == of_data))
+    asked = f"in [{DECLARED_TAIL:g}, {1 - DECLARED_TAIL:g}]"
+    low, high = np.quantile(of_draws, [0.055, 0.945])
+    facts = (
+        f"{of_data.mean():.3g} in the data; 89 % of replications lie in [{low:.3g}, {high:.3g}]."
+    )
+    if DECLARED_TAIL <= above <= 1 - DECLARED_TAIL:
+        return Row(name, above, asked, facts)
+    act = str(found["smaller" if above > 0.5 else "larger"].item())
+    return Row(name, above, asked, facts, "warn", act)
+
+
+# PIT values
+
+
+def pit_values(
+    observed: np.ndarray, draws: np.ndarray, log_likelihood: np.ndarray | None = None
+) -> np.ndarray:
+    """Where each observation lies in its predictive distribution: uniform if the model is right.
+
+    Args:
+        observed: Shape (n,).
+        draws: Replications, shape (S, n).
+        log_likelihood: Shape (S, n). With it, each observation is predicted from the others
+            (leave-one-out PIT); without it the data are used twice, and the values crowd at 1/2.
+
+    Returns:
+        Shape (n,), strictly between 0 and 1. Ties are broken at random, as discrete data need, and
+        so is the gap beyond the last of S draws.
+    """
+    size = len(draws)
+    weights = np.full(draws.shape, 1.0 / size)
+    if log_likelihood is not None and size >= MIN_DRAWS:
+        weights, _ = _leave_one_out(log_likelihood)
+    below = (weights * (draws < observed)).sum(0)
+    equal = (weights * (draws == observed)).sum(0)
+    chance = np.random.default_rng(SEED).uniform(size=len(observed))
+    return ((below + chance * equal) * size + chance) / (size + 1)
+
+
+def _leave_one_out(log_likelihood: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised weights (S, n) that take each observation out of the posterior, and their k."""
+    log_ratios = -np.where(np.isfinite(log_likelihood), log_likelihood, 0.0).T
+    log_weights = log_ratios - logsumexp(log_ratios, axis=1, keepdims=True)
+    k = np.full(len(log_ratios), -np.inf)
+    tailed = ~tied_tail(log_ratios)
+    if tailed.any():
+        with np.errstate(all="ignore"):
+            log_weights[tailed], k[tailed] = array_stats.psislw(-log_ratios[tailed])
+    return np.exp(log_weights).T, k
+
+
+def _can_leave_out(log_likelihood: np.ndarray | None) -> bool:
+    """Whether the draws can tell what most observations are predicted to be from the others."""
+    if log_likelihood is None or len(log_likelihood) < MIN_DRAWS:
+        return True
+    return bool((_leave_one_out(log_likelihood)[1] > LEAVES).mean() <= MOST_LEAVE)
+
+
+def uniformity(pit: np.ndarray) -> float:
+    """p-value that values in (0, 1) are independent and uniform, seeing both centre and tails.
+
+    Each order statistic has a beta distribution; their two-sided p-values are combined by a
+    truncated Cauchy combination, which holds although they depend on one another (the POT-C of
+    Tesso & Vehtari, 2026).
+
+    >>> uniformity((np.arange(100) + 0.5) / 100) > 0.3
+    True
+    """
+    rank = np.arange(1, pit.size + 1)
+    below = betainc(rank, rank[::-1], np.sort(pit))
+    p = 2 * np.minimum(below, 1 - below)
+    terms = np.where(p < 0.5, np.tan((0.5 - np.maximum(p, 1e-15)) * np.pi), 0.0)
+    return float(0.5 - np.arctan(terms.mean()) / np.pi)
+
+
+def _judge_pit(name: str, pit: np.ndarray) -> Row:
+    p = uniformity(pit)
+    label, asked = f"PIT({name})", f"> {PIT_LEVEL:g}"
+    if p > PIT_LEVEL:
+        why = f"The data fall evenly over their predictive distributions (p = {p:.2g})."
+        return Row(label, p, asked, why)
+    why = f"The data do not fall evenly over their predictive distributions: {_pattern(pit)}."
+    return Row(label, p, asked, why, "warn", _REVISE)
+
+
+def _pattern(pit: np.ndarray) -> str:
+    """What uneven PIT values look like, in words."""
+    centre, spread = float(pit.mean() - 0.5), float(pit.std() * np.sqrt(12))
+    if abs(centre) * np.sqrt(12 * pit.size) > 3:
+        return f"they lie {'above' if centre > 0 else 'below'} what is predicted"
+    if spread > 1:
+        return "more of them lie in the tails than predicted, so the predictions are too narrow"
+    return "more of them lie in the middle than predicted, so the predictions are too wide"

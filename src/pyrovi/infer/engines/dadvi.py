@@ -1,0 +1,408 @@
+"""Deterministic ADVI: mean-field variational inference as one smooth optimisation problem.
+
+The standard-normal draws are taken once and kept, so the objective is an ordinary function of the
+variational parameters; see `_fixed_draws`. A quasi-Newton method minimises it, and a trust-region
+Newton method by products with the second derivatives where that is slow; convergence is a small
+gradient rather than a loss curve that looks flat. It starts at a mode, as wide as the curvature
+there says, where there is one; goes the way with few draws; and ends with so many that others
+would move the means by a small share of their standard deviations.
+
+Mean field severs correlations. Two ways mend it:
+
+- ``linear_response=True`` keeps the means and takes the covariance from how they would move if the
+  posterior were tilted (Giordano, Broderick and Jordan 2018);
+- ``whiten=True`` first turns and stretches the space by the curvature at the mode, so that
+  correlations are carried by the turn and what is left for mean field is close to independent;
+  where there is no usable mode (a funnel's density runs away), plain mean field goes first. Then
+  the space is turned anew by the curvature averaged over the draws, as long as the bound gains:
+  its fixed point, where the precision equals the average curvature, is the best Gaussian of full
+  rank (Opper and Archambeau 2009, https://doi.org/10.1162/neco.2008.08-07-592).
+
+The draws are antithetic, scrambled Sobol points, moved so that their mean is exactly zero and
+their second moments exactly the identity where there are enough of them: a Gaussian posterior is
+then met by its best mean-field Gaussian with no Monte Carlo error at all.
+
+Reference: Giordano, Ingram and Broderick (2024), https://arxiv.org/abs/2304.05527
+"""
+
+import contextlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyrovi.approximations import Gaussian
+from pyrovi.density import LogDensity, OutOfTime
+from pyrovi.errors import EngineError
+from pyrovi.infer.loop import settings_that_differ
+from pyrovi.optimise import (
+    FixedDraws,
+    QuasiNewton,
+    affordable,
+    curvature_cholesky,
+    find_modes,
+    fixed_noise,
+)
+
+__all__ = ["DADVI", "DADVIState"]
+
+START_LOG_SCALE = -2.0
+HELD_UP = 5  # steps in a row that go no further down, after which none will
+STUCK_TOLERANCES = 100  # how far off a fit may be, in tolerances, that cannot go further down
+DENSE_DIM = 2_000  # above it, linear response is for chosen quantities: `pyrovi.linear_response`
+MOST_PARTICLES = 1024
+EXACT_DIM = 3_000  # above, so many draws as make second moments exact are too many
+ROUGH = 0.1  # the tolerance with which the way there is gone, in standard deviations
+ROUGH_STEPS = 12  # in one space, after which turning it may gain more than going on
+NEWTON_EVERY = 100  # steps of L-BFGS, in which a search that is not slow arrives
+NEWTON_STEPS = 20
+MOST_TURNS = 8
+NARROWER = 12  # times that a start is made narrower, by a factor of e, to stay in the domain
+SMALLEST_GAIN = 0.01  # nats, for which the space is turned once more
+
+
+@dataclass(frozen=True, kw_only=True)
+class DADVI:
+    """Mean-field Gaussian fitted to a fixed set of draws.
+
+    Attributes:
+        particles: How many fixed draws stand in for the expectation, an even number; None for
+            four times the dimension within 64 and 512, at the least two of mean field up to 3,000
+            dimensions, so that their second moments are exact; doubled up to 1024 until ``error``
+            is met.
+        whiten: Whether to turn the space by the curvature, and so carry correlations.
+        linear_response: Whether to take the covariance from linear response.
+        starts: From how many places a mode is sought; the one with the most evidence about it
+            goes on. None for three, and many more where these disagree.
+        matched: Whether the draws are antithetic and moved to exact moments; else they are
+            independent, and the error of the optimum is nominal rather than an upper bound.
+        error: The largest error of a mean, in standard deviations, that the choice of the draws
+            may leave.
+        tolerance: The largest gradient entry, in units of the approximation's own scales, at
+            which the fit has converged: about the error of the optimum in standard deviations.
+        max_steps: How many quasi-Newton iterations to take at the most.
+    """
+
+    particles: int | None = None
+    whiten: bool = False
+    linear_response: bool = False
+    starts: int | None = None
+    matched: bool = True
+    error: float = 0.05
+    tolerance: float = 1e-3
+    max_steps: int = 2000
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if self.particles is not None and (self.particles < 2 or self.particles % 2):
+            raise EngineError(
+                f"DADVI takes an even number of particles, at least 2, and {self.particles} came. "
+                "Try 64."
+            )
+        if self.starts is not None and self.starts < 1:
+            raise EngineError(f"DADVI takes starts from 1 up, and {self.starts} came.")
+        if not self.error > 0:
+            raise EngineError(f"DADVI takes a positive error, and {self.error!r} came. Try 0.05.")
+
+    def __repr__(self) -> str:
+        """The settings that differ from the defaults, by which the fit can be repeated."""
+        return settings_that_differ(self)
+
+    def init(self, density: LogDensity, start: Tensor, seed: int) -> "DADVIState":
+        """Fix the draws; start at the mode, as wide as the curvature there says, or narrow."""
+        self._check(density)
+        state = self._state(density, seed)
+        with contextlib.suppress(OutOfTime):  # the first step will say so, and `start` is kept
+            if self.whiten or affordable(density):
+                modes = find_modes(density, start, self.starts, seed, insist=self.whiten)
+                state.modes = tuple(modes)
+        if not state.modes:
+            state.begin(torch.cat([start, torch.full_like(start, START_LOG_SCALE)]))
+        elif self.whiten:
+            state.begin_turned(state.modes[0])
+        else:
+            state.begin_around(state.modes[0])
+        return state
+
+    def begin_at(self, density: LogDensity, mode: Gaussian, seed: int) -> "DADVIState":
+        """Fix the draws, and start as a Gaussian that is given, in a space turned by it."""
+        state = self._state(density, seed)
+        state.begin_turned(mode)
+        return state
+
+    def _state(self, density: LogDensity, seed: int) -> "DADVIState":
+        """With few draws for the way there: so many that their second moments are exact."""
+        dim = density.dim
+        enough = self._enough(dim)
+        few = min(enough, 2 * max(8, dim + dim // 4)) if self.particles is None else enough
+        problem = FixedDraws(density, self.noise(few, dim, seed), paired=self.matched)
+        return DADVIState(problem, seed, rough=few < enough)
+
+    def _enough(self, dim: int) -> int:
+        """Draws for the optimum: four to a dimension or at the least two, within bounds.
+
+        Two make second moments exact. In a turned space they matter less: no curvature is left
+        that other moments than those of single entries would meet.
+        """
+        if self.particles is not None:
+            return self.particles
+        bounded = min(512, max(64, 4 * dim))
+        return bounded if self.whiten or dim > EXACT_DIM else max(bounded, 2 * dim)
+
+    def noise(self, particles: int, dim: int, seed: int) -> Float[Tensor, "draw dim"]:
+        """The fixed draws."""
+        if self.matched:
+            return fixed_noise(particles, dim, seed)
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(particles, dim, generator=generator, dtype=torch.float64)
+
+    def _check(self, density: LogDensity) -> None:
+        if self.whiten and self.particles is not None and self.particles <= density.dim:
+            raise EngineError(
+                f"DADVI(whiten=True) fits a Gaussian of full rank, which needs more fixed draws "
+                f"than dimensions: {density.dim} dimensions and particles={self.particles} came. "
+                f"Give {4 * density.dim} or more, or leave particles out."
+            )
+        if self.linear_response and density.dim > DENSE_DIM:
+            raise EngineError(
+                f"The linear-response covariance of all {density.dim} dimensions would be dense, "
+                f"and is offered up to {DENSE_DIM}. Fit without, and ask for chosen quantities: "
+                "pyrovi.linear_response(fit, of=...)."
+            )
+
+    def step(self, state: "DADVIState") -> float:
+        """Take one quasi-Newton iteration, and give minus the ELBO it reached.
+
+        Once in a while it is some of Newton's, for what a quasi-Newton search is slow on.
+
+        It is not a number once the search is held up by places where the density is none.
+        """
+        state.taken += 1
+        state.in_space += 1
+        loss = state.search.step() if state.taken % NEWTON_EVERY else state.newton(self.tolerance)
+        return math.nan if state.search.stuck_for >= HELD_UP and state.search.walled else loss
+
+    def converged(self, state: "DADVIState") -> bool:
+        """Whether every gradient entry is small, or no step makes the loss smaller.
+
+        With few draws at first, and roughly, as long as the space is turned or the way is far.
+        """
+        tolerance = ROUGH if state.rough else self.tolerance
+        gradient_loc, gradient_log_scale = state.search.gradient.chunk(2)
+        scaled = gradient_loc * state.log_scale.exp()
+        largest = torch.cat([scaled, gradient_log_scale]).abs().max().item()
+        found = largest < tolerance
+        found |= state.search.stuck and largest < STUCK_TOLERANCES * tolerance
+        found |= state.search.stuck_for >= HELD_UP
+        slow = self.whiten and state.rough and state.in_space % ROUGH_STEPS == 0
+        turned = self.whiten and (found or slow) and state.turn_again()
+        if not found or turned:
+            return False
+        if state.rough:
+            dim = state.problem.density.dim
+            state.refine(self.noise(self._enough(dim), dim, state.seed))
+            return False
+        return not self._doubled(state)
+
+    def _doubled(self, state: "DADVIState") -> bool:
+        """Double the draws, if other draws would still move the means too far."""
+        if self.particles is not None or state.error() <= self.error:
+            return False
+        more = 2 * len(state.problem.noise)
+        if more > MOST_PARTICLES:
+            return False
+        state.renew(self.noise(more, state.problem.density.dim, state.seed))
+        return True
+
+    def approximation(self, state: "DADVIState") -> Gaussian:
+        """The Gaussian at the optimum: mean field, turned back where the space was turned."""
+        found = state.found()
+        if not self.linear_response:
+            return found
+        covariance, _ = state.problem.linear_response(state.search.point)
+        return Gaussian(state.problem.density, found.loc, torch.linalg.cholesky(covariance))
+
+
+def gain_of_a_turn(curvature: Float[Tensor, "dim dim"]) -> float:
+    """About how many nats a Gaussian of full rank has over the best in the axes as they are.
+
+    The gap between a Gaussian of this precision and its best mean field; more than any other can
+    gain if the precision is not positive definite.
+    """
+    factor, failed = torch.linalg.cholesky_ex(curvature)
+    if int(failed):
+        return math.inf
+    return float(0.5 * curvature.diagonal().log().sum() - factor.diagonal().log().sum())
+
+
+def lower_factor(root: Float[Tensor, "dim dim"]) -> Float[Tensor, "dim dim"]:
+    """The lower Cholesky factor of a matrix, from any root of it."""
+    factor = torch.linalg.qr(root.T, mode="r").R.T
+    return factor * factor.diagonal().sign()
+
+
+class DADVIState:
+    """The search over means and log scales, in a space that may be turned.
+
+    Attributes:
+        problem: The objective with its fixed draws.
+        search: Where the optimisation stands.
+        rough: Whether the draws are few yet, and the way to the optimum may be far.
+        in_space: How many steps were taken since the space was turned.
+        modes: The modes that were found, the one with most evidence first.
+        errors: The error of each mean by the choice of the draws, in sds; None if unknown.
+    """
+
+    def __init__(self, problem: FixedDraws, seed: int, *, rough: bool) -> None:
+        self.problem, self.seed, self.rough = problem, seed, rough
+        self.notes: list[str] = []
+        self.turns = self.taken = self.in_space = 0
+        self.modes: tuple[Gaussian, ...] = ()
+        self.errors: Tensor | None = None
+        self.best: tuple[float, Gaussian] | None = None
+
+    def begin(self, parameters: Float[Tensor, "parameter"], *, known_scales: bool = False) -> None:
+        """Search on from means and log scales, narrower where a draw would leave the domain.
+
+        Args:
+            parameters: The means, and then the log scales.
+            known_scales: Whether the scales are about those of the optimum, and so a unit of
+                length for the search.
+        """
+        loc, log_scale = parameters.chunk(2)
+        narrower = torch.cat([torch.zeros_like(loc), torch.ones_like(log_scale)])
+        units = torch.cat([log_scale.exp(), torch.full_like(loc, 0.5**0.5)])
+        self.in_space = 0
+        self.search = QuasiNewton(
+            self.problem.evaluate, parameters, units if known_scales else None
+        )
+        with contextlib.suppress(OutOfTime):
+            for _ in range(NARROWER):
+                value, gradient = self.problem.evaluate(parameters)
+                if math.isfinite(value) and bool(gradient.isfinite().all()):
+                    self.search.go_to(parameters, value, gradient)
+                    return
+                parameters = parameters - narrower
+        self.search.point = parameters
+
+    def begin_around(self, mode: Gaussian) -> None:
+        """Search on from a mode, with the scales that are best if it is Gaussian there."""
+        identity = torch.eye(len(mode.loc), dtype=mode.loc.dtype)
+        root = torch.linalg.solve_triangular(mode.scale_tril, identity, upper=False)
+        log_scale = -0.5 * root.square().sum(0).log()
+        self.begin(torch.cat([mode.loc, log_scale]), known_scales=True)
+
+    def begin_turned(self, gaussian: Gaussian) -> None:
+        """Search on in a space whose standard normal is the Gaussian given."""
+        old, loc, factor = self.problem, gaussian.loc, gaussian.scale_tril
+        turn = torch.diag(factor) if gaussian.diagonal else factor
+        self.problem = FixedDraws(old.density, old.noise, paired=old.paired, turn=turn, centre=loc)
+        self.begin(torch.zeros(2 * len(loc), dtype=loc.dtype), known_scales=True)
+
+    def newton(self, tolerance: float) -> float:
+        """Some iterations of a trust-region Newton method, and minus the ELBO they reached.
+
+        Its steps solve for the whole curvature by conjugate gradients, so that a narrow valley, on
+        which quasi-Newton steps are many and small, takes a few.
+        """
+        from scipy.optimize import minimize
+
+        start, dim = self.search.point, self.problem.density.dim
+        # Units in which the curvature is near one: the scales, and one for their logarithms.
+        units = torch.cat([self.log_scale.exp(), torch.full((dim,), 0.5**0.5).double()])
+
+        def place(moved: np.ndarray) -> Tensor:
+            return start + units * torch.as_tensor(moved)
+
+        def loss(moved: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = self.problem.evaluate(place(moved))
+            return value, (units * gradient).numpy()
+
+        def product(moved: np.ndarray, along: np.ndarray) -> np.ndarray:
+            direction = units * torch.as_tensor(along)
+            return (units * self.problem.hessian_product(place(moved), direction)).numpy()
+
+        found = minimize(
+            loss,
+            np.zeros(2 * dim),
+            jac=True,
+            hessp=product,
+            method="trust-ncg",
+            options={"gtol": tolerance / 10, "maxiter": NEWTON_STEPS},
+        )
+        if found.fun < self.search.value:
+            point = place(found.x)
+            self.search.go_to(point, *self.problem.evaluate(point))
+        return self.search.value
+
+    def refine(self, noise: Float[Tensor, "draw dim"]) -> None:
+        """Search on to the end from the best so far, with all the draws that it takes."""
+        self.rough, self.problem.noise = False, noise
+        if self.problem.turn is None:
+            self.begin(self.search.point, known_scales=True)
+        else:
+            self.begin_turned(self.found())
+        self.best = None
+
+    def renew(self, noise: Float[Tensor, "draw dim"]) -> None:
+        """Search on with other draws."""
+        self.problem.noise = noise
+        self.best = None
+        self.begin(self.search.point, known_scales=True)
+
+    def found(self) -> Gaussian:
+        """The Gaussian found: mean field, turned back where the space was turned."""
+        if self.best is not None and self.best[0] <= self.search.value:
+            return self.best[1]
+        density, turn, scale = self.problem.density, self.problem.turn, self.log_scale.exp()
+        spread = scale if turn is None else turn * scale
+        return Gaussian(density, self.problem.flat(self.loc), spread)
+
+    def error(self) -> float:
+        """The largest error of a mean by the choice of the draws, in its standard deviations."""
+        self.errors = self.problem.error(self.search.point, self.seed)
+        return float(self.errors.max())
+
+    def turn_again(self) -> bool:
+        """Turn the space by the average curvature of what was found, if that may still gain."""
+        before = torch.inf if self.best is None else self.best[0]
+        gained = before - self.search.value
+        if gained > 0:
+            self.best = (self.search.value, self.found())
+        if self.turns == MOST_TURNS or gained < SMALLEST_GAIN:
+            return False
+        curvature = self.problem.average_curvature(self.search.point, self.seed)
+        if not bool(curvature.isfinite().all()) or gain_of_a_turn(curvature) < SMALLEST_GAIN:
+            return False
+        factor, raised = curvature_cholesky(curvature)
+        if raised and self.problem.turn is not None:
+            return False
+        if raised:
+            self.notes.append(
+                f"The average curvature was not positive in {len(raised)} direction(s), where "
+                "it was held above zero."
+            )
+        self.turns += 1
+        loc, stretched = self.problem.flat(self.loc), self.log_scale.exp()[:, None] * factor
+        turn = stretched if self.problem.turn is None else self.problem.turn @ stretched
+        self.begin_turned(Gaussian(self.problem.density, loc, lower_factor(turn)))
+        return True
+
+    @property
+    def loss(self) -> float:
+        """Minus the ELBO of what was found, in nats."""
+        here = self.search.value
+        return here if self.best is None else min(here, self.best[0])
+
+    @property
+    def loc(self) -> Tensor:
+        """The means."""
+        return self.search.point.chunk(2)[0]
+
+    @property
+    def log_scale(self) -> Tensor:
+        """The logarithms of the scales."""
+        return self.search.point.chunk(2)[1]

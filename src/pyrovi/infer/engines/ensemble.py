@@ -1,0 +1,270 @@
+"""A deep ensemble: points of highest density, each from a start of its own.
+
+What the members disagree about is taken for what is not known. It is a baseline for Bayesian
+neural networks, and a hard one; it is no posterior. The members differ by their starts alone.
+Within one mode they meet, and no amount of data or of members makes their spread the posterior's:
+a wide network's members, taken to their modes, are much the same function. What those of the paper
+disagree about is in part what their training left undone, and ``steps`` says when that ends.
+Adversarial training, which the paper has beside it, is left out.
+
+All members are evaluated in one vectorised run of the model. Each is taken to its mode by L-BFGS;
+or is trained by Adam, on minibatches of its own where the model subsamples a plate.
+
+Reference: Lakshminarayanan, Pritzel and Blundell (2017), https://arxiv.org/abs/1612.01474
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyrovi.approximations import Points
+from pyrovi.bound import prior_draws
+from pyrovi.density import LogDensity
+from pyrovi.errors import EngineError
+from pyrovi.infer.loop import settings_that_differ
+from pyrovi.optimise import Asking, QuasiNewton
+from pyrovi.seeds import stream
+
+__all__ = ["Ensemble", "starts"]
+
+WINDOW = 10  # iterations of a member in which it gains, or has arrived
+FLAT = 1e-6  # nats per unit of the flat vector: the largest gradient entry at a mode
+NO_MORE = "no posterior"
+BATCH_STEPS = 4000  # where there are minibatches, and nobody says how many
+MOST_STUCK = 2  # iterations in a row that gain nothing
+MET = 1e-4  # of one and of an entry's size: members this near in all entries are at one place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble:
+    """Points of highest unconstrained density, equally weighted, from starts drawn from the prior.
+
+    As for Laplace, the density is that of the unconstrained vector: for a site that is positive it
+    includes the Jacobian of the logarithm, which ``guides.map`` leaves out.
+
+    Attributes:
+        members: How many points.
+        tolerance: The rise of a member's log density over ten iterations, in nats, below which it
+            has arrived.
+        steps: How many steps of Adam to train the members for; None for as many as it takes to
+            their modes, by L-BFGS, or for 4000 where the model subsamples a plate.
+        step_size: Adam's first, in units of the flat vector; it falls to nothing along half a
+            cosine.
+        max_steps: How many evaluations of all members to make at the most, either way.
+    """
+
+    members: int = 5
+    tolerance: float = 1e-6
+    steps: int | None = None
+    step_size: float = 0.02
+    max_steps: int = 20_000
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if isinstance(self.members, bool) or not isinstance(self.members, int) or self.members < 1:
+            raise EngineError(
+                f"members must be a whole number from 1, and {self.members!r} came. Try 5."
+            )
+        if self.steps is not None and self.steps < 1:
+            raise EngineError(f"steps must be at least 1, and {self.steps} came. Try 4000.")
+        if not self.step_size > 0:
+            raise EngineError(f"step_size must be positive, and {self.step_size} came. Try 0.02.")
+        if not self.tolerance >= 0:
+            raise EngineError(f"tolerance must be a number from 0, and {self.tolerance!r} came.")
+
+    def __repr__(self) -> str:
+        """The settings that differ from the defaults, by which the fit can be repeated."""
+        return settings_that_differ(self)
+
+    def init(self, density: LogDensity, start: Tensor, seed: int) -> "Climbing | Trained":
+        """Start each member at a draw from the prior; ``start`` is not used.
+
+        Raises:
+            EngineError: If a latent site stands in a plate that subsamples.
+        """
+        local = [site.name for site in density.model.latent if site.subsampled]
+        if local:
+            raise EngineError(
+                f"Site {local[0]!r} stands in a plate that subsamples, so that a batch has but a "
+                "part of it. Give all rows at once, or use SVI(guide='map')."
+            )
+        points = starts(density, self.members, seed)
+        if density.model.subsampled or self.steps is not None:
+            return Trained(self, density, points)
+        return Climbing(self, density, points)
+
+    def step(self, state: "Climbing | Trained") -> float:
+        """Move all members, and give minus their mean log density, in nats."""
+        return state.step()
+
+    def converged(self, state: "Climbing | Trained") -> bool:
+        """Whether every member has arrived."""
+        return state.look()
+
+    def approximation(self, state: "Climbing | Trained") -> Points:
+        """The members."""
+        state.settle()
+        return Points(state.density, state.points())
+
+
+def starts(density: LogDensity, members: int, seed: int) -> Float[Tensor, "member dim"]:
+    """A flat vector for each member: a draw from the prior.
+
+    Where the prior cannot be drawn from, or the density is not finite at what is drawn: the best
+    of a few uniform draws from (-2, 2).
+    """
+    drawn = _from_the_prior(density, members, seed)
+    rows = [
+        density.start(stream(seed, "member", i), avoid_prior=True) if row is None else row
+        for i, row in enumerate(drawn)
+    ]
+    return torch.stack(rows)
+
+
+def _from_the_prior(density: LogDensity, members: int, seed: int) -> list[Tensor | None]:
+    """Draws from the prior where the density and its gradient are finite, else None."""
+    model = density.model
+    if model.free or any(site.improper for site in model.latent):
+        return [None] * members
+    try:
+        drawn = prior_draws(model, members, stream(seed, "members"))
+        flat = density.unconstrain({piece.site: drawn[piece.site] for piece in density.pieces})
+    except (ValueError, RuntimeError, NotImplementedError):
+        return [None] * members
+    value, gradient = density.value_and_gradient(flat)
+    usable = value.isfinite() & gradient.isfinite().all(-1)
+    return [row if ok else None for row, ok in zip(flat, usable.tolist(), strict=True)]
+
+
+class Climbing:
+    """The members' searches for their modes, evaluated as one."""
+
+    def __init__(self, engine: Ensemble, density: LogDensity, flat: Tensor) -> None:
+        self.density = density
+        self.notes: list[str] = []
+        self.climbs = [_Climb(density, row, engine.tolerance) for row in flat]
+
+    def step(self) -> float:
+        """Evaluate where every member asks for it that has not arrived."""
+        going = [climb for climb in self.climbs if not climb.arrived]
+        value, gradient = self.density.value_and_gradient(
+            torch.stack([climb.asked for climb in going])
+        )
+        for climb, height, slope in zip(going, value.tolist(), gradient, strict=True):
+            climb.go_on(-height, -slope)
+        return float(np.mean([climb.search.value for climb in self.climbs]))
+
+    def look(self) -> bool:
+        """Whether every member has arrived."""
+        return all(climb.arrived for climb in self.climbs)
+
+    def points(self) -> Float[Tensor, "member dim"]:
+        """Where the members are; those that came to one place are at one point."""
+        found = torch.stack([climb.search.point for climb in self.climbs])
+        order = np.argsort([climb.search.value for climb in self.climbs], kind="stable")
+        kept: list[int] = []
+        for index in order.tolist():
+            same = next((i for i in kept if _met(found[index], found[i])), None)
+            if same is None:
+                kept.append(index)
+            else:
+                found[index] = found[same]
+        return found
+
+    def settle(self) -> None:
+        """Say at how many places the members ended, and how far apart in height."""
+        heights = [-climb.search.value for climb in self.climbs]
+        if not np.isfinite(heights).all():  # its time was spent before it began
+            return
+        places = len(torch.unique(self.points(), dim=0))
+        if places == 1:
+            said = f"All {len(heights)} members ended at one point"
+        else:
+            said = (
+                f"The {len(heights)} members ended at {places} points, whose log densities differ "
+                f"by up to {max(heights) - min(heights):.3g} nats"
+            )
+        self.notes.append(f"{said}. An ensemble is these points, equally weighted: {NO_MORE}.")
+
+
+class _Climb:
+    """One member on its way: what it asks to be evaluated, and whether it has arrived."""
+
+    def __init__(self, density: LogDensity, start: Tensor, tolerance: float) -> None:
+        self.search, self.tolerance = QuasiNewton(density.descent, start), tolerance
+        self.losses: list[float] = []
+        self.arrived = False
+        self._iteration: Asking = self.search.asking()
+        self.asked = next(self._iteration)
+
+    def go_on(self, loss: float, gradient: Tensor) -> None:
+        """Tell it the loss and the gradient where it asked; it asks anew, or has arrived."""
+        asked = _next(self._iteration, (loss, gradient))
+        while asked is None:  # the iteration is over, and one that finds no step asks nothing
+            self.losses.append(self.search.value)
+            if self._at_a_mode():
+                self.arrived = True
+                return
+            self._iteration = self.search.asking()
+            asked = _next(self._iteration)
+        self.asked = asked
+
+    def _at_a_mode(self) -> bool:
+        recent = self.losses[-1 - WINDOW :]
+        gained = recent[0] - recent[-1] if len(recent) > WINDOW else np.inf
+        flat = float(self.search.gradient.abs().max()) < FLAT
+        return flat or self.search.stuck_for >= MOST_STUCK or gained < self.tolerance
+
+
+class Trained:
+    """The members under Adam, each with minibatches of its own where there are any."""
+
+    def __init__(self, engine: Ensemble, density: LogDensity, flat: Tensor) -> None:
+        self.density, self.flat = density, flat.clone().requires_grad_()
+        self.notes: list[str] = []
+        self.left = engine.steps or BATCH_STEPS
+        self.optimizer = torch.optim.Adam([self.flat], lr=engine.step_size)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, self.left)
+
+    def step(self) -> float:
+        """Take one step; a member whose gradient is not finite stays where it is."""
+        height, slope = self._height_and_slope()
+        self.flat.grad = -slope.nan_to_num(0.0, 0.0, 0.0)
+        self.optimizer.step()
+        self.schedule.step()
+        self.left -= 1
+        return -float(height.mean())
+
+    def _height_and_slope(self) -> tuple[Tensor, Tensor]:
+        """The log densities, or estimates of them, and each one's gradient."""
+        if not self.density.model.subsampled:
+            return self.density.value_and_gradient(self.flat)
+        height = self.density.on_a_batch(self.flat)
+        return height.detach(), torch.autograd.grad(height.sum(), self.flat)[0]
+
+    def look(self) -> bool:
+        """Whether the step size has fallen to nothing."""
+        return not self.left
+
+    def points(self) -> Float[Tensor, "member dim"]:
+        """Where the members are."""
+        return self.flat.detach()
+
+    def settle(self) -> None:
+        """Say what an ensemble is."""
+        self.notes.append(f"An ensemble is {len(self.flat)} points, equally weighted: {NO_MORE}.")
+
+
+def _next(asking: Asking, told: Any = None) -> Tensor | None:
+    try:
+        return asking.send(told)
+    except StopIteration:
+        return None
+
+
+def _met(one: Tensor, other: Tensor) -> bool:
+    return bool(((one - other).abs() <= MET * (1 + other.abs())).all())

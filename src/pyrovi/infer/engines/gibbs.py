@@ -1,0 +1,103 @@
+"""Gibbs sampling: each coordinate drawn from its complete conditional, in turn.
+
+It reads the same closed forms as CAVI: at the statistics of sampled values where CAVI has expected
+ones. Where CAVI ends in an optimum, Gibbs goes on moving, and its draws are the posterior's in the
+limit. A restart is a chain, from a start of its own. Discrete coordinates are sampled on the way;
+what is kept are the continuous sites, as of every engine.
+
+Reference: Gelfand and Smith (1990), https://doi.org/10.1080/01621459.1990.10476213
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pyrovi.approximations import Empirical, Sweeper, check_time, unconstrained
+from pyrovi.density import LogDensity
+from pyrovi.errors import EngineError
+from pyrovi.infer.loop import settings_that_differ
+from pyrovi.seeds import stream
+
+__all__ = ["Gibbs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gibbs:
+    """A Gibbs sampler, by a model's own complete conditionals.
+
+    Attributes:
+        draws: How many sweeps to keep.
+        warmup: How many to make before them.
+    """
+
+    draws: int = 1000
+    warmup: int = 500
+    starts_itself: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if self.draws < 1 or self.warmup < 0:
+            raise EngineError(
+                f"Gibbs takes draws from 1 and warmup from 0; {self.draws!r} and "
+                f"{self.warmup!r} came."
+            )
+
+    @property
+    def max_steps(self) -> int:
+        """One step is one sweep."""
+        return self.warmup + self.draws
+
+    def __repr__(self) -> str:
+        """The settings that differ from the defaults, by which the fit can be repeated."""
+        return settings_that_differ(self)
+
+    def init(self, density: LogDensity, start: Tensor, seed: int) -> "GibbsState":
+        """Start at the expected statistics that the model starts CAVI at; ``start`` is not used.
+
+        Raises:
+            EngineError: If the model declares no updates, or none for such data.
+            ModelError: If its updates leave a site out.
+        """
+        state = GibbsState(Sweeper.at_start(density, "Gibbs", seed), seed)
+        for name in state.sweeper.waiting:
+            state.update(name)
+        return state
+
+    def step(self, state: "GibbsState") -> float:
+        """Sample every coordinate once, and give minus the log joint density reached."""
+        check_time(state.sweeper.density)
+        for name in state.sweeper.updates.coordinates:
+            state.update(name)
+        state.kept.append(dict(state.values))
+        return -state.sweeper.log_joint()
+
+    def converged(self, state: "GibbsState") -> bool:
+        """Whether all sweeps were made; whether they mixed is for a diagnostic to say."""
+        return len(state.kept) == self.max_steps
+
+    def approximation(self, state: "GibbsState") -> Empirical:
+        """The draws after warm-up."""
+        if not state.kept:
+            self.step(state)
+        kept = state.kept[self.warmup :] or state.kept
+        values = {name: torch.stack([each[name] for each in kept]) for name in kept[0]}
+        return Empirical(unconstrained(state.sweeper.density, values)[0])
+
+
+class GibbsState:
+    """The values and statistics at hand, and the values met before."""
+
+    def __init__(self, sweeper: Sweeper, seed: int) -> None:
+        self.sweeper = sweeper
+        self.generator = torch.Generator().manual_seed(stream(seed, "gibbs"))
+        self.values: dict[str, Tensor] = {}
+        self.kept: list[dict[str, Tensor]] = []
+        self.notes: list[str] = []
+
+    def update(self, name: str) -> None:
+        """Draw one coordinate from its complete conditional."""
+        values, statistics = self.sweeper.conditional(name).sample(self.generator)
+        self.values |= values
+        self.sweeper.statistics[name] = statistics

@@ -1,0 +1,289 @@
+"""Pathfinder: the best of the Gaussians that an optimiser passes on its way to the mode.
+
+Each point of a quasi-Newton path has a Gaussian of its own: its mean is a Newton step further on,
+its covariance the inverse Hessian that the last few steps of the path imply, a diagonal and a
+matrix of low rank. The path crosses the body of the posterior before it comes to the mode, which
+in many dimensions, or where the density runs away, lies outside it; so the Gaussian with the best
+evidence lower bound is taken, and not the last one. All bounds of a path are evaluated together.
+
+Several paths from several starts give a mixture of their Gaussians, weighted so that the mixture's
+own bound is best: a mode is weighed by the mass it holds, and not by how many paths found it.
+
+Reference: Zhang, Carpenter, Gelman and Vehtari (2022), https://jmlr.org/papers/v23/21-0889.html;
+there the draws of all paths are pooled alike, and importance resampling makes up for it.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyrovi.approximations import Gaussian, GaussianMixture
+from pyrovi.density import LogDensity
+from pyrovi.errors import EngineError, ModelError
+from pyrovi.infer.loop import settings_that_differ
+from pyrovi.optimise import PathGaussians, QuasiNewton, path_gaussians
+from pyrovi.seeds import stream
+
+__all__ = ["Pathfinder", "best_of_a_path"]
+
+WINDOW = 3  # steps in which a path that has not arrived gains
+LOOK_EVERY = 50  # steps between two looks at the bounds
+ENTRIES = 5_000_000  # of the draws evaluated at once, a bound on memory
+DENSE_DIM = 4_000  # a covariance of more dimensions is gigabytes with what is made of it
+POOLED = 200  # draws from each path, by which they are weighed
+ASCENT_STEPS = 200
+SMALLEST_WEIGHT = 1e-4  # of a component that is kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pathfinder:
+    """The best Gaussian along a quasi-Newton path, or a mixture of those of several paths.
+
+    Attributes:
+        paths: How many paths, each from a start of its own.
+        draws_per_elbo: From how many draws the bound at each point of a path is estimated.
+        history: How many past steps the inverse Hessian is made of; the paper takes 6, and more
+            cost no evaluation.
+        tolerance: What a path gains in three steps, in nats, at which it has arrived.
+        max_steps: How many quasi-Newton iterations to take at the most, all paths together; each
+            has an equal share.
+    """
+
+    paths: int = 1
+    draws_per_elbo: int = 25
+    history: int = 20
+    tolerance: float = 1e-6
+    max_steps: int = 2000
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        for name in ("paths", "draws_per_elbo", "history"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise EngineError(
+                    f"Pathfinder takes {name} as a whole number from 1, and {value!r} came."
+                )
+        if not self.tolerance > 0:
+            raise EngineError(
+                f"Pathfinder takes a positive tolerance, and {self.tolerance!r} came. Try 1e-6."
+            )
+        if self.max_steps < self.paths:
+            raise EngineError(
+                f"Pathfinder shares max_steps between its paths, and {self.max_steps} steps for "
+                f"{self.paths} paths came. Give at least 100 steps a path."
+            )
+
+    def __repr__(self) -> str:
+        """The settings that differ from the defaults, by which the fit can be repeated."""
+        return settings_that_differ(self)
+
+    def init(self, density: LogDensity, start: Tensor, seed: int) -> "PathfinderState":
+        """Begin the first path at ``start``."""
+        if density.dim > DENSE_DIM:
+            raise EngineError(
+                f"Pathfinder keeps a dense covariance, up to {DENSE_DIM} dimensions, and "
+                f"{density.dim} came. Use DADVI()."
+            )
+        return PathfinderState(density, start, seed)
+
+    def step(self, state: "PathfinderState") -> float:
+        """Take one iteration on the current path, and give minus the log density it reached.
+
+        At the end of a path that has no finite bound it is not a number.
+        """
+        path = state.paths[-1]
+        loss = path.step()
+        share = self.max_steps // self.paths
+        path.ended = path.arrived(self.tolerance) or (self.paths > 1 and path.taken == share)
+        if path.ended or path.taken % LOOK_EVERY == 0:
+            self._look(state, path)
+        if not path.ended:
+            return loss
+        state.found += path.best
+        if len(state.paths) < self.paths:
+            state.begin_another()
+        elif not state.found:
+            return math.nan
+        return loss
+
+    def converged(self, state: "PathfinderState") -> bool:
+        """Whether every path has arrived."""
+        return len(state.paths) == self.paths and state.paths[-1].ended
+
+    def approximation(self, state: "PathfinderState") -> Gaussian | GaussianMixture:
+        """The Gaussian with the best bound along the path; of several paths, their mixture.
+
+        A path that was cut short counts as far as it came. Where no bound is finite it is a
+        standard normal at the last point, of a fit that diverged.
+        """
+        path, found = state.paths[-1], [*state.found]
+        if not path.ended:
+            self._look(state, path)
+            found += path.best
+        if not found:
+            return Gaussian(state.density, path.points[-1], torch.ones_like(path.points[-1]))
+        if self.paths == 1:
+            return found[0]
+        return weighed(found, stream(state.seed, "weights"))
+
+    def _look(self, state: "PathfinderState", path: "Path") -> None:
+        """Find the point with the best bound, and end a path whose bounds have stopped to rise."""
+        if len(path.points) == len(path.bounds) + 1:
+            return
+        local = path_gaussians(torch.stack(path.points), torch.stack(path.gradients), self.history)
+        generator = torch.Generator().manual_seed(stream(state.seed, "bounds"))
+        shape = (self.draws_per_elbo, state.density.dim)
+        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+        seen = len(path.bounds)
+        path.bounds = torch.cat([path.bounds, elbos(state.density, local.after(seen), noise)])
+        best = int(path.bounds.argmax())
+        path.ended |= best < seen
+        if bool(path.bounds[best].isfinite()):
+            found = Gaussian(state.density, local.loc[best].clone(), local.scale_tril(best))
+            path.best = [found]
+
+
+class PathfinderState:
+    """The paths so far, of which the last is being walked, and what the others gave."""
+
+    def __init__(self, density: LogDensity, start: Tensor, seed: int) -> None:
+        self.density, self.seed = density, seed
+        self.notes: list[str] = []
+        self.found: list[Gaussian] = []
+        self.paths = [Path(density, self._beside(start))]
+
+    def _beside(self, start: Tensor) -> Tensor:
+        """Somewhere near ``start``, which may be the mode, or lie straight above or below it.
+
+        A path along an axis of symmetry sees no curvature across it.
+        """
+        generator = torch.Generator().manual_seed(stream(self.seed, "beside"))
+        other = start + 2 * torch.rand(len(start), generator=generator, dtype=torch.float64) - 1
+        value, gradient = self.density.descent(other)
+        return other if math.isfinite(value) and bool(gradient.isfinite().all()) else start
+
+    def begin_another(self) -> None:
+        """Begin a path at another start."""
+        own = stream(self.seed, "path", len(self.paths))
+        try:
+            start = self.density.start(own, avoid_prior=True)
+        except ModelError:  # no uniform draw is in the domain, but the first start was
+            start = self.paths[0].points[0]
+        self.paths.append(Path(self.density, start))
+
+
+class Path:
+    """Where one search has been.
+
+    Attributes:
+        points: The flat vectors, from the start on.
+        gradients: Of minus the log density, at each.
+        losses: Minus the log density after each step, and at the start, in nats.
+        bounds: The evidence lower bound at each point but the first, as far as it was looked at.
+        best: The Gaussian with the best of them, if one is finite.
+        ended: Whether it goes no further.
+    """
+
+    def __init__(self, density: LogDensity, start: Tensor) -> None:
+        self.search = QuasiNewton(density.descent, start)
+        loss, gradient = density.descent(start)
+        self.points, self.gradients, self.losses = [start.clone()], [gradient], [loss]
+        self.bounds = start.new_empty(0)
+        self.best: list[Gaussian] = []
+        self.ended = False
+
+    @property
+    def taken(self) -> int:
+        """How many iterations were taken."""
+        return len(self.losses) - 1
+
+    def step(self) -> float:
+        """Take one iteration, and give the loss it reached."""
+        loss = self.search.step()
+        if not self.search.stuck:
+            self.points.append(self.search.point)
+            self.gradients.append(self.search.gradient)
+        self.losses.append(loss)
+        return loss
+
+    def arrived(self, tolerance: float) -> bool:
+        """Whether the last few steps gained next to nothing."""
+        return self.taken >= WINDOW and self.losses[-1 - WINDOW] - self.losses[-1] < tolerance
+
+
+def best_of_a_path(density: LogDensity, start: Tensor, seed: int) -> Gaussian | None:
+    """The best Gaussian along a path from ``start``; None where no bound is finite.
+
+    Where a density has no mode to stand on, this is a place to begin.
+    """
+    engine = Pathfinder()
+    state = engine.init(density, start, seed)
+    for _ in range(engine.max_steps):
+        if not math.isfinite(engine.step(state)) or engine.converged(state):
+            break
+    (path,) = state.paths
+    return path.best[0] if path.best else None
+
+
+def elbos(
+    density: LogDensity, local: PathGaussians, noise: Float[Tensor, "draw dim"]
+) -> Float[Tensor, "point"]:
+    """The evidence lower bound of each point's Gaussian, in nats, from the same noise for all."""
+    found = []
+    for part in local.split(max(1, ENTRIES // noise.numel())):
+        flat, log_guide = part.draw(noise)
+        log_joint = (
+            density.log_prob(flat.reshape(-1, density.dim)).detach().reshape(flat.shape[:2])
+        )
+        found.append((log_joint - log_guide).mean(-1))
+    bounds = torch.cat(found)
+    return torch.where(bounds.isfinite(), bounds, -torch.inf)
+
+
+def weighed(components: list[Gaussian], seed: int) -> GaussianMixture:
+    """The mixture of Gaussians with the weights of the best evidence lower bound."""
+    density, count = components[0].density, len(components)
+    equal = GaussianMixture(
+        density,
+        torch.stack([each.loc for each in components]),
+        torch.stack([each.scale_tril for each in components]),
+        torch.full((count,), 1 / count, dtype=torch.float64),
+    )
+    drawn = [each.draw(POOLED, stream(seed, str(i))).flat for i, each in enumerate(components)]
+    flat = torch.cat(drawn)
+    weights = best_weights(
+        density.log_prob(flat).detach().reshape(count, POOLED),
+        equal.component_log_prob(flat).reshape(count, POOLED, count),
+    )
+    kept = weights > SMALLEST_WEIGHT
+    return GaussianMixture(
+        density, equal.locs[kept], equal.scale_trils[kept], weights[kept] / weights[kept].sum()
+    )
+
+
+def best_weights(
+    log_joint: Float[Tensor, "component draw"], log_guide: Float[Tensor, "component draw other"]
+) -> Float[Tensor, "component"]:
+    """The weights of the mixture with the best bound, from draws of each component.
+
+    The bound is concave in the weights, and mirror ascent with a step of one never lowers it: a
+    component alone at its mode ends with a weight of its own bound's exponential, and those that
+    share a mode share its weight.
+
+    Args:
+        log_joint: The log density of the model at each draw.
+        log_guide: That of every component there.
+
+    >>> apart = torch.tensor([[[0.0, -99.0]], [[-99.0, 0.0]]])
+    >>> best_weights(torch.tensor([[0.0], [1.0]]).log1p(), apart)
+    tensor([0.3333, 0.6667])
+    """
+    log_weights = torch.full_like(log_guide[0, 0], -math.log(len(log_joint)))
+    for _ in range(ASCENT_STEPS):
+        gain = (log_joint - (log_guide + log_weights).logsumexp(-1)).mean(-1)
+        gain = torch.where(gain.isfinite(), gain, -torch.inf)
+        log_weights = (log_weights + gain).log_softmax(0)
+    return log_weights.exp()

@@ -1,0 +1,401 @@
+"""Stochastic variational inference: any guide, by noisy gradients that stop by themselves.
+
+The step size is held until the iterates are stationary, then lowered, a few times over; at the
+last one the iterates are averaged until the Monte Carlo error of their mean is small. Where the
+guide is a Gaussian or a flow over the whole latent space and the model is used whole, the gradient
+is taken on the flat, vectorised density; otherwise by Pyro's own ELBO, minibatches and all.
+
+References: Hoffman, Blei, Wang and Paisley (2013), https://jmlr.org/papers/v14/hoffman13a.html;
+Roeder, Wu and Duvenaud (2017), https://arxiv.org/abs/1703.09194;
+Dhaka et al. (2020), https://arxiv.org/abs/2009.00666
+"""
+
+import contextlib
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import ELBO, RenyiELBO, Trace_ELBO, TraceEnum_ELBO, config_enumerate
+from pyro.infer.autoguide import AutoGuide, init_to_median, init_to_value
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from pyrovi.approximations import GuideDraws
+from pyrovi.bound import Trace, carries_draws, own_module
+from pyrovi.density import LogDensity
+from pyrovi.errors import EngineError, GuideError
+from pyrovi.guides import FAMILIES, Family
+from pyrovi.infer.loop import settings_that_differ
+from pyrovi.optimise import Iterates, negative_elbo
+
+__all__ = ["SVI"]
+
+VECTORISED_PARTICLES = 8  # in Pyro's own ELBO, where the model can be run for all at once
+UNITLESS = 3.0  # a parameter's spread around the optimum is itself a fraction of what matters
+LOOK_EVERY = 50  # steps between two looks at the iterates
+WATCHED = 200  # at most so many quantities are judged; they are picked at random
+GAUSSIAN_STEP_SIZE = 0.05
+FLOW_STEP_SIZE = 0.005
+GAUSSIAN = ("mean_field", "full_rank", "low_rank")
+FLOWS = ("iaf", "maf", "nsf", "realnvp")
+DECAYS = (1.0, 0.3, 0.1)  # the step sizes of the phases, as shares of the first
+
+
+@dataclass(frozen=True, kw_only=True)
+class SVI:
+    """Stochastic variational inference with any Pyro guide and ELBO.
+
+    Attributes:
+        guide: A family of `pyrovi.guides` or its name, an ``AutoGuide`` class or instance, or any
+            Pyro guide.
+        elbo: A Pyro ELBO; None for the one that suits the model.
+        particles: Monte Carlo terms in each gradient; None for 16, or with Pyro's own ELBO for 8
+            where the model can be run for all of them at once, and 1 where not.
+        step_size: Adam's first step size; None for 0.05, or 0.005 for a flow's networks.
+        tolerance: The Monte Carlo error of the averaged iterates at which the fit has converged:
+            of means, in the approximation's standard deviations, and of log standard deviations;
+            for a guide that has neither, of its parameters, in units of their own spread.
+        max_steps: How many steps to take at the most.
+        optimizer: From parameters and ``lr`` to a torch optimiser.
+    """
+
+    guide: Family | str | Callable[..., Any] = "mean_field"
+    elbo: ELBO | None = None
+    particles: int | None = None
+    step_size: float | None = None
+    tolerance: float = 0.05
+    max_steps: int = 20_000
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if isinstance(self.guide, str) and self.guide not in FAMILIES:
+            raise EngineError(
+                f"No guide family is named {self.guide!r}. There are {', '.join(FAMILIES)}."
+            )
+        if self.step_size is not None and not self.step_size > 0:
+            raise EngineError(f"step_size must be positive, and {self.step_size} came. Try 0.01.")
+        if self.particles is not None and self.particles < 1:
+            raise EngineError(f"particles must be at least 1, and {self.particles} came.")
+
+    def __repr__(self) -> str:
+        """The settings that differ from the defaults, by which the fit can be repeated."""
+        guide = self.guide if isinstance(self.guide, str) else _guide_name(self.guide)
+        shown = {"guide": repr(guide)}
+        if self.elbo is not None:
+            shown["elbo"] = type(self.elbo).__name__
+        if self.optimizer is not torch.optim.Adam:
+            shown["optimizer"] = getattr(self.optimizer, "__name__", repr(self.optimizer))
+        return settings_that_differ(self, **shown)
+
+    @property
+    def first_step_size(self) -> float:
+        """Adam's first step size."""
+        if self.step_size is not None:
+            return self.step_size
+        gaussian = self.family is None or self.family.name not in FLOWS
+        return GAUSSIAN_STEP_SIZE if gaussian else FLOW_STEP_SIZE
+
+    @property
+    def family(self) -> Family | None:
+        """The family of `pyrovi.guides` that makes the guide, if one does."""
+        if isinstance(self.guide, Family):
+            return self.guide
+        return FAMILIES.get(self.guide) if isinstance(self.guide, str) else None
+
+    def init(self, density: LogDensity, start: Tensor, seed: int) -> "SVIState":
+        """Make the guide at ``start``, and the objective that suits it."""
+        _check_local_sites(density.model, self.family)
+        if density.model.parameters:
+            density = LogDensity(density.model.with_parameters())
+        model = density.model
+        if model.free:
+            raise EngineError(
+                f"Site {next(iter(model.free))!r} comes of obs_mask, and a guide would spread "
+                "without bound over its observed entries. Use DADVI or Laplace, or pass a "
+                "numpy.ma.MaskedArray."
+            )
+        guide = self._make_guide(density, start)
+        whole = not (model.subsampled or model.parameters)
+        flat = self.family.flat if self.family is not None else None
+        if flat is not None and whole and self.elbo is None:
+            return _FlatState(self, density, guide, flat)
+        return _PyroState(self, density, guide)
+
+    def step(self, state: "SVIState") -> float:
+        """Take one gradient step, and give a noisy estimate of minus the ELBO before it."""
+        return state.step()
+
+    def converged(self, state: "SVIState") -> bool:
+        """Whether the averaged iterates are accurate, at the last of the step sizes."""
+        return state.look()
+
+    def approximation(self, state: "SVIState") -> GuideDraws:
+        """The guide at the average of the last iterates."""
+        state.settle()
+        return GuideDraws(state.density, state.guide, self.family, state.store)
+
+    def _make_guide(self, density: LogDensity, start: Tensor) -> Callable[..., Any]:
+        model = density.model
+        made = self.guide
+        with model.running(whole=False):
+            if self.family is not None:
+                made = self.family(model.handled(), **_start_options(self.family, density, start))
+            elif isinstance(made, type) and issubclass(made, AutoGuide):
+                made = Family(made.__name__, made)(model.handled())
+            elif isinstance(made, torch.nn.Module):
+                made = own_module(made, model.dtype)
+        if not callable(made):
+            raise GuideError(
+                f"Expected a guide, and {made!r} came. Pass a family of pyrovi.guides, an "
+                "AutoGuide, or a Pyro guide function."
+            )
+        return made
+
+
+class SVIState:
+    """A guide on its way, its optimiser, and its iterates."""
+
+    def __init__(self, engine: SVI, density: LogDensity, guide: Callable[..., Any]) -> None:
+        self.engine, self.density, self.guide = engine, density, guide
+        self.store: Any = density.model.params
+        self.notes: list[str] = []
+        self.phase = 0
+        self.steps = 0
+        self.iterates = Iterates()
+        self.backward()
+        self.parameters = self.learnable()
+        if not self.parameters:
+            raise GuideError("The guide has no parameters to fit. Give it pyro.param or a module.")
+        self.optimizer = engine.optimizer(self.parameters, lr=engine.first_step_size)
+        generator = torch.Generator().manual_seed(0)
+        count = len(self.watch())
+        self.picked = torch.randperm(count, generator=generator)[:WATCHED]
+
+    def backward(self) -> float:
+        """Estimate minus the ELBO, and add its gradient to that of the parameters."""
+        raise NotImplementedError
+
+    def learnable(self) -> list[Tensor]:
+        """Every parameter that is fitted."""
+        raise NotImplementedError
+
+    def watch(self) -> Tensor:
+        """The quantities by which convergence is judged."""
+        return parameters_to_vector(self.parameters).double()
+
+    def error(self) -> float:
+        """How far the average of the iterates may be off, in what the tolerance is in.
+
+        Parameters have no unit that is known here, so they are taken in units of their own
+        spread around the optimum.
+        """
+        return self.iterates.error() / UNITLESS
+
+    def step(self) -> float:
+        """Take one gradient step."""
+        self.optimizer.zero_grad()
+        loss = self.backward()
+        if all(p.grad is None or p.grad.isfinite().all() for p in self.parameters):
+            self.optimizer.step()
+        self.steps += 1
+        with torch.no_grad():
+            self.iterates.note(
+                self.watch()[self.picked], parameters_to_vector(self.parameters).detach()
+            )
+        return loss
+
+    def look(self) -> bool:
+        """Lower the step size once stationary; at the last, say if the average is accurate."""
+        if self.steps % LOOK_EVERY or not self.iterates.stationary():
+            return False
+        if self.phase == len(DECAYS) - 1:
+            return self.error() < self.engine.tolerance
+        self._adopt_average()
+        self.phase += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.engine.first_step_size * DECAYS[self.phase]
+        self.iterates = Iterates()
+        return False
+
+    def settle(self) -> None:
+        """Move the guide to the average of the last iterates, if they hold still."""
+        if self.iterates.stationary():
+            self._adopt_average()
+
+    def _adopt_average(self) -> None:
+        average = self.iterates.average()
+        if average is not None:
+            with torch.no_grad():
+                vector_to_parameters(average, self.parameters)
+
+
+class _FlatState(SVIState):
+    """A guide with a distribution over the flat vector, fitted to the vectorised density."""
+
+    def __init__(
+        self,
+        engine: SVI,
+        density: LogDensity,
+        guide: Callable[..., Any],
+        flat: Callable[[Any], Distribution],
+    ) -> None:
+        self.flat = flat
+        model = density.model
+        with model.running():
+            guide(*model.args, **model.kwargs)  # which makes its parameters
+        super().__init__(engine, density, guide)
+
+    def distribution(self) -> Distribution:
+        with self.density.model.running():
+            return self.flat(self.guide)
+
+    def backward(self) -> float:
+        particles = self.engine.particles or 16
+        self._last = self.distribution()
+        loss, self._draws = negative_elbo(
+            self.density, self._last, particles, path_derivative=self.gaussian
+        )
+        if loss.isfinite():
+            loss.backward()
+        return loss.item()
+
+    @property
+    def gaussian(self) -> bool:
+        return self.engine.family is not None and self.engine.family.name in GAUSSIAN
+
+    def learnable(self) -> list[Tensor]:
+        return [p for p in cast("torch.nn.Module", self.guide).parameters() if p.requires_grad]
+
+    def watch(self) -> Tensor:
+        """The means, and the log standard deviations."""
+        loc, scale = self._moments()
+        return torch.cat([loc, scale.log()]).double()
+
+    def error(self) -> float:
+        """Means in standard deviations, log standard deviations as they are."""
+        _, scale = self._moments()
+        units = torch.cat([scale, torch.ones_like(scale)]).double()
+        return self.iterates.error(units[self.picked].numpy())
+
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        if self.gaussian:
+            return self._last.mean.detach(), self._last.stddev.detach()
+        return self._draws.mean(0), self._draws.std(0)
+
+
+class _PyroState(SVIState):
+    """Any guide and any ELBO, as plain Pyro runs them; minibatches through the model's plates."""
+
+    def __init__(self, engine: SVI, density: LogDensity, guide: Callable[..., Any]) -> None:
+        model = density.model
+        together = engine.family is not None or isinstance(guide, AutoGuide)
+        self.elbo: Any = engine.elbo or _default_elbo(density, engine.particles, together)
+        if model.subsampled and isinstance(self.elbo, RenyiELBO):
+            raise EngineError(
+                "RenyiELBO is no bound where the model subsamples a plate. Use Trace_ELBO."
+            )
+        self.model = config_enumerate(model.handled()) if model.discrete else model.handled()
+        self.guide, self.density, self.store = guide, density, model.params
+        self._check_sites()
+        super().__init__(engine, density, guide)
+
+    def _check_sites(self) -> None:
+        """A guide must have the model's continuous latent sites, and no others."""
+        model = self.density.model
+        with self._scoped():
+            trace: Trace = poutine.trace(self.guide).get_trace(*model.args, **model.kwargs)
+        own = {
+            name
+            for name, node in trace.nodes.items()
+            if node["type"] == "sample"
+            and not node["infer"].get("is_auxiliary")
+            and type(node["fn"]).__name__ != "_Subsample"
+        }
+        needed = {site.name for site in model.latent}
+        listing = ", ".join(sorted(needed))
+        for name in sorted(needed - own):
+            raise GuideError(
+                f"The guide has no site {name!r}. It needs one for each of {listing}."
+            )
+        for name in sorted(own - needed):
+            raise GuideError(
+                f"The guide has a site {name!r}, and the continuous latent sites of the model are "
+                f"{listing} (discrete ones are summed out). Drop it, or mark it auxiliary."
+            )
+
+    def backward(self) -> float:
+        with self._scoped(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Found vars in model but not guide")
+            loss = self.elbo.loss_and_grads(
+                self.model, self.guide, *self.density.model.args, **self.density.model.kwargs
+            )
+            self.store = pyro.get_param_store().get_state()
+        return float(loss)
+
+    def _scoped(self) -> contextlib.AbstractContextManager[None]:
+        return replace(self.density.model, params=self.store).running(whole=False)
+
+    def learnable(self) -> list[Tensor]:
+        both = (self.guide, self.density.model.model)
+        modules = [m for m in both if isinstance(m, torch.nn.Module)]
+        found: list[Tensor] = []
+        for module in modules:
+            found += [each for each in module.parameters() if each.requires_grad]
+        return found + list(self.store["params"].values())
+
+    def settle(self) -> None:
+        super().settle()
+        if self.density.model.parameters:
+            model = replace(self.density.model, params=self.store)
+            self.density = LogDensity(model)
+            self.notes.append("The model's own parameters were learnt with the guide.")
+
+
+def _start_options(family: Family, density: LogDensity, start: Tensor) -> dict[str, Any]:
+    """How each family is told where to begin, unless its options say so already."""
+    if "init_loc_fn" in family.options:
+        return {}
+    values = {name: value[0] for name, value in density.constrain(start[None]).items()}
+    if family.name == "iaf" or density.model.subsampled:
+        return {}
+    return {"init_loc_fn": init_to_value(values=values, fallback=init_to_median)}
+
+
+def _default_elbo(density: LogDensity, particles: int | None, together: bool) -> ELBO:
+    """Pyro's ELBO for the model; all particles at once where model and guide are made for it."""
+    model = density.model
+    together = together and not model.subsampled and carries_draws(model)
+    count = particles or (VECTORISED_PARTICLES if together else 1)
+    kind = TraceEnum_ELBO if model.discrete else Trace_ELBO
+    return kind(
+        num_particles=count,
+        max_plate_nesting=model.max_plate_nesting,
+        vectorize_particles=together and count > 1,
+    )
+
+
+def _check_local_sites(model: Any, family: Family | None) -> None:
+    local = [site.name for site in model.latent if site.subsampled]
+    if local and family is not None and family.joint:
+        raise GuideError(
+            f"Site {local[0]!r} stands in a plate that subsamples, and the family {family.name!r} "
+            "holds one vector for all sites, which would have the batch's length. Use mean_field, "
+            "or an amortised guide of your own."
+        )
+
+
+def _guide_name(guide: Any) -> str:
+    if isinstance(guide, Family):
+        options = [
+            f"{key}={getattr(value, '__name__', repr(value))}"
+            for key, value in guide.options.items()
+            if key != "network"
+        ]
+        return f"{guide.name}({', '.join(options)})" if options else guide.name
+    return getattr(guide, "__name__", type(guide).__name__)

@@ -1,0 +1,1 @@
+"""`engine="auto"`: what it climbs, and what it judges by."""

@@ -1,0 +1,91 @@
+"""Several modes at once: a Gaussian in each, weighted by how much of the posterior it holds.
+
+Where different starts end in different modes of about the same evidence, a Gaussian in one of them
+is wrong however well it fits there, and nothing that starts from its draws can see it. Each mode
+gets its own Gaussian, fitted in a space turned by its curvature; their bounds weigh them, since
+the bound of a Gaussian that sits in one mode is nearly the log of the evidence about that mode.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from pyrovi.approximations import Gaussian, GaussianMixture
+from pyrovi.density import LogDensity
+from pyrovi.errors import EngineError
+from pyrovi.infer.engines.dadvi import DADVI, DADVIState
+
+__all__ = ["Modes"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Modes:
+    """A mixture of Gaussians, one about each mode.
+
+    Attributes:
+        modes: The Gaussians at the modes, by their curvature.
+        engine: What fits each of them.
+        max_steps: How many quasi-Newton iterations to take at the most, all together.
+    """
+
+    modes: tuple[Gaussian, ...] = field(repr=False)
+    engine: DADVI = field(default=DADVI(whiten=True), repr=False)
+    max_steps: int = 4000
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if not self.modes:
+            raise EngineError("Modes takes at least one mode, and none came.")
+
+    def __repr__(self) -> str:
+        """How many modes there are."""
+        return f"Modes({len(self.modes)} of {self.engine!r})"
+
+    def init(self, density: LogDensity, start: Tensor, seed: int) -> "ModesState":
+        """A search in each mode."""
+        states = [self.engine.begin_at(density, mode, seed) for mode in self.modes]
+        return ModesState(states)
+
+    def step(self, state: "ModesState") -> float:
+        """Take one iteration in the mode at hand, and give minus the ELBO it reached."""
+        return self.engine.step(state.at_hand)
+
+    def converged(self, state: "ModesState") -> bool:
+        """Whether the last of the modes is fitted."""
+        return self.engine.converged(state.at_hand) and not state.go_on()
+
+    def approximation(self, state: "ModesState") -> GaussianMixture:
+        """The Gaussians of the modes, weighted by their bounds."""
+        found = [self.engine.approximation(each) for each in state.states[: state.done + 1]]
+        losses = torch.tensor([each.loss for each in state.states[: state.done + 1]])
+        return GaussianMixture(
+            found[0].density,
+            torch.stack([each.loc for each in found]),
+            torch.stack([_full(each.scale_tril) for each in found]),
+            torch.softmax(-losses.double(), 0),
+        )
+
+
+class ModesState:
+    """The searches, and which of them is at hand."""
+
+    def __init__(self, states: list[DADVIState]) -> None:
+        self.states, self.done = states, 0
+        self.notes: list[str] = []
+
+    @property
+    def at_hand(self) -> DADVIState:
+        """The search that is going on."""
+        return self.states[self.done]
+
+    def go_on(self) -> bool:
+        """Go on to the next mode; False after the last."""
+        if self.done == len(self.states) - 1:
+            return False
+        self.done += 1
+        return True
+
+
+def _full(scale_tril: Tensor) -> Tensor:
+    return torch.diag(scale_tril) if scale_tril.dim() == 1 else scale_tril

@@ -1,0 +1,146 @@
+"""Polish: many Markov chains from the draws of an approximation, until they hold still.
+
+Hamiltonian Monte Carlo leaves the posterior as it is and moves everything else towards it, so that
+draws of a good approximation need little of it. What comes out is draws, without a density or a
+bound; it costs what sampling costs, and shares its one blindness: a mode that no draw is near is
+never seen.
+
+Reference: Hoffman and Ma (2020), https://proceedings.mlr.press/v108/hoffman20a.html, who run short
+chains from a variational start
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovi.approximations import Approximation, Draws, Empirical
+from pyrovi.density import LogDensity
+from pyrovi.errors import EngineError
+from pyrovi.infer.loop import settings_that_differ
+from pyrovi.optimise import STEP_SIZE, WIDE_JITTER, chains_for, mass_factor, move
+from pyrovi.seeds import stream
+
+__all__ = ["Polish"]
+
+TRANSITIONS = 10  # in a step
+TARGET_ACCEPTANCE = 0.7
+FEWEST_STEPS = 20
+STALLED = 0.9  # of the error that half the steps came to
+CHAINS = 512
+CHAIN_ENTRIES = 200_000  # numbers in one evaluation of all chains: half a minute in all
+DRAWS = 4000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Polish:
+    """Vectorised Hamiltonian Monte Carlo from the draws of an approximation.
+
+    Attributes:
+        base: Whose draws the chains start from.
+        chains: How many; None for 512, and fewer where the density is dear.
+        tolerance: The Monte Carlo error of every mean, in standard deviations, at which it ends;
+            the earlier and the later half of what is kept must agree as well.
+        max_steps: How many steps, of ten transitions of every chain, to take at the most.
+    """
+
+    base: Approximation = field(repr=False)
+    chains: int | None = None
+    tolerance: float = 0.04
+    max_steps: int = 100
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if self.chains is not None and self.chains < 8:
+            raise EngineError(f"Polish takes chains from 8 up, and {self.chains} came. Try 256.")
+
+    def __repr__(self) -> str:
+        """The settings that differ from the defaults, without the base."""
+        return settings_that_differ(self, base="...")
+
+    def init(self, density: LogDensity, start: Tensor, seed: int) -> "PolishState":
+        """Set the chains out at draws of the base."""
+        count = self.chains or chains_for(density, CHAINS, CHAIN_ENTRIES)
+        return PolishState(density, self.base.draw(count, stream(seed, "polish")), seed)
+
+    def step(self, state: "PolishState") -> float:
+        """Move every chain ten times, and give minus the average log density."""
+        return state.step()
+
+    def converged(self, state: "PolishState") -> bool:
+        """Whether the means of what is kept are known and no longer move, or never will be."""
+        if state.taken < FEWEST_STEPS:
+            return False
+        return state.known_to[-1] < self.tolerance or state.stalls()
+
+    def approximation(self, state: "PolishState") -> Empirical:
+        """Draws from the later half of the steps, in no order."""
+        return Empirical(state.draws())
+
+
+class PolishState:
+    """Where the chains stand and stood; the first half of every past is dropped as it grows."""
+
+    def __init__(self, density: LogDensity, drawn: Draws, seed: int) -> None:
+        self.density, self.flat, self.seed = density, drawn.flat, seed
+        self.within = drawn.within
+        self.step_size, self.taken = STEP_SIZE, 0
+        self.past: list[Tensor] = []
+        self.known_to: list[float] = []  # after each step
+        self.notes: list[str] = []
+
+    def step(self) -> float:
+        """Move, and adapt the mass and the step size to where the chains are now."""
+        chains = move(
+            self.density,
+            self.flat,
+            self.factor(),
+            transitions=TRANSITIONS,
+            kept=1,
+            seed=stream(self.seed, "move", self.taken),
+            step_size=self.step_size,
+            jitter=WIDE_JITTER,
+        )
+        self.taken += 1
+        self.flat = chains.states[:, -1]
+        self.past.append(self.flat)
+        self.known_to.append(self.error())
+        self.step_size *= float(torch.exp(chains.acceptance.mean() - TARGET_ACCEPTANCE))
+        return -float(self.density.log_prob(self.flat).mean())
+
+    def factor(self) -> Tensor:
+        """The Cholesky factor of where the chains are, within one mode where there are several."""
+        if self.within is not None:
+            return self.within
+        return mass_factor(torch.cat([self.flat, *self.past[len(self.past) // 2 :]]))
+
+    def kept(self) -> Tensor:
+        """The states of the later half of the steps, ``(step, chain, dim)``."""
+        return torch.stack(self.past[len(self.past) // 2 :])
+
+    def error(self) -> float:
+        """The largest error of a mean, or half the distance of two halves, in sds."""
+        kept = self.kept()
+        sd = kept.std((0, 1)).clamp(min=torch.finfo(kept.dtype).tiny)
+        error = kept.mean(0).std(0) / np.sqrt(kept.shape[1])
+        half = len(kept) // 2
+        apart = (kept[:half].mean((0, 1)) - kept[half:].mean((0, 1))).abs() / 2
+        return float((torch.maximum(error, apart) / sd).max())
+
+    def stalls(self) -> bool:
+        """Whether twice the steps have hardly made the worst mean better known.
+
+        Where chains mix, its error falls by the root of two; between modes, hardly at all.
+        """
+        steps = 2 * FEWEST_STEPS
+        return (
+            self.taken % steps == 0
+            and self.known_to[-1] > STALLED * self.known_to[self.taken // 2]
+        )
+
+    def draws(self) -> Tensor:
+        """The kept states in random order, the newest where there are too many."""
+        flat = self.kept().flatten(0, 1)[-DRAWS:] if self.past else self.flat
+        generator = torch.Generator().manual_seed(stream(self.seed, "order"))
+        return flat[torch.randperm(len(flat), generator=generator)]

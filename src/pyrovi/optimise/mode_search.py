@@ -1,0 +1,287 @@
+"""Where a density is highest: from several starts, through bad scales, with the curvature there.
+
+A quasi-Newton search goes first. Where it does not arrive (flat priors, data in dollars), Newton's
+method with the whole matrix of second derivatives follows, which no scaling of the space changes.
+A density without a usable mode (a funnel, whose density runs away) has none here.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyrovi.approximations import Gaussian
+from pyrovi.density import LogDensity
+from pyrovi.optimise.quasi_newton import QuasiNewton
+from pyrovi.seeds import stream
+
+__all__ = ["affordable", "curvature_cholesky", "find_mode", "find_modes", "log_evidence", "scout"]
+
+SEARCH_EVALUATIONS = 250  # enough for what has a mode; a funnel would take any number
+WINDOW = 10  # steps in which a search that is still going gains
+GAIN = 0.01  # nats
+NEWTON_STEPS = 60
+NEWTON_DIM = 500  # above, a matrix of second derivatives at every step costs too much
+DECREMENT = 1e-6  # nats that a full step still promises, at which Newton's method has arrived
+NEAR = 1e-3  # nats that it may promise at the most at what is called a mode
+MOST_DAMPING = 1e8
+MOST_STUCK = 2  # steps in a row that gain nothing
+SMALLEST_EIGENVALUE = 1e-10  # as a share of the largest
+SMALLEST_PIVOT = 1e-3  # of a matrix with a unit diagonal; below, its eigenvalues are looked at
+SCOUT_STEPS = 150
+SCOUT_STEP_SIZE = 0.1
+HALVED_AFTER = 100  # steps; sooner, it is too soon to tell who is going to be high
+MET = 0.05  # nats, within which two scouts have come to one place on the way
+FEWEST_SCOUTS = 8
+SAME_HEIGHT = 0.5  # nats
+MANY_STARTS = 32
+SAME_PLACE = 0.1  # sds
+BASIN = 3.0  # sds from a mode, within which a search may be said to lead there
+FULL_RANK_DIM = 500  # the curvature of more dimensions costs more than it mends, mostly
+FULL_RANK_ENTRIES = 5_000_000  # numbers in one matrix of second derivatives: cheap for this many
+LARGEST_FULL_RANK_DIM = 2_000
+FINALISTS = 3  # scouts from whose places a mode is sought in earnest
+
+
+def find_modes(
+    density: LogDensity,
+    start: Float[Tensor, "dim"],
+    count: int | None,
+    seed: int,
+    *,
+    insist: bool = True,
+) -> list[Gaussian]:
+    """The modes found from some starts, the one with most evidence first.
+
+    Args:
+        density: The density.
+        start: The first start.
+        count: How many starts; None for three, and 32 where they come to different places.
+        seed: Draws the other starts.
+        insist: Whether to look elsewhere where there is no mode next to ``start``.
+    """
+    if count is not None:
+        return _from_scouts(density, start, count, seed, [])
+    first = find_mode(density, start)
+    if first is None and not insist:
+        return []
+    # One elsewhere, and its mirror image: densities that are even have a mode on each side.
+    other = density.start(stream(seed, "other start"), avoid_prior=True)
+    near = [first]
+    for place in (other, -other):
+        near.append(find_mode(density, place, known=_distinct_modes(near)))
+    found = _distinct_modes(near)
+    if len(found) == 1 and None not in near:
+        return found
+    return _from_scouts(density, start, MANY_STARTS, seed, found)
+
+
+def _from_scouts(
+    density: LogDensity, start: Tensor, count: int, seed: int, known: list[Gaussian]
+) -> list[Gaussian]:
+    """Known modes, and those next to the highest places that scouts came to."""
+    places = start[None] if count == 1 else scout(density, _around(start, count, seed))
+    found = list(known)
+    for place in places[:FINALISTS]:
+        found = _distinct_modes([*found, find_mode(density, place, found)])
+    return found
+
+
+def _distinct_modes(modes: Sequence[Gaussian | None]) -> list[Gaussian]:
+    """The modes that were found, each once, the one with most evidence first."""
+    kept: list[Gaussian] = []
+    for mode in sorted((m for m in modes if m is not None), key=log_evidence, reverse=True):
+        if not any(_same(other, mode) for other in kept):
+            kept.append(mode)
+    return kept
+
+
+def _same(one: Gaussian, other: Gaussian) -> bool:
+    """Whether two searches came to one mode."""
+    apart = (one.loc - other.loc) / one.scale
+    return bool(apart.abs().max() < SAME_PLACE)
+
+
+def _around(start: Tensor, count: int, seed: int) -> Float[Tensor, "start dim"]:
+    """``start``, and places uniformly around it, one to each side."""
+    generator = torch.Generator().manual_seed(stream(seed, "scouts"))
+    around = torch.rand(count - 1, len(start), generator=generator, dtype=torch.float64)
+    return torch.cat([start[None], start + 2 * around - 1])
+
+
+def find_mode(
+    density: LogDensity, start: Float[Tensor, "dim"], known: Sequence[Gaussian] = ()
+) -> Gaussian | None:
+    """The Gaussian at the mode next to ``start``; None where there is none to stand on.
+
+    That is where no search arrives, or the curvature there is not positive definite.
+
+    Args:
+        density: The density.
+        start: Where the search begins.
+        known: Modes, to one of which the search is not followed to the end once it leads there.
+    """
+    point = _search(density, start, known)
+    if point is None or isinstance(point, Gaussian):
+        return point
+    return _newton(density, point)
+
+
+def affordable(density: LogDensity) -> bool:
+    """Whether matrices of second derivatives of the density are few or cheap enough to be used."""
+    dim = density.dim
+    cheap = dim * density.entries <= FULL_RANK_ENTRIES and dim <= LARGEST_FULL_RANK_DIM
+    return dim <= FULL_RANK_DIM or cheap
+
+
+def log_evidence(mode: Gaussian) -> float:
+    """The log evidence if the density were the Gaussian at its mode, less a shared constant."""
+    log_det = mode.scale_tril.diagonal().log().sum()
+    return float(mode.density.log_prob(mode.loc).detach() + log_det)
+
+
+def _search(
+    density: LogDensity, start: Tensor, known: Sequence[Gaussian]
+) -> Tensor | Gaussian | None:
+    """Where a quasi-Newton search no longer gains, or the known mode it comes to.
+
+    None where the density is not finite.
+    """
+    search, losses, stuck = QuasiNewton(density.descent, start), [torch.inf], 0
+    most = density.evaluations + SEARCH_EVALUATIONS
+    while density.evaluations < most:
+        losses.append(search.step())
+        if math.isnan(losses[-1]):
+            return None
+        if there := next((mode for mode in known if _leads_to(mode, search)), None):
+            return there
+        stuck = stuck + 1 if search.stuck else 0
+        gained = losses[-1 - WINDOW] - losses[-1] if len(losses) > WINDOW else torch.inf
+        if gained < GAIN or stuck == MOST_STUCK:
+            break
+    return search.point
+
+
+def _leads_to(mode: Gaussian, search: QuasiNewton) -> bool:
+    """Whether the search is where a mode's curvature holds: one step of Newton's leads there."""
+    factor = mode.scale_tril
+    away = torch.linalg.solve_triangular(factor, (search.point - mode.loc)[:, None], upper=False)
+    missed = factor.T @ search.gradient - away[:, 0]
+    return bool(away.abs().max() < BASIN and missed.abs().max() < SAME_PLACE)
+
+
+def _newton(density: LogDensity, start: Tensor) -> Gaussian | None:
+    """The Gaussian where Newton's method ends, with its steps damped where they lead up."""
+    point, (value, gradient), damping = start, density.descent(start), 0.0
+    if density.dim > NEWTON_DIM:
+        return _at(density, point, gradient)
+    for _ in range(NEWTON_STEPS):
+        curvature = -density.hessian(point[None])[0]
+        if not bool(curvature.isfinite().all()):
+            return None
+        units, values, vectors = _scaled(curvature)
+        along = vectors.T @ (units * gradient)
+        held = values.abs().clamp(min=SMALLEST_EIGENVALUE * float(values.abs().max()))
+        promised = 0.5 * float((along.square() / held).sum())
+        if promised < DECREMENT and bool((values > 0).all()):
+            break
+        there = point - units * (vectors @ (along / (held + damping)))
+        below, gradient_there = density.descent(there)
+        if below < value and bool(gradient_there.isfinite().all()):
+            point, value, gradient, damping = there, below, gradient_there, damping / 10
+        elif damping > MOST_DAMPING:
+            break
+        else:
+            damping = max(10 * damping, 1e-3)
+    return _at(density, point, gradient)
+
+
+def _at(density: LogDensity, point: Tensor, gradient: Tensor) -> Gaussian | None:
+    """The Gaussian at ``point``, if it is a mode: nothing to gain by a step, curved every way."""
+    curvature = -density.hessian(point[None])[0]
+    if not bool(curvature.isfinite().all()):
+        return None
+    scale_tril, raised = curvature_cholesky(curvature)
+    promised = 0.5 * float((scale_tril.T @ gradient).square().sum())
+    return None if raised or promised > NEAR else Gaussian(density, point, scale_tril)
+
+
+def _scaled(precision: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Units that make the diagonal one, and the eigenvalues and eigenvectors in those units."""
+    units = _units(precision)
+    return units, *torch.linalg.eigh(units[:, None] * precision * units)
+
+
+def _units(precision: Tensor) -> Tensor:
+    return precision.diagonal().abs().clamp(min=torch.finfo(precision.dtype).tiny).rsqrt()
+
+
+def _inverse_cholesky(precision: Tensor) -> Tensor | None:
+    """The lower factor of the inverse, where rounding cannot spoil it; else None.
+
+    The factor of the matrix with its entries in reverse order is an upper factor of the matrix.
+    """
+    factor, failed = torch.linalg.cholesky_ex(precision.flip(0, 1))
+    if int(failed) or not bool(factor.diagonal().min() > SMALLEST_PIVOT):
+        return None
+    identity = torch.eye(len(factor), dtype=factor.dtype)
+    return torch.linalg.solve_triangular(factor, identity, upper=False).flip(0, 1).T
+
+
+def curvature_cholesky(
+    precision: Float[Tensor, "dim dim"],
+) -> tuple[Float[Tensor, "dim dim"], list[int]]:
+    """The Cholesky factor of the inverse of ``precision``, made positive definite.
+
+    Returns:
+        The lower factor of the covariance, and for each eigenvalue that had to be raised the
+        index of the entry that its eigenvector mostly points to.
+    """
+    units = _units(precision)
+    plain = _inverse_cholesky(units[:, None] * precision * units)
+    if plain is not None:
+        return units[:, None] * plain, []
+    _, values, vectors = _scaled(precision)
+    floor = SMALLEST_EIGENVALUE * values.abs().max()
+    raised = [int(vectors[:, i].abs().argmax()) for i in torch.nonzero(values < floor).flatten()]
+    held = torch.where(values < floor, values.abs().clamp(min=floor), values)
+    root = units[:, None] * vectors * held.rsqrt()
+    # The R of a QR of the root's transpose is its Cholesky factor, without squaring the condition.
+    factor = torch.linalg.qr(root.T, mode="r").R.T
+    return factor * factor.diagonal().sign(), raised
+
+
+def scout(density: LogDensity, rows: Float[Tensor, "start dim"]) -> Float[Tensor, "place dim"]:
+    """Climb from many starts at once, a little way, to distinct places, the highest first.
+
+    One vectorised evaluation moves all of them, so that many cost hardly more than one. The steps
+    are Adam's (https://arxiv.org/abs/1412.6980). On the way those who have
+    met go on as one, and of the others the lower half is given up.
+    """
+    flat, first, second = rows.clone(), torch.zeros_like(rows), torch.zeros_like(rows)
+    best, best_value = flat.clone(), torch.full((len(flat),), -torch.inf, dtype=torch.float64)
+    for taken in range(1, SCOUT_STEPS + 1):
+        if taken == HALVED_AFTER and len(flat) > FEWEST_SCOUTS:
+            kept = _distinct(best_value, MET)[: max(FEWEST_SCOUTS, len(flat) // 2)]
+            flat, first, second = flat[kept], first[kept], second[kept]
+            best, best_value = best[kept], best_value[kept]
+        value, gradient = density.value_and_gradient(flat)
+        higher = value > best_value
+        best[higher], best_value[higher] = flat[higher], value[higher]
+        gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient.square()
+        spread = (second / (1 - 0.999**taken)).sqrt() + 1e-8
+        flat = flat + SCOUT_STEP_SIZE * first / (1 - 0.9**taken) / spread
+    return best[_distinct(best_value, SAME_HEIGHT)]
+
+
+def _distinct(value: Float[Tensor, "start"], apart: float) -> list[int]:
+    """The highest places, leaving out what is as high as one before: the same place, likely."""
+    chosen: list[int] = []
+    for index in value.argsort(descending=True).tolist():
+        if not chosen or value[chosen[-1]] - value[index] > apart:
+            chosen.append(index)
+    return chosen

@@ -1,0 +1,5 @@
+"""From a fit to the grown tree."""
+
+from pyrovi.posterior.drawing import draw
+
+__all__ = ["draw"]

@@ -1,0 +1,81 @@
+"""The names that a tree is made of: its groups, its dims, its attributes."""
+
+import re
+from collections.abc import Container
+from urllib.parse import unquote
+
+__all__ = [
+    "ACCEPTANCE",
+    "DATA_GROUPS",
+    "DISCREPANCIES",
+    "DRAW_GROUPS",
+    "MISSING",
+    "PRIOR_GROUPS",
+    "SAMPLE_DIMS",
+    "STATS_DIMS",
+    "STATUSES",
+    "original_name",
+    "safe_name",
+]
+
+SAMPLE_DIMS = ("chain", "draw")
+DATA_GROUPS = ("observed_data", "constant_data", "truth")
+DRAW_GROUPS = (
+    "posterior",
+    "unconstrained_posterior",
+    "posterior_predictive",
+    "log_likelihood",
+    "log_prior",
+    "log_guide",
+)
+ACCEPTANCE = "acceptance_rate"
+"""In the group `drift`, each Markov chain's average probability of acceptance."""
+DISCREPANCIES = "discrepancies"
+"""The group of statistics that a model declares, each of the data and of replications."""
+PRIOR_GROUPS = ("prior", "prior_predictive")
+MISSING = "missing_as_nan"
+"""The attribute, 1, of an observed variable whose NaNs are values to leave out and predict."""
+STATUSES = ("converged", "stopped", "diverged")
+"""How a fit can end; an order from good to bad."""
+
+STATS_DIMS = {
+    "log_joint": SAMPLE_DIMS,
+    "log_guide": SAMPLE_DIMS,
+    "diverging": SAMPLE_DIMS,
+    "loss": ("chain", "step"),
+    "optimum_error": ("chain", "latent"),
+    "status": ("chain",),
+    "seconds": ("chain",),
+    "restart_index": ("chain",),
+    "restart_elbo": ("restart",),
+    "restart_status": ("restart",),
+}
+_RESERVED = (*SAMPLE_DIMS, "quantity", ".", "..", "")
+
+
+def safe_name(name: str, taken: Container[str] = ()) -> str:
+    """``name`` as it can stand in a tree and a netCDF file.
+
+    A slash separates groups in both, so it and control characters are percent-encoded; the sample
+    dims are not for sites or plates, so these, and names in ``taken``, get a trailing underscore.
+
+    >>> safe_name("encoder/weight"), safe_name("chain"), safe_name("theta")
+    ('encoder%2Fweight', 'chain_', 'theta')
+    """
+    safe = re.sub(r"[%/\x00-\x1f\x7f]|^\s|\s$", _percent, name)
+    while safe in _RESERVED or safe in taken:
+        safe += "_"
+    return safe
+
+
+def original_name(name: str) -> str:
+    """The site's own name, as `safe_name` found it (less an underscore that it added).
+
+    >>> original_name("encoder%2Fweight")
+    'encoder/weight'
+    """
+    return unquote(name)
+
+
+def _percent(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match.group().encode())

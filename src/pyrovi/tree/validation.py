@@ -1,0 +1,100 @@
+"""The rules that every stage relies on."""
+
+import xarray as xr
+
+from pyrovi.errors import TreeError
+from pyrovi.tree.ask import has, json_attr, require
+from pyrovi.tree.schema import (
+    DATA_GROUPS,
+    DRAW_GROUPS,
+    PRIOR_GROUPS,
+    SAMPLE_DIMS,
+    STATS_DIMS,
+    STATUSES,
+)
+
+__all__ = ["validate"]
+
+
+def validate(tree: xr.DataTree) -> None:
+    """Raise if ``tree`` breaks the rules that every stage relies on (see the module's table).
+
+    Raises:
+        TreeError: One line: where, what was expected, what came.
+    """
+    require(tree)
+    sizes: dict[str, int] = {}
+    for group in DRAW_GROUPS:
+        if group in tree:
+            _check_draws(tree, group, sizes)
+    for group in PRIOR_GROUPS:
+        if group in tree:
+            _check_draws(tree, group, {"chain": 1})
+    for group in DATA_GROUPS:
+        if group in tree:
+            _check_data(tree, group)
+    if "sample_stats" in tree:
+        _check_stats(tree, sizes)
+    _check_observed(tree)
+
+
+def _check_draws(tree: xr.DataTree, group: str, sizes: dict[str, int]) -> None:
+    for name, variable in tree[group].data_vars.items():
+        if variable.dims[:2] != SAMPLE_DIMS:
+            _refuse(group, name, f"dims (chain, draw, ...), and {_dims(variable)} came")
+        if variable.dtype.kind not in "fiub":
+            _refuse(group, name, f"numbers, and the dtype {variable.dtype} came")
+        _check_sizes(group, str(name), variable, sizes)
+
+
+def _check_sizes(group: str, name: str, variable: xr.DataArray, sizes: dict[str, int]) -> None:
+    """Draws of one fit are the same draws in every group, so their number is one number."""
+    for dim in SAMPLE_DIMS:
+        expected = sizes.setdefault(dim, variable.sizes[dim])
+        if variable.sizes[dim] != expected:
+            came = variable.sizes[dim]
+            _refuse(group, name, f"{dim} of length {expected}, as elsewhere, and {came} came")
+
+
+def _check_data(tree: xr.DataTree, group: str) -> None:
+    for name, variable in tree[group].data_vars.items():
+        if set(variable.dims) & set(SAMPLE_DIMS):
+            _refuse(group, name, f"plates as dims and no draws, and {_dims(variable)} came")
+
+
+def _check_stats(tree: xr.DataTree, sizes: dict[str, int]) -> None:
+    stats = tree["sample_stats"]
+    for name, variable in stats.data_vars.items():
+        expected = STATS_DIMS.get(str(name))
+        if expected is None:
+            continue
+        if variable.dims != expected:
+            _refuse(
+                "sample_stats", name, f"dims ({', '.join(expected)}), and {_dims(variable)} came"
+            )
+        if expected == SAMPLE_DIMS:
+            _check_sizes("sample_stats", str(name), variable, sizes)
+    for name in ("status", "restart_status"):
+        found = stats.data_vars[name].to_numpy() if name in stats.data_vars else []
+        unknown = set(map(str, found)) - set(STATUSES)
+        if unknown:
+            _refuse("sample_stats", name, f"{', '.join(STATUSES)}, and {min(unknown)!r} came")
+    for key in ("sites", "notes", "versions", "rungs"):
+        json_attr(tree, key)
+
+
+def _check_observed(tree: xr.DataTree) -> None:
+    if not has(tree, "log_likelihood") or not has(tree, "observed_data"):
+        return
+    unknown = set(tree["log_likelihood"].data_vars) - set(tree["observed_data"].data_vars)
+    if unknown:
+        name = min(map(str, unknown))
+        _refuse("log_likelihood", name, "the name of a variable of observed_data")
+
+
+def _dims(variable: xr.DataArray) -> str:
+    return f"({', '.join(map(str, variable.dims))})"
+
+
+def _refuse(group: str, name: object, expected: str) -> None:
+    raise TreeError(f"Variable '{name}' of the group '{group}': expected {expected}.")
