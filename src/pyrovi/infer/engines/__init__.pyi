@@ -1,0 +1,9 @@
+from pyrovi.infer.engines.svi import SVI as SVI
+from pyrovi.infer.engines.dadvi import DADVI as DADVI
+from pyrovi.infer.engines.laplace import Laplace as Laplace
+from pyrovi.infer.engines.pathfinder import Pathfinder as Pathfinder
+from pyrovi.infer.engines.batch_and_match import BatchAndMatch as BatchAndMatch
+from pyrovi.infer.engines.ensemble import Ensemble as Ensemble
+from pyrovi.infer.engines.cavi import CAVI as CAVI
+from pyrovi.infer.engines.gibbs import Gibbs as Gibbs
+from pyrovi.infer.engines.nuts import NUTS as NUTS
