@@ -20,15 +20,21 @@ is an independent restart of the fit; `draw` counts draws from the approximation
 (['observed_data'], ('school',))
 """
 
-from pyrovi.tree.ask import has, json_attr, labels, quantities, require
+from pyrovi.tree.ask import draw_kind, has, json_attr, labels, quantities, require
 from pyrovi.tree.build import data_tree, grow
 from pyrovi.tree.netcdf import open_tree, save
 from pyrovi.tree.schema import (
     ACCEPTANCE,
+    CHAINS,
     DATA_GROUPS,
     DISCREPANCIES,
     DRAW_GROUPS,
+    DRAW_KINDS,
+    DRAWS,
+    INDEPENDENT,
+    METADATA,
     MISSING,
+    POINTS,
     PRIOR_GROUPS,
     SAMPLE_DIMS,
     STATUSES,
@@ -39,14 +45,21 @@ from pyrovi.tree.validation import validate
 
 __all__ = [
     "ACCEPTANCE",
+    "CHAINS",
     "DATA_GROUPS",
     "DISCREPANCIES",
+    "DRAWS",
     "DRAW_GROUPS",
+    "DRAW_KINDS",
+    "INDEPENDENT",
+    "METADATA",
     "MISSING",
+    "POINTS",
     "PRIOR_GROUPS",
     "SAMPLE_DIMS",
     "STATUSES",
     "data_tree",
+    "draw_kind",
     "grow",
     "has",
     "json_attr",

@@ -9,9 +9,16 @@ import numpy as np
 import xarray as xr
 
 from pyrovi.errors import TreeError
-from pyrovi.tree.schema import DATA_GROUPS, SAMPLE_DIMS
+from pyrovi.tree.schema import (
+    CHAINS,
+    DATA_GROUPS,
+    DRAWS,
+    INDEPENDENT,
+    SAMPLE_DIMS,
+    SAMPLERS_STATS,
+)
 
-__all__ = ["has", "json_attr", "labels", "quantities", "require"]
+__all__ = ["draw_kind", "has", "json_attr", "labels", "quantities", "require"]
 
 
 def require(tree: Any, *groups: str) -> None:
@@ -71,6 +78,26 @@ def json_attr(tree: xr.DataTree, key: str, default: Any = None) -> Any:
             f"Expected JSON in the attribute '{key}' of sample_stats, and "
             f"{tree['sample_stats'].attrs[key]!r} came. Write it with json.dumps."
         ) from error
+
+
+def draw_kind(tree: xr.DataTree) -> str:
+    """What the posterior's draws are: one of `pyrovi.tree.DRAW_KINDS`, or "" where nothing says.
+
+    The attribute ``draws`` of `sample_stats` says it. Where another program wrote the tree, a
+    sampler's own statistics mean chains, and a log density of the approximation independent draws.
+
+    >>> from pyrovi.tree import grow
+    >>> draw_kind(grow(xr.DataTree(), sample_stats=xr.Dataset({"diverging": ("draw", [False])})))
+    'chains'
+    """
+    if "sample_stats" not in tree:
+        return ""
+    stats = tree["sample_stats"]
+    if DRAWS in stats.attrs:
+        return str(stats.attrs[DRAWS])
+    if any(name in stats.data_vars for name in SAMPLERS_STATS):
+        return CHAINS
+    return INDEPENDENT if "log_guide" in stats.data_vars else ""
 
 
 def quantities(

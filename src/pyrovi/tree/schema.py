@@ -6,11 +6,18 @@ from urllib.parse import unquote
 
 __all__ = [
     "ACCEPTANCE",
+    "CHAINS",
     "DATA_GROUPS",
     "DISCREPANCIES",
+    "DRAWS",
     "DRAW_GROUPS",
+    "DRAW_KINDS",
+    "INDEPENDENT",
+    "METADATA",
     "MISSING",
+    "POINTS",
     "PRIOR_GROUPS",
+    "SAMPLERS_STATS",
     "SAMPLE_DIMS",
     "STATS_DIMS",
     "STATUSES",
@@ -35,6 +42,22 @@ DISCREPANCIES = "discrepancies"
 PRIOR_GROUPS = ("prior", "prior_predictive")
 MISSING = "missing_as_nan"
 """The attribute, 1, of an observed variable whose NaNs are values to leave out and predict."""
+METADATA = "metadata"
+"""The attribute, 1, of a variable that belongs to the data and that the model need not take."""
+DRAWS = "draws"
+"""The attribute of `sample_stats` that says which of `DRAW_KINDS` the posterior's draws are."""
+DRAW_KINDS = INDEPENDENT, CHAINS, POINTS = "independent", "chains", "points"
+"""Independent draws of an approximation, states of Markov chains, or a few points repeated."""
+SAMPLERS_STATS = (
+    "acceptance_rate",
+    "diverging",
+    "energy",
+    "n_steps",
+    "reached_max_treedepth",
+    "step_size",
+    "tree_depth",
+)
+"""What only Markov chain samplers write into `sample_stats`, by ArviZ's names."""
 STATUSES = ("converged", "stopped", "diverged")
 """How a fit can end; an order from good to bad."""
 

@@ -1,5 +1,7 @@
 """The rules that every stage relies on."""
 
+from collections.abc import Iterable, Sequence
+
 import xarray as xr
 
 from pyrovi.errors import TreeError
@@ -7,6 +9,8 @@ from pyrovi.tree.ask import has, json_attr, require
 from pyrovi.tree.schema import (
     DATA_GROUPS,
     DRAW_GROUPS,
+    DRAW_KINDS,
+    DRAWS,
     PRIOR_GROUPS,
     SAMPLE_DIMS,
     STATS_DIMS,
@@ -34,7 +38,10 @@ def validate(tree: xr.DataTree) -> None:
         if group in tree:
             _check_data(tree, group)
     if "sample_stats" in tree:
-        _check_stats(tree, sizes)
+        _check_stats(tree["sample_stats"], sizes)
+        _check_values(tree["sample_stats"])
+        for key in ("sites", "notes", "versions", "rungs"):
+            json_attr(tree, key)
     _check_observed(tree)
 
 
@@ -62,25 +69,27 @@ def _check_data(tree: xr.DataTree, group: str) -> None:
             _refuse(group, name, f"plates as dims and no draws, and {_dims(variable)} came")
 
 
-def _check_stats(tree: xr.DataTree, sizes: dict[str, int]) -> None:
-    stats = tree["sample_stats"]
-    for name, variable in stats.data_vars.items():
-        expected = STATS_DIMS.get(str(name))
-        if expected is None:
-            continue
+def _check_stats(stats: xr.DataTree, sizes: dict[str, int]) -> None:
+    for name in stats.data_vars.keys() & STATS_DIMS.keys():
+        variable, expected = stats.data_vars[name], STATS_DIMS[name]
         if variable.dims != expected:
-            _refuse(
-                "sample_stats", name, f"dims ({', '.join(expected)}), and {_dims(variable)} came"
-            )
+            came = _dims(variable)
+            _refuse("sample_stats", name, f"dims ({', '.join(expected)}), and {came} came")
         if expected == SAMPLE_DIMS:
-            _check_sizes("sample_stats", str(name), variable, sizes)
-    for name in ("status", "restart_status"):
-        found = stats.data_vars[name].to_numpy() if name in stats.data_vars else []
-        unknown = set(map(str, found)) - set(STATUSES)
-        if unknown:
-            _refuse("sample_stats", name, f"{', '.join(STATUSES)}, and {min(unknown)!r} came")
-    for key in ("sites", "notes", "versions", "rungs"):
-        json_attr(tree, key)
+            _check_sizes("sample_stats", name, variable, sizes)
+
+
+def _check_values(stats: xr.DataTree) -> None:
+    for name in stats.data_vars.keys() & {"status", "restart_status"}:
+        _check_value(name, stats.data_vars[name].to_numpy().ravel(), STATUSES)
+    if DRAWS in stats.attrs:
+        _check_value(DRAWS, [stats.attrs[DRAWS]], DRAW_KINDS)
+
+
+def _check_value(name: str, values: Iterable[object], expected: Sequence[str]) -> None:
+    unknown = sorted(set(map(str, values)) - set(expected))
+    if unknown:
+        _refuse("sample_stats", name, f"{', '.join(expected)}, and {unknown[0]!r} came")
 
 
 def _check_observed(tree: xr.DataTree) -> None:

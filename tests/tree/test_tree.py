@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import h5py
@@ -7,10 +8,14 @@ import pytest
 import xarray as xr
 
 import trees
-from pyrovi import tree as tree_module
 from pyrovi.errors import DataError, OutputError, TreeError
 from pyrovi.tree import (
+    CHAINS,
+    DRAWS,
+    INDEPENDENT,
+    POINTS,
     data_tree,
+    draw_kind,
     grow,
     has,
     json_attr,
@@ -153,6 +158,28 @@ def test_json_attributes_are_read_and_bad_ones_refused(tree):
         json_attr(grow(tree, sample_stats=stats), "notes")
 
 
+def test_the_attribute_says_what_the_draws_are(tree):
+    for kind in (INDEPENDENT, CHAINS, POINTS):
+        stats = tree["sample_stats"].to_dataset().assign_attrs({DRAWS: kind})
+        assert draw_kind(grow(tree, sample_stats=stats)) == kind
+
+
+@pytest.mark.parametrize(
+    "name", ["diverging", "tree_depth", "n_steps", "energy", "acceptance_rate", "step_size"]
+)
+def test_a_samplers_statistics_mean_chains(tree, name):
+    stats = tree["sample_stats"].to_dataset()
+    by_sampler = stats.assign({name: (("chain", "draw"), np.zeros((2, 30)))})
+    assert draw_kind(grow(tree, sample_stats=by_sampler.drop_attrs())) == CHAINS
+
+
+def test_a_log_density_of_the_approximation_means_independent_draws(tree):
+    stats = tree["sample_stats"].to_dataset().drop_attrs()
+    assert draw_kind(grow(tree, sample_stats=stats)) == INDEPENDENT
+    assert draw_kind(grow(tree, sample_stats=stats.drop_vars("log_guide"))) == ""
+    assert draw_kind(data_tree({"y": [1.0]})) == ""
+
+
 # Validating
 
 
@@ -177,6 +204,7 @@ def _posterior(dims=("chain", "draw"), shape=(2, 30), dtype=float):
         ("sample_stats", xr.Dataset({"loss": ("step", [1.0])}), r"dims \(chain, step\)"),
         ("sample_stats", xr.Dataset({"status": ("chain", ["fine", "fine"])}), "'fine' came"),
         ("sample_stats", xr.Dataset(attrs={"sites": "{"}), "JSON"),
+        ("sample_stats", xr.Dataset(attrs={"draws": "sampled"}), "'sampled' came"),
     ],
 )
 def test_a_tree_that_breaks_a_rule_is_refused_in_one_line(tree, group, dataset, word):
@@ -238,7 +266,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tree, tmp_path, mon
     def full(fd):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tree_module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match="No space left"):
         save(data_tree({"y": [1.0]}), path)
     assert path.read_bytes() == before
