@@ -64,7 +64,7 @@ def main() -> None:
     write = parser.parse_args().write
     verdicts = {}
     with tempfile.TemporaryDirectory() as place:
-        for name in ZOO:
+        for name in ZOO.members:
             folder = Path(place) / name
             verdicts[name] = render(name, folder)
             print(f"{name}: {verdicts[name].summary()}")

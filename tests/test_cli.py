@@ -312,7 +312,7 @@ def test_a_tree_from_elsewhere_can_be_checked_and_reported(pyrovi, home: Path) -
 
 def test_list_names_every_entry_with_its_data(pyrovi) -> None:
     text = pyrovi("list").out
-    for name, entry in vi.models.ZOO.items():
+    for name, entry in vi.models.available().items():
         assert name in text
         assert entry.title in text
         assert all(data in text for data in entry.datasets)
@@ -323,7 +323,7 @@ def test_the_help_names_all_that_the_registries_hold(pyrovi, command: str) -> No
     said = " ".join(pyrovi(command, "--help").out.split())
     for name in (*vi.infer.ENGINES, *(vi.guides.FAMILIES if command != "compare" else ())):
         assert f" {name}," in said or f" {name}." in said, name
-    for entry in models.ZOO.values():
+    for entry in models.available().values():
         assert f"{entry.name}: {', '.join(entry.variants)}" in said
         assert all(f"--{option.replace('_', '-')}" in said for option in entry.options)
 

@@ -20,8 +20,8 @@ from pyrovi.infer.fitting import bind_model
 RELATIVE = 1e-6
 ZOO_MODELS = [
     pytest.param(name, variant, id=f"{name}:{variant}")
-    for name, entry in models.ZOO.items()
-    for variant in entry.variants
+    for name in models.ZOO.members
+    for variant in models.get(name).variants
 ]
 
 

@@ -55,7 +55,7 @@ def test_the_two_forms_are_one_distribution() -> None:
 
 def test_theta_is_a_quantity_of_both_forms() -> None:
     for variant in EIGHT_SCHOOLS.variants.values():
-        trace = poutine.trace(variant).get_trace(**data())
+        trace = poutine.trace(variant.model).get_trace(**data())
         assert trace.nodes["theta"]["value"].shape == (8,)
 
 

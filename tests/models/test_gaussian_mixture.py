@@ -28,7 +28,7 @@ from pyrovi.models.gaussian_mixture import forms as mixture
 from pyrovi.seeds import isolated
 
 REFERENCE = Path(__file__).parents[2] / "models" / "gaussian_mixture" / "reference.json"
-VARIANTS = list(mixture.VARIANTS)
+VARIANTS = list(mixture.FORMS)
 CLAIMED_RAND_INDEX = 0.85
 
 
@@ -43,7 +43,7 @@ def float64() -> Iterator[None]:
 def potential(variant: str, given: dict[str, Any], seed: int) -> tuple[Any, Any, Any]:
     """Pyro's own unconstrained density, the assignments summed out, and a random start."""
     pyro.set_rng_seed(seed)
-    model = mixture.VARIANTS[variant]
+    model = mixture.FORMS[variant]
     start, function, transforms, _ = initialize_model(
         model, model_kwargs=given, max_plate_nesting=1
     )
@@ -254,7 +254,7 @@ def test_the_best_mode_finds_the_species_of_the_irises() -> None:
 
 def trained(variant: str, guide: Any, given: dict[str, Any], steps: int) -> np.ndarray:
     """The losses of Pyro's own SVI, the assignments summed out."""
-    model = mixture.VARIANTS[variant]
+    model = mixture.FORMS[variant]
     bound = TraceEnum_ELBO(max_plate_nesting=1)
     with pyro.get_param_store().scope():
         part = guide(poutine.block(model, hide=["assignment"]))

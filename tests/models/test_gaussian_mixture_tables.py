@@ -129,7 +129,7 @@ def test_whole_numbers_are_data_like_any_other(engine: Any) -> None:
     assert loc["dimension"].to_numpy().tolist() == labels["dimension"]
 
 
-@pytest.mark.parametrize("variant", gaussian_mixture.VARIANTS)
+@pytest.mark.parametrize("variant", gaussian_mixture.FORMS)
 @pytest.mark.parametrize("case", ARGUMENTS)
 def test_arguments_that_cannot_be_are_one_clear_error(case: str, variant: str) -> None:
     change, said = ARGUMENTS[case]

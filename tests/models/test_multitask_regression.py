@@ -305,7 +305,7 @@ def test_the_default_engine_meets_the_reference_on_real_data() -> None:
 # ------------------------------------------------------------- nothing of pyrovi but the model
 
 
-@pytest.mark.parametrize("variant", multitask.VARIANTS)
+@pytest.mark.parametrize("variant", multitask.FORMS)
 @pytest.mark.parametrize("guide", [AutoMultivariateNormal, AutoIAFNormal])
 def test_it_trains_under_plain_pyro_with_an_autoguide_and_with_a_flow(
     variant: str, guide: Any
@@ -316,7 +316,7 @@ def test_it_trains_under_plain_pyro_with_an_autoguide_and_with_a_flow(
         for group in ("observed_data", "constant_data")
         for name in tree[group].data_vars
     }
-    model = multitask.VARIANTS[variant]
+    model = multitask.FORMS[variant]
     svi = SVI(model, guide(model), pyro.optim.Adam({"lr": 0.01}), Trace_ELBO())
     losses = [svi.step(**data) for _ in range(150)]
     assert np.isfinite(losses).all()

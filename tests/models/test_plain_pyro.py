@@ -20,7 +20,7 @@ from pyro.infer.autoguide import AutoNormal, init_to_median
 
 from pyrovi import guides
 from pyrovi.models import ZOO, ZooModel
-from pyrovi.models.gravity_inversion.forms import VARIANTS, Exact
+from pyrovi.models.gravity_inversion.forms import FORMS, Exact
 
 SHELF = Path(__file__).parents[2] / "models"
 DRAWS = 300
@@ -163,7 +163,7 @@ def _enumerated(node: Any) -> bool:
 
 
 def test_every_entry_has_a_case() -> None:
-    assert CASES.keys() == ZOO.keys()
+    assert CASES.keys() == ZOO.members.keys()
 
 
 @pytest.mark.parametrize("kind", GUIDES)
@@ -180,13 +180,13 @@ def test_an_entry_trains_under_plain_pyro_and_finds_what_is_known(name: str, kin
         assert abs(value - row["mean"]) < 0.5 * row["sd"], label
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", FORMS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_form_of_the_ground_takes_its_strength_as_a_number(
     variant: str, dtype: torch.dtype
 ) -> None:
     torch.set_default_dtype(dtype)
-    model, given = VARIANTS[variant], of_tree(SURVEY)
+    model, given = FORMS[variant], of_tree(SURVEY)
     assert isinstance(given["strength"], float)
     tensors = {n: v.to(dtype) for n, v in given.items() if isinstance(v, torch.Tensor)}
     family = AutoNormal(model, init_loc_fn=init_to_median)

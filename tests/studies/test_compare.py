@@ -308,7 +308,7 @@ def test_every_default_name_is_an_engine_and_a_wrong_one_is_told_what_there_is()
 
 
 def shelf() -> list[str]:
-    return [name for name in ZOO if (SHELF / name / "reference.json").is_file()]
+    return [name for name in ZOO.members if (SHELF / name / "reference.json").is_file()]
 
 
 @pytest.mark.parametrize("name", shelf())

@@ -76,8 +76,8 @@ def closed_forms(name: str) -> str:
     entry = models.get(name.partition(":")[0])
     having = [
         variant
-        for variant, call in entry.variants.items()
-        if structure_of(call).coordinate_updates is not None
+        for variant, form in entry.variants.items()
+        if structure_of(form.model).coordinate_updates is not None
     ]
     if not having:
         return ""

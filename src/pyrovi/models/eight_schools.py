@@ -26,7 +26,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from pyrovi.models.entry import ZooModel, run_forward
+from pyrovi.models.entry import Variant, ZooModel, run_forward
 from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import declare
 from pyrovi.tree import data_tree
@@ -91,5 +91,8 @@ EIGHT_SCHOOLS = ZooModel(
     model=noncentered,
     simulate=simulate,
     loaders={"rubin1981": rubin1981},
-    variants={"noncentered": noncentered, "centered": centered},
+    variants={
+        "noncentered": Variant(model=noncentered),
+        "centered": Variant(model=centered),
+    },
 )

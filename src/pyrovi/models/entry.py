@@ -2,9 +2,8 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,31 @@ import torch
 import xarray as xr
 
 from pyrovi.errors import DataError, UnknownModelError
+from pyrovi.registry import nearest
 from pyrovi.seeds import isolated
 
-__all__ = ["ZooModel", "as_floats", "nearest", "run_forward", "variant_named"]
+__all__ = ["Variant", "ZooModel", "as_floats", "run_forward", "variant_named"]
+
+Reader = Callable[..., xr.DataTree]
+Loaders = Mapping[str, Callable[[], xr.DataTree]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One form of an entry's model; what it leaves out is as the entry has it.
+
+    Attributes:
+        model: The Pyro callable.
+        simulate: ``simulate(seed)`` gives data drawn from this form, where it is another
+            distribution than the entry's own.
+        loaders: Real data sets, where this form needs others.
+        reader: What reads its tables, where they are others.
+    """
+
+    model: Callable[..., Any]
+    simulate: Callable[..., xr.DataTree] | None = None
+    loaders: Loaders | None = None
+    reader: Reader | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,21 +51,17 @@ class ZooModel:
         simulate: ``simulate(seed)`` gives data drawn from the model, with its ``truth``.
         loaders: Real data sets, by name; the default first.
         variants: The model in other forms, by name; the default first.
-        simulators: ``simulate`` of those variants that are not the same distribution.
         reader: ``reader(frame, **options)`` makes data of a table whose columns have names of
             their own; None where columns must be named after the model's arguments.
-        own: Other fields of those variants that need other data, by variant and field.
     """
 
     name: str
     title: str
     model: Callable[..., Any]
     simulate: Callable[..., xr.DataTree]
-    loaders: Mapping[str, Callable[[], xr.DataTree]]
-    variants: Mapping[str, Callable[..., Any]]
-    simulators: Mapping[str, Callable[..., xr.DataTree]] = field(default_factory=dict)
-    reader: Callable[..., xr.DataTree] | None = None
-    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    loaders: Loaders = field(default_factory=dict)
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    reader: Reader | None = None
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -119,23 +136,9 @@ class ZooModel:
                 f"{self.name!r} has no variant {name!r}{nearest(name, self.variants)}. "
                 f"It has: {', '.join(self.variants)}."
             )
-        fields: dict[str, Any] = {
-            "name": f"{self.name}:{name}",
-            "model": self.variants[name],
-            "simulate": self.simulators.get(name, self.simulate),
-            **self.own.get(name, {}),
-        }
-        return dataclasses.replace(self, **fields)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``" (did you mean 'x'?)"`` for a near miss, or nothing.
-
-    >>> nearest("irs", ["iris", "wine"])
-    " (did you mean 'iris'?)"
-    """
-    close = get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+        form = self.variants[name]
+        own = {n: each for n, each in vars(form).items() if each is not None}
+        return dataclasses.replace(self, name=f"{self.name}:{name}", **own)
 
 
 def variant_named(name: str, variants: Mapping[str, Any]) -> Any:

@@ -37,7 +37,7 @@ TR-2005-173, for what the two divergences seek.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ from scipy.integrate import trapezoid
 from torch import Tensor
 
 from pyrovi.errors import DataError
-from pyrovi.models.entry import ZooModel, run_forward
+from pyrovi.models.entry import Variant, ZooModel, run_forward
 from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import declare
 from pyrovi.tree import data_tree
@@ -87,9 +87,6 @@ def positive(
 def _observe(y: Tensor, x: Tensor, noise_scale: Tensor | float) -> None:
     with pyro.plate("observation", y.shape[-1], dim=-1):
         pyro.sample("y", dist.Normal(x.square(), noise_scale), obs=y)
-
-
-VARIANTS: Mapping[str, Callable[..., None]] = {"signed": signed, "positive": positive}
 
 
 # ------------------------------------------------------------------------- the mathematics
@@ -297,5 +294,5 @@ QUADRATIC_OBSERVATION = ZooModel(
     model=signed,
     simulate=simulate,
     loaders={"two_modes": two_modes, "peak_at_zero": peak_at_zero},
-    variants=VARIANTS,
+    variants={"signed": Variant(model=signed), "positive": Variant(model=positive)},
 )

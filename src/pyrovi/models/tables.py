@@ -16,7 +16,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from pyrovi.errors import DataError
-from pyrovi.models.entry import nearest
+from pyrovi.registry import nearest
 
 __all__ = [
     "LARGEST",

@@ -47,8 +47,9 @@ import xarray as xr
 from torch import Tensor
 
 from pyrovi.errors import DataError, ModelError
-from pyrovi.models.entry import ZooModel, as_floats, nearest, run_forward, variant_named
+from pyrovi.models.entry import Variant, ZooModel, as_floats, run_forward, variant_named
 from pyrovi.models.tables import Given, read_table, standardise, whole_number
+from pyrovi.registry import nearest
 from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import Exchangeable, declare
 from pyrovi.tree import MISSING, data_tree
@@ -261,7 +262,7 @@ heteroscedastic = network("heteroscedastic", name="bayesian_neural_network:heter
 classification = network("classification", name="bayesian_neural_network:classification")
 deep = network("regression", depth=2, activation="relu", name="bayesian_neural_network:deep")
 
-VARIANTS: Mapping[str, Callable[..., None]] = MappingProxyType(
+FORMS: Mapping[str, Callable[..., None]] = MappingProxyType(
     {
         "regression": regression,
         "heteroscedastic": heteroscedastic,
@@ -308,7 +309,7 @@ def simulate(
     blank = torch.zeros(n, dtype=torch.int64 if labelled else torch.float64)
     sizes = {"width": width, **({"classes": classes} if labelled else {})}
     arguments = {"outcome": blank, "x": torch.tensor(x), **sizes}
-    model = variant_named(variant, VARIANTS)
+    model = variant_named(variant, FORMS)
     drawn = run_forward(model, stream(seed, "bayesian_neural_network", variant), arguments)
     outcome = drawn.pop("outcome")
     truth = {name: (_dims(name, drawn, labelled), value) for name, value in drawn.items()}
@@ -437,23 +438,24 @@ def _classified(bunch: Any, *, width: int) -> xr.DataTree:
     return _tree(bunch.data[:, varies], covariates, outcome, width=width, names=names)
 
 
+def own(name: str, **others: Any) -> Variant:
+    """The form of that name, which simulates itself."""
+    return Variant(model=FORMS[name], simulate=functools.partial(simulate, variant=name), **others)
+
+
 BAYESIAN_NEURAL_NETWORK = ZooModel(
     name="bayesian_neural_network",
     title="Bayesian neural network: a function of unknown form, and where it is not known",
     model=regression,
     simulate=simulate,
     loaders={"diabetes": diabetes},
-    variants=VARIANTS,
-    simulators={
-        name: functools.partial(simulate, variant=name)
-        for name in VARIANTS
-        if name != "regression"
+    variants={
+        **{name: own(name) for name in FORMS},
+        "classification": own(
+            "classification",
+            loaders={"breast_cancer": breast_cancer, "digits": digits},
+            reader=read_classes,
+        ),
     },
     reader=read,
-    own={
-        "classification": {
-            "loaders": {"breast_cancer": breast_cancer, "digits": digits},
-            "reader": read_classes,
-        }
-    },
 )

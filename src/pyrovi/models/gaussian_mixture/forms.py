@@ -57,7 +57,7 @@ from torch import Tensor
 from torch.distributions import PowerTransform
 
 from pyrovi.errors import DataError
-from pyrovi.models.entry import ZooModel, as_floats, run_forward, variant_named
+from pyrovi.models.entry import Variant, ZooModel, as_floats, run_forward, variant_named
 from pyrovi.models.gaussian_mixture import updates as closed
 from pyrovi.models.gaussian_mixture.assignments import Data, moments_of
 from pyrovi.models.tables import LARGEST, Given, number_above_zero, read_columns, whole_number
@@ -349,7 +349,7 @@ def _assignment(weight: Tensor) -> Tensor:
     return pyro.sample("assignment", dist.Categorical(weight), infer={"enumerate": "parallel"})
 
 
-VARIANTS: Mapping[str, Callable[..., None]] = {
+FORMS: Mapping[str, Callable[..., None]] = {
     "full": full,
     "diagonal": diagonal,
     "unit": unit,
@@ -395,7 +395,7 @@ def simulate(
         "spread": torch.tensor(spread, dtype=torch.float64),
     }
     seed = stream(check_seed(seed), "gaussian_mixture", variant)
-    drawn = run_forward(variant_named(variant, VARIANTS), seed, arguments)
+    drawn = run_forward(variant_named(variant, FORMS), seed, arguments)
     y = drawn.pop("y")
     plates = dict.fromkeys(drawn, ("component",)) | {"weight": (), "assignment": ("observation",)}
     truth = {name: (plates[name] + DIMS.get(name, ()), value) for name, value in drawn.items()}
@@ -485,15 +485,17 @@ def _classified(bunch: Any, label: str) -> xr.DataTree:
     )
 
 
+def own(name: str, **others: Any) -> Variant:
+    """The form of that name, which simulates itself."""
+    return Variant(model=FORMS[name], simulate=functools.partial(simulate, variant=name), **others)
+
+
 GAUSSIAN_MIXTURE = ZooModel(
     name="gaussian_mixture",
     title="Bayesian mixture of Gaussians: clusters without names",
     model=full,
     simulate=simulate,
     loaders={"iris": iris, "wine": wine},
-    variants=VARIANTS,
-    simulators={
-        name: functools.partial(simulate, variant=name) for name in VARIANTS if name != "full"
-    },
+    variants={name: own(name) for name in FORMS},
     reader=read,
 )

@@ -27,7 +27,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from pyrovi.errors import DataError, ModelError
-from pyrovi.models.entry import ZooModel, run_forward
+from pyrovi.models.entry import Variant, ZooModel, run_forward
 from pyrovi.models.gravity_inversion.checks import survey_checks, survey_discrepancies
 from pyrovi.models.gravity_inversion.exact import Exact
 from pyrovi.models.gravity_inversion.horseshoe import global_scale_for, regularised
@@ -323,7 +323,7 @@ def _observe(
         pyro.sample("gravity", dist.Normal(loc, sigma), obs=gravity)
 
 
-VARIANTS: Mapping[str, Callable[..., None]] = MappingProxyType(
+FORMS: Mapping[str, Callable[..., None]] = MappingProxyType(
     {
         "whitened": whitened,
         "centered": centered,
@@ -426,13 +426,13 @@ def _drawn(tree: xr.DataTree, variant: str, seed: int) -> xr.DataTree:
     given = tree["constant_data"].to_dataset()
     arguments = {str(name): torch.as_tensor(each.to_numpy()) for name, each in given.items()}
     arguments["gravity"] = torch.zeros(given.sizes["station"], dtype=torch.float64)
-    drawn = run_forward(VARIANTS[variant], seed, arguments)
+    drawn = run_forward(FORMS[variant], seed, arguments)
     # Under `learned` the density is one given the data: the same chance again, with the data.
     arguments["gravity"] = torch.as_tensor(drawn["gravity"])
-    drawn = run_forward(VARIANTS[variant], seed, arguments)
+    drawn = run_forward(FORMS[variant], seed, arguments)
     observed = tree["observed_data"]["gravity"]
     gravity = ("station", drawn.pop("gravity"), observed.attrs)
-    dims = {**OWN_DIMS, "prior_error": ("station",), **structure_of(VARIANTS[variant]).dims}
+    dims = {**OWN_DIMS, "prior_error": ("station",), **structure_of(FORMS[variant]).dims}
     return data_tree(
         observed={"gravity": gravity},
         constant={str(name): each for name, each in given.data_vars.items()},
@@ -535,16 +535,20 @@ def read(
     )
 
 
+def own(name: str, **others: Any) -> Variant:
+    """The form of that name, which simulates itself."""
+    return Variant(model=FORMS[name], simulate=functools.partial(simulate, variant=name), **others)
+
+
 GRAVITY_INVERSION = ZooModel(
     name="gravity_inversion",
     title="Density below ground from gravity above it",
     model=whitened,
     simulate=simulate,
     loaders={"buried_block": buried_block},
-    variants=VARIANTS,
-    simulators={
-        name: functools.partial(simulate, variant=name) for name in VARIANTS if name != "whitened"
+    variants={
+        **{name: own(name) for name in FORMS},
+        "positive": own("positive", loaders={"heavy_block": heavy_block}),
     },
     reader=read,
-    own={"positive": {"loaders": {"heavy_block": heavy_block}}},
 )

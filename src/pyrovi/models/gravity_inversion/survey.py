@@ -12,9 +12,9 @@ import xarray as xr
 from jaxtyping import Float
 
 from pyrovi.errors import DataError, PyroviWarning
-from pyrovi.models.entry import nearest
 from pyrovi.models.gravity_inversion.prisms import Mesh, sensitivity
 from pyrovi.models.gravity_inversion.smooth_field import depth_weight
+from pyrovi.registry import nearest
 from pyrovi.tree import data_tree
 
 __all__ = ["Survey", "mesh_under", "read_survey", "survey_tree"]

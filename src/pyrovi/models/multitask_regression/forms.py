@@ -47,8 +47,9 @@ import xarray as xr
 from torch import Tensor
 
 from pyrovi.errors import DataError
-from pyrovi.models.entry import ZooModel, as_floats, nearest, run_forward, variant_named
+from pyrovi.models.entry import Variant, ZooModel, as_floats, run_forward, variant_named
 from pyrovi.models.tables import Marks, read_marks, same_in_every_row, standardise
+from pyrovi.registry import nearest
 from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import declare
 from pyrovi.tree import MISSING, data_tree
@@ -225,7 +226,7 @@ def _tasks(task_index: Tensor, size: Tensor | None) -> int:
     return int(task_index.max()) + 1 if size is None else size.shape[-1]
 
 
-VARIANTS: Mapping[str, Callable[..., None]] = MappingProxyType(
+FORMS: Mapping[str, Callable[..., None]] = MappingProxyType(
     {
         "partial": partial,
         "centered": centered,
@@ -290,7 +291,7 @@ def simulate(
     held: dict[str, Any] = {
         n: torch.as_tensor(v, dtype=torch.float64) for n, v in (population or {}).items()
     }
-    model = pyro.poutine.do(variant_named(variant, VARIANTS), data=held)
+    model = pyro.poutine.do(variant_named(variant, FORMS), data=held)
     drawn = run_forward(model, stream(seed, "multitask_regression", variant), arguments)
     outcome = drawn.pop("outcome")
     drawn |= {name: value.numpy() for name, value in held.items()}
@@ -451,21 +452,24 @@ def _statsmodels(name: str) -> pd.DataFrame:
     return getattr(datasets, name).load_pandas().data
 
 
+def own(name: str, **others: Any) -> Variant:
+    """The form of that name, which simulates itself."""
+    return Variant(model=FORMS[name], simulate=functools.partial(simulate, variant=name), **others)
+
+
 MULTITASK_REGRESSION = ZooModel(
     name="multitask_regression",
     title="Multi-task regression: related tasks that lend each other strength",
     model=partial,
     simulate=simulate,
     loaders={"linnerud": linnerud, "grunfeld": grunfeld},
-    variants=VARIANTS,
-    simulators={
-        name: functools.partial(simulate, variant=name) for name in VARIANTS if name != "partial"
+    variants={
+        **{name: own(name) for name in FORMS},
+        "binary": own(
+            "binary",
+            loaders={"linnerud_above": linnerud_above, "anes96": anes96},
+            reader=read_binary,
+        ),
     },
     reader=read,
-    own={
-        "binary": {
-            "loaders": {"linnerud_above": linnerud_above, "anes96": anes96},
-            "reader": read_binary,
-        }
-    },
 )
