@@ -102,7 +102,7 @@ def test_run_writes_all_its_files_and_prints_the_verdict_and_the_report_s_path(
     pyrovi, home: Path
 ) -> None:
     done = pyrovi(*RUN, "--data", "good.csv", "--out", "runs/one")
-    assert done.code == 0
+    assert done.code == 0, done.err
     folder = home / "runs" / "one"
     assert own(folder) == set(OWN_FILES)
     tree = vi.open_tree(folder / "posterior.nc")
@@ -134,7 +134,7 @@ def test_a_zoo_model_runs_on_its_default_data_in_the_variant_asked_for(pyrovi, h
         *("run", "eight_schools", "--variant", "centered", "--seed", "1"),
         *("--engine", "laplace", "--draws", "100", "--out", "es"),
     )
-    assert done.code == 0
+    assert done.code == 0, done.err
     tree = vi.open_tree(home / "es" / "posterior.nc")
     assert tree["posterior"]["theta"].sizes["school"] == 8
     assert "theta_trans" not in tree["posterior"]
@@ -146,7 +146,7 @@ def test_a_zoo_model_without_real_data_runs_on_simulated_data_and_says_so(
     entry = dataclasses.replace(models.get("eight_schools"), name="unmeasured", loaders={})
     monkeypatch.setattr(models, "get", lambda name: entry)
     done = pyrovi("run", "unmeasured", "--engine", "laplace", "--draws", "100", "--out", "sim")
-    assert done.code == 0
+    assert done.code == 0, done.err
     assert done.err.startswith(
         "pyrovi: warning: 'unmeasured' has no real data, so these are simul"
     )
@@ -512,7 +512,7 @@ def test_compare_holds_a_zoo_entry_against_the_shelf_and_ends_well_with_all_outs
 ) -> None:
     asked = ("compare", "eight_schools", "--engines", "laplace", "--seed", "0", "--draws", "500")
     done = pyrovi(*asked)
-    assert done.code == 0
+    assert done.code == 0, done.err
     assert done.out.startswith("eight_schools, against NUTS, 4 chains of 5000 draws; seed 0\n")
     assert "10 of 10" in done.out
     assert "no engine" in done.out
@@ -560,17 +560,15 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "from pyrovi.cli import main; main()", *arguments]
 
 
-def test_help_is_there_in_a_second_and_loads_no_torch(home: Path) -> None:
+def test_help_loads_no_torch(home: Path) -> None:
     code = (
         "import sys\nfrom pyrovi.cli import main\n"
         "try: main(['--help'])\n"
         "finally: print([m for m in ('torch', 'pyro', 'xarray') if m in sys.modules])"
     )
-    began = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=home
     )
-    assert time.perf_counter() - began < 5.0  # a second on a machine that does nothing else
     assert done.stdout.endswith("[]\n")
     assert all(word in done.stdout for word in ("run", "fit", "draw", "check", "report", "list"))
 

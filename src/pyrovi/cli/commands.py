@@ -1,5 +1,7 @@
 """The commands and their options; what they do is in `pyrovi.cli.stages`."""
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -100,21 +102,8 @@ def run(
     more: More = None,
 ) -> None:
     """Fit, draw, check and report, all into one folder."""
-    request = stages.Request(
-        name=name,
-        data=data,
-        variant=variant,
-        engine=engine,
-        guide=guide,
-        settings=tuple(settings or ()),
-        seed=seed,
-        restarts=restarts,
-        max_seconds=max_seconds,
-        more=tuple(more or ()),
-        options=_own_options(),
-    )
     with folders.new_folder(out, force=force) as folder:
-        stages.draw(folder, stages.fit(folder, request), draws)
+        stages.draw(folder, stages.fit(folder, _request(locals())), draws)
         text = stages.check(folder / POSTERIOR, folder / VERDICT)
         stages.report(folder / POSTERIOR, folder / REPORT)
     typer.echo(text)
@@ -137,21 +126,8 @@ def fit(
     more: More = None,
 ) -> None:
     """Fit a model to data: writes the fit and the data."""
-    request = stages.Request(
-        name=name,
-        data=data,
-        variant=variant,
-        engine=engine,
-        guide=guide,
-        settings=tuple(settings or ()),
-        seed=seed,
-        restarts=restarts,
-        max_seconds=max_seconds,
-        more=tuple(more or ()),
-        options=_own_options(),
-    )
     with folders.new_folder(out, force=force) as folder:
-        fitted = stages.fit(folder, request)
+        fitted = stages.fit(folder, _request(locals()))
     typer.echo(repr(fitted))
 
 
@@ -206,23 +182,18 @@ def compare(
     more: More = None,
 ) -> None:
     """Fit by several engines: how far each is off, and whether its verdict says so."""
-    request = stages.Request(
-        name=name,
-        data=data,
-        variant=variant,
-        settings=tuple(settings or ()),
-        seed=seed,
-        max_seconds=max_seconds,
-        more=tuple(more or ()),
-        options=_own_options("compare"),
+    typer.echo(
+        stages.compare(_request(locals(), "compare"), engines, reference, draws=draws, out=out)
     )
-    typer.echo(stages.compare(request, engines, reference, draws=draws, out=out))
 
 
-def _own_options(command: str = "run") -> tuple[str, ...]:
-    """The options that a command has of its own; those of `run` are also `fit`'s."""
+def _request(given: Mapping[str, Any], command: str = "run") -> stages.Request:
+    """What a command was given, as a request; the options of `run` are also `fit`'s."""
     commands: Any = typer.main.get_command(app)
-    return tuple(opt for each in commands.commands[command].params for opt in each.opts)
+    options = tuple(opt for each in commands.commands[command].params for opt in each.opts)
+    asked = {each.name: given[each.name] for each in fields(stages.Request) if each.name in given}
+    repeated = {name: tuple(asked[name] or ()) for name in stages.REPEATED}
+    return stages.Request(**{**asked, **repeated}, options=options)
 
 
 @app.command(name="list")

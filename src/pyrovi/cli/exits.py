@@ -5,7 +5,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
@@ -14,6 +14,8 @@ from pyrovi.errors import PyroviError, PyroviWarning
 
 __all__ = ["main"]
 
+# ClickException, of Click itself or of the copy of it that newer Typer brings.
+Usage: Any = typer.BadParameter.__mro__[2]
 MISTAKE, FAULT, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
 
@@ -44,9 +46,9 @@ def _complain(error: Exception) -> int:
     if isinstance(error, PyroviError):
         _say(f"error: {_flat(str(error))}")
         return MISTAKE
-    usage = getattr(error, "format_message", None)  # a mistake on the command line itself
-    if usage is not None:
-        _say(f"error: {_flat(usage())} Try pyrovi --help.")
+    if isinstance(error, Usage):
+        usage: Any = error
+        _say(f"error: {_flat(usage.format_message())} Try pyrovi --help.")
         return MISTAKE
     if isinstance(error, OSError):
         _say(f"error: {error.filename or 'a file'}: {error.strerror or error}")

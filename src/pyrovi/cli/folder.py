@@ -109,7 +109,7 @@ def _move(stage: Path, target: Path) -> None:
 
 
 def _unwritable(path: Path, error: Exception) -> OutputError:
-    reason = getattr(error, "strerror", None) or error
+    reason = (error.strerror if isinstance(error, OSError) else "") or error
     return OutputError(f"Cannot write to {path}: {reason}. Choose another place.")
 
 

@@ -97,7 +97,7 @@ def _from_file(path: Path, attribute: str) -> Callable[..., Any]:
             f"{str(path) + ':' + attribute!r} is none."
         )
     module = _imported(path)
-    found = getattr(module, attribute, None)
+    found = vars(module).get(attribute)
     if not callable(found):
         callables = [n for n, v in vars(module).items() if inspect.isfunction(v)]
         raise ModelError(
