@@ -1,5 +1,6 @@
 """What every diagnostic returns: rows of findings, as one Dataset."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -7,9 +8,24 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from pyrovi.evidence import Status
+from pyrovi.evidence import Status, first_case
 
-SEVERITY: dict[str, int] = {"ok": 0, "warn": 1, "fail": 2}
+
+def asked(low: float, high: float, unit: str = "") -> str:
+    """What is asked of a number, in words; nothing where it is no number.
+
+    >>> asked(-math.inf, 0.1, "sd"), asked(400.0, math.inf), asked(1 / 1.1, 1.1), asked(0.0, 0.0)
+    ('<= 0.1 sd', '>= 400', 'in [0.909, 1.1]', '0')
+    """
+    if math.isnan(low) or math.isnan(high):
+        return ""
+    words = first_case(
+        (low == high, f"{high:.3g}"),
+        (low == -math.inf, f"<= {high:.3g}"),
+        (high == math.inf, f">= {low:.3g}"),
+        otherwise=f"in [{low:.3g}, {high:.3g}]",
+    )
+    return f"{words} {unit}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -31,12 +47,6 @@ class Row:
     why: str
     status: Status = "ok"
     action: str = ""
-
-
-def worst(statuses: Iterable[str]) -> Status:
-    """The most severe of ``statuses``; ``"ok"`` if there is none."""
-    found: Any = max(statuses, key=SEVERITY.__getitem__, default="ok")
-    return found
 
 
 def table(

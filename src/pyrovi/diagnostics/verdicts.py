@@ -14,7 +14,8 @@ import pandas as pd
 import xarray as xr
 
 from pyrovi.diagnostics.checks.convergence import is_nuts
-from pyrovi.diagnostics.findings import SEVERITY, Row, table, worst
+from pyrovi.diagnostics.findings import Row, table
+from pyrovi.evidence import SEVERITY, worst
 from pyrovi.tree import has
 
 __all__ = ["Verdict", "read"]

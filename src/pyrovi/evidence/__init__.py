@@ -1,13 +1,13 @@
-"""What importance weights and moments of draws say of an approximation: plain arrays in."""
+"""What importance weights and moments of draws say of an approximation, and by what limits."""
 
-from pyrovi.evidence.moments import Difference, Status, farthest_chains, moved, reweighted
-from pyrovi.evidence.weights import K_FAIL, MIN_DRAWS, khat, smooth, threshold, tied_tail
+from pyrovi.evidence import limits
+from pyrovi.evidence.limits import *  # noqa: F403  every limit is for others
+from pyrovi.evidence.moments import Difference, farthest_chains, moved, reweighted
+from pyrovi.evidence.weights import MIN_DRAWS, khat, smooth, threshold, tied_tail
 
 __all__ = [
-    "Difference",
-    "K_FAIL",
     "MIN_DRAWS",
-    "Status",
+    "Difference",
     "farthest_chains",
     "khat",
     "moved",
@@ -16,3 +16,4 @@ __all__ = [
     "threshold",
     "tied_tail",
 ]
+__all__ += limits.__all__

@@ -3,24 +3,24 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import rankdata
 
-__all__ = ["Difference", "Status", "farthest_chains", "moved", "reweighted"]
+from pyrovi.evidence.limits import (
+    CORRECTION_ERRORS,
+    FALSE_ALARMS,
+    SD_RATIO,
+    SHIFT,
+    WARN_ERRORS,
+    Limit,
+    Status,
+    first_case,
+)
 
-Status = Literal["ok", "warn", "fail"]
+__all__ = ["Difference", "farthest_chains", "moved", "reweighted"]
 
-SHIFT_WARN, SHIFT_FAIL = 0.1, 0.5
-"""Sds between two means. 0.1: what Dhaka et al. (2020) ask of the iterates; 0.5 misleads."""
-RATIO_WARN, RATIO_FAIL = 1.1, 2.0
-"""Ratio of two sds, either way round. 1.1 and 2 are conventions of this library."""
-
-WARN_ERRORS = 3.0
-"""Monte Carlo errors that an effect must have, to be one and not noise."""
-FALSE_ALARMS = 0.01
-"""Share of posteriors of which chance alone may call some quantity off."""
 REACH = 1.5
 """Ranges of 96 % of the draws, from the median: 6 sds of a Gaussian; one in 75 draws of a Cauchy.
 A narrower range would lose the slab of a quantity that is mostly a spike."""
@@ -28,8 +28,15 @@ MOST_KEPT = 0.995
 """Chains that keep more than this of where they started are heading nowhere."""
 LEAST_SHARE = 0.01
 """Of a variance that chains have: what they head for has no less."""
-FAIL_ERRORS = 2.0
-"""Monte Carlo errors by which an effect must be beyond a limit, to be surely beyond it."""
+
+
+class Effect(NamedTuple):
+    """How large a difference is, how well that is known, and from where on it is too large."""
+
+    size: float
+    error: float
+    warn: float
+    fail: float
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Difference:
         ratio_error: The Monte Carlo error of its logarithm.
         mean: The other mean.
         sd: The other sd.
-        errors: Monte Carlo errors that an effect must have: more where many are looked at.
+        errors: Monte Carlo errors that an effect must have: more where many are judged.
         kept: The share of the draws' differences that the other account still has.
     """
 
@@ -57,75 +64,65 @@ class Difference:
     kept: float = 0.0
 
     @property
-    def effects(self) -> Iterator[tuple[float, float, float, float]]:
-        """Size, error and both limits of the shift, and of the ratio on its log scale."""
-        yield abs(self.shift), self.shift_error, SHIFT_WARN, SHIFT_FAIL
+    def effects(self) -> Iterator[Effect]:
+        """The shift, and the ratio on its log scale, where too wide and too narrow are alike."""
+        yield Effect(abs(self.shift), self.shift_error, SHIFT.high, SHIFT.fail_high)
         spread = np.inf if self.ratio <= 0 else abs(np.log(self.ratio))
-        yield spread, self.ratio_error, np.log(RATIO_WARN), np.log(RATIO_FAIL)
+        limits = np.log(SD_RATIO.high), np.log(SD_RATIO.fail_high)
+        yield Effect(spread, self.ratio_error, *limits)
 
     @property
     def status(self) -> Status:
         """``"warn"`` beyond the limits, ``"fail"`` far beyond; noise alone is neither."""
-        if any(size - FAIL_ERRORS * error > most for size, error, _, most in self.effects):
-            return "fail"
-        return "warn" if self.beyond(1.0) else "ok"
+        far = any(e.size - CORRECTION_ERRORS * e.error > e.fail for e in self.effects)
+        return first_case((far, "fail"), (self.exceeds(1.0), "warn"), otherwise="ok")
 
-    def beyond(self, share: float) -> bool:
+    def exceeds(self, share: float) -> bool:
         """Whether an effect, and no noise, is larger than a share of its limit."""
-        return any(
-            size > max(share * most, self.errors * error) for size, error, most, _ in self.effects
-        )
+        return any(e.size > max(share * e.warn, self.errors * e.error) for e in self.effects)
 
     @property
-    def surely(self) -> bool:
+    def exceeds_limit_despite_error(self) -> bool:
         """Whether an effect is beyond its limit even at the near end of its error."""
         return any(
-            size - error > most and size > self.errors * error
-            for size, error, most, _ in self.effects
+            e.size - e.error > e.warn and e.size > self.errors * e.error for e in self.effects
         )
 
     @property
-    def clear(self) -> bool:
+    def shown_within_limits(self) -> bool:
         """Whether the limits hold even at the far end of the error: ok is then shown."""
-        return all(size + FAIL_ERRORS * error <= most for size, error, most, _ in self.effects)
+        return all(e.size + CORRECTION_ERRORS * e.error <= e.warn for e in self.effects)
 
     @property
-    def known(self) -> bool:
-        """Whether the other account is itself known to within the limits."""
-        return all(FAIL_ERRORS * error <= most for _, error, most, _ in self.effects)
+    def error_within_limits(self) -> bool:
+        """Whether the other account is good enough to be used instead."""
+        return all(CORRECTION_ERRORS * e.error <= e.warn for e in self.effects)
 
     @property
-    def blind(self) -> bool:
+    def error_hides_failure(self) -> bool:
         """Whether the other account is so little known that what fails could read as ok."""
-        return not all(FAIL_ERRORS * error <= most for _, error, _, most in self.effects)
+        return not all(CORRECTION_ERRORS * e.error <= e.fail for e in self.effects)
 
     @property
-    def excess(self) -> float:
+    def share_of_limit(self) -> float:
         """The effect in units of its limit, the larger of shift and ratio: above 1 is too much.
 
-        Where the other account is not known at all, it is at the limit: nothing was found.
+        Where the other account is not a number, it is at the limit: nothing is shown.
         """
-        shares = [float(size / most) for size, _, most, _ in self.effects]
+        shares = [float(e.size / e.warn) for e in self.effects]
         return 1.0 if np.isnan(shares).any() else max(shares)
 
     @property
-    def by_shift(self) -> bool:
-        """Whether the means differ more, against their threshold, than the sds."""
-        if self.ratio <= 0:
-            return False
-        return bool(abs(self.shift) / SHIFT_WARN >= abs(np.log(self.ratio)) / np.log(RATIO_WARN))
+    def limit(self) -> Limit:
+        """Of the effect that is larger, against its limit: the shift, or the ratio of the sds."""
+        shift, ratio = self.effects
+        by_shift = self.ratio > 0 and shift.size / SHIFT.high >= ratio.size / ratio.warn
+        return SHIFT if by_shift else SD_RATIO
 
     @property
     def value(self) -> float:
-        """The number that a row reports: the shift, or the ratio of the sds."""
-        return abs(self.shift) if self.by_shift else self.ratio
-
-    @property
-    def threshold(self) -> str:
-        """What is asked of `value`."""
-        if self.by_shift:
-            return f"< {SHIFT_WARN:g} sd"
-        return f"in [{1 / RATIO_WARN:.2g}, {RATIO_WARN:g}]"
+        """The number that `limit` is of."""
+        return abs(self.shift) if self.limit is SHIFT else self.ratio
 
 
 def reweighted(draws: np.ndarray, weights: np.ndarray) -> list[Difference]:
@@ -201,8 +198,8 @@ def _within_reach(*accounts: np.ndarray) -> tuple[np.ndarray, ...]:
         width.append(high - low)
     reach = REACH * np.max(width, axis=0)
     ends = np.min(middle, axis=0) - reach, np.max(middle, axis=0) + reach
-    known = reach > 0  # what is mostly one value has no width
-    return tuple(np.where(known, np.clip(each, *ends), each) for each in accounts)
+    wide = reach > 0  # what is mostly one value has no width
+    return tuple(np.where(wide, np.clip(each, *ends), each) for each in accounts)
 
 
 def _heading(start: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

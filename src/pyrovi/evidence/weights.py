@@ -11,21 +11,10 @@ import math
 
 import numpy as np
 
-__all__ = [
-    "EXACT_SPREAD",
-    "K_FAIL",
-    "K_USABLE",
-    "MIN_DRAWS",
-    "khat",
-    "smooth",
-    "threshold",
-    "tied_tail",
-]
+from pyrovi.evidence.limits import KHAT
 
-K_USABLE = 0.7
-"""Largest k at which weighted averages converge in practice (Vehtari et al. 2024)."""
-K_FAIL = 1.0
-"""From here on the weights have no finite mean (Vehtari et al. 2024)."""
+__all__ = ["EXACT_SPREAD", "MIN_DRAWS", "khat", "smooth", "threshold", "tied_tail"]
+
 EXACT_SPREAD = 0.01
 """Log weights within this of one another, in nats, leave no expectation changed by 1 %."""
 MIN_DRAWS = 25
@@ -38,7 +27,7 @@ def threshold(draws: int) -> float:
     >>> round(threshold(1000), 3), round(threshold(4000), 3)
     (0.667, 0.7)
     """
-    return min(1.0 - 1.0 / math.log10(draws), K_USABLE)
+    return min(1.0 - 1.0 / math.log10(draws), KHAT.high)
 
 
 def khat(log_joint: np.ndarray, log_guide: np.ndarray) -> float:

@@ -17,6 +17,7 @@ from pyrovi.approximations import Approximation, Draws
 from pyrovi.bound import Arguments, BoundModel, bind, bound
 from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError, FitError
+from pyrovi.evidence import SAME_OPTIMUM_ERRORS, SAME_OPTIMUM_NATS
 from pyrovi.infer.ladder.auto import Auto, first_engine
 from pyrovi.infer.loop import (
     Engine,
@@ -36,8 +37,6 @@ __all__ = ["Fit", "fit"]
 ELBO_DRAWS = 500  # for the evidence lower bound of each restart
 FEWEST_ELBO_DRAWS = 50
 ELBO_WORK = 5_000_000  # numbers worked out for it
-SAME_OPTIMUM_NATS = 0.5  # restarts this close to the best bound, beyond noise, reached it too
-SAME_OPTIMUM_ERRORS = 4.0
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pyrovi.bound import bind
 from pyrovi.density import LogDensity
 from pyrovi.diagnostics import Verdict, check, is_nuts, verdict
 from pyrovi.errors import EngineError, PyroviError
+from pyrovi.evidence import REFERENCE_RATIO, SHIFT
 from pyrovi.infer import ENGINES, SVI, Fit, bind_model, fit
 from pyrovi.posterior import draw
 from pyrovi.seeds import check_seed
@@ -25,10 +26,6 @@ from pyrovi.tree import has, labels
 
 __all__ = ["HEAD", "Comparison", "compare", "default_engines", "engine_named"]
 
-MEAN_WITHIN = 0.1
-"""Reference standard deviations that a mean may be off by."""
-RATIO_WITHIN = (0.9, 1.1)
-"""What the ratio of standard deviations may be."""
 SVI_GUIDES = ("mean_field", "full_rank", "maf")
 """Guides that stand for SVI where no engine is asked for: one of each kind."""
 JUDGED = 2000
@@ -101,8 +98,8 @@ class Comparison:
     @property
     def notes(self) -> list[str]:
         """Who is right, and about what the verdicts are silent, in a sentence each."""
-        low, high = RATIO_WITHIN
-        within = f"within {MEAN_WITHIN:g} sd and sd ratios of {low:g} to {high:g}"
+        low, high = REFERENCE_RATIO.low, REFERENCE_RATIO.high
+        within = f"within {SHIFT.high:g} sd and sd ratios of {low:g} to {high:g}"
         notes = [f"{within}: {', '.join(self.right) or 'no engine'}"]
         marks = self.quantities["mark"]
         for engine in self.silent:
@@ -368,8 +365,7 @@ def _judged(each: _Outcome, held: Reference | None, plates: Sequence[str]) -> di
     for name in [name for name in held.mean if name in mean]:
         error = (mean[name] - held.mean[name]) / held.sd[name]
         ratio = sd[name] / held.sd[name]
-        low, high = RATIO_WITHIN
-        right = abs(error) <= MEAN_WITHIN and low <= ratio <= high
+        right = SHIFT.status(abs(error)) == REFERENCE_RATIO.status(ratio) == "ok"
         mark = "right" if right else said.about(own.get(name, name))
         found[name] = _Judged(error, ratio, mark, right and said.names(own.get(name, name)))
     return found

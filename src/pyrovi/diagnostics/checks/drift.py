@@ -9,10 +9,10 @@ draw is near stays unseen.
 import numpy as np
 import xarray as xr
 
-from pyrovi.diagnostics.findings import Row, table
+from pyrovi.diagnostics.findings import Row, asked, table
 from pyrovi.diagnostics.quantities import blocks
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import Difference, moved
+from pyrovi.evidence import ACCEPTED, Difference, moved
 from pyrovi.tree import ACCEPTANCE, SAMPLE_DIMS, quantities, require
 
 __all__ = ["drift"]
@@ -22,9 +22,6 @@ SOURCE = (
     "Neal (2011), arXiv:1206.1901; as a check of an approximation, compare Salimans, Kingma & "
     "Welling (2015), ICML"
 )
-
-ACCEPTANCE_WARN, ACCEPTANCE_FAIL = 0.6, 0.3
-"""Transitions that are mostly rejected move nothing, and so say nothing."""
 
 
 def drift(tree: xr.DataTree) -> xr.Dataset:
@@ -80,20 +77,20 @@ def _chains(acceptance: np.ndarray, found: list[tuple[str, Difference]], act: st
     """How the chains moved, and what a quantity that is far off says of those that lean on it."""
     mean = float(acceptance.mean())
     far = [label for label, difference in found if difference.status == "fail"]
-    if far and mean > ACCEPTANCE_WARN:
+    if far and mean > ACCEPTED.low:
         named = ", ".join(far[:3]) + (f" and {len(far) - 3} more" if len(far) > 3 else "")
         why = (
             f"{mean:.0%} of the transitions of {acceptance.size} chains were accepted, and "
             f"{named} moved far. Chains this short only begin to carry that to what depends on "
             "it: a quantity that they pass may be off as well."
         )
-        return Row("joint", mean, f"> {ACCEPTANCE_WARN:g}", why, "fail", act)
-    status = "fail" if mean < ACCEPTANCE_FAIL else "warn" if mean < ACCEPTANCE_WARN else "ok"
+        return Row("joint", mean, f"> {ACCEPTED.low:g}", why, "fail", act)
+    status = "fail" if mean < ACCEPTED.fail_low else "warn" if mean < ACCEPTED.low else "ok"
     if status == "ok":
         why = f"{acceptance.size} short Markov chains moved freely: {mean:.0%} were accepted."
-        return Row("joint", mean, f"> {ACCEPTANCE_WARN:g}", why)
+        return Row("joint", mean, f"> {ACCEPTED.low:g}", why)
     why = f"Only {mean:.0%} of the transitions were accepted: the draws lie where it is too steep."
-    return Row("joint", mean, f"> {ACCEPTANCE_WARN:g}", why, status, act)
+    return Row("joint", mean, f"> {ACCEPTED.low:g}", why, status, act)
 
 
 def _judge(label: str, found: Difference, act: str) -> Row:
@@ -101,8 +98,22 @@ def _judge(label: str, found: Difference, act: str) -> Row:
         f"Mean off by {found.shift:+.2f} sd (error {found.shift_error:.2f}), sd {found.ratio:.2f} "
         f"(error {found.ratio_error:.2f}) of where Markov chains took the draws."
     )
-    if found.status == "ok" and found.blind:
+    if found.status == "ok" and found.error_hides_failure:
         why = f"Cannot tell: the chains kept {found.kept:.0%} of where they started."
-        return Row(label, found.value, found.threshold, why, "warn", act)
+        return Row(
+            label,
+            found.value,
+            asked(found.limit.low, found.limit.high, found.limit.unit),
+            why,
+            "warn",
+            act,
+        )
     act = "" if found.status == "ok" else act
-    return Row(label, found.value, found.threshold, why, found.status, act)
+    return Row(
+        label,
+        found.value,
+        asked(found.limit.low, found.limit.high, found.limit.unit),
+        why,
+        found.status,
+        act,
+    )

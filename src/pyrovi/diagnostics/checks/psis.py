@@ -11,10 +11,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pyrovi.diagnostics.findings import Row, table
+from pyrovi.diagnostics.findings import Row, asked, table
 from pyrovi.diagnostics.quantities import blocks
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import K_FAIL, MIN_DRAWS, Difference, Status, reweighted, smooth, threshold
+from pyrovi.evidence import (
+    KHAT,
+    MIN_DRAWS,
+    Difference,
+    Status,
+    reweighted,
+    smooth,
+    threshold,
+)
 from pyrovi.tree import has, require
 
 __all__ = ["psis"]
@@ -71,7 +79,11 @@ def psis(tree: xr.DataTree) -> xr.Dataset:
     found = _compare(tree, log_weights)
     chains = _judge_chains(tree, log_ratios)
     if "drift" in tree:  # which can tell where the weights are too uneven
-        found = {label: each for label, each in found.items() if each.clear or each.status != "ok"}
+        found = {
+            label: each
+            for label, each in found.items()
+            if each.shown_within_limits or each.status != "ok"
+        }
     rows = [joint, *chains, *(_judge(label, difference) for label, difference in found.items())]
     none = [None] * (1 + len(chains))
     return _package(rows, log_ratios, log_weights, k, [*none, *found.values()])
@@ -151,7 +163,7 @@ def _several_points(points: int) -> Row:
 
 def _judge_joint(tree: xr.DataTree, k: float, log_ratios: np.ndarray) -> Row:
     limit = threshold(int(np.isfinite(log_ratios).sum()))
-    status: Status = "fail" if k > K_FAIL else "warn" if k > limit else "ok"
+    status: Status = "fail" if k > KHAT.fail_high else "warn" if k > limit else "ok"
     if "drift" in tree and k > limit:
         return _left_to_drift(k)
     lost = _lost(log_ratios)
@@ -167,10 +179,10 @@ def _left_to_drift(k: float) -> Row:
         f"k-hat is {k:.2f}, so the draws cannot be reweighted; each quantity is judged by where "
         "Markov chains took the draws (drift)."
     )
-    if k > K_FAIL:
+    if k > KHAT.fail_high:
         act = "Trust the quantities that drift passes, and no tail probability."
-        return Row("joint", k, f"< {K_FAIL:g}, where drift judges", why, "warn", act)
-    return Row("joint", k, f"< {K_FAIL:g}, where drift judges", why)
+        return Row("joint", k, f"< {KHAT.fail_high:g}, where drift judges", why, "warn", act)
+    return Row("joint", k, f"< {KHAT.fail_high:g}, where drift judges", why)
 
 
 def _explain(tree: xr.DataTree, k: float, limit: float) -> str:
@@ -184,7 +196,7 @@ def _explain(tree: xr.DataTree, k: float, limit: float) -> str:
     crowd = f" With {size} continuous quantities this is common: judge the few you need." * (
         size > CROWDED
     )
-    if k > K_FAIL:
+    if k > KHAT.fail_high:
         return f"k-hat is {k:.2f}: the guide misses much of the posterior.{crowd}"
     return f"k-hat is {k:.2f}: the guide misses part of the posterior.{crowd}"
 
@@ -228,13 +240,33 @@ def _judge(label: str, found: Difference) -> Row:
     )
     if found.status != "ok":
         better = f"mean {found.mean:.4g} and sd {found.sd:.3g}"
-        act = f"Use the reweighted {better}, or a richer guide." if found.known else _RICHER
-        return Row(label, found.value, found.threshold, f"{facts}.", found.status, act)
-    if not found.clear:
+        act = (
+            f"Use the reweighted {better}, or a richer guide."
+            if found.error_within_limits
+            else _RICHER
+        )
+        return Row(
+            label,
+            found.value,
+            asked(found.limit.low, found.limit.high, found.limit.unit),
+            f"{facts}.",
+            found.status,
+            act,
+        )
+    if not found.shown_within_limits:
         why = f"Cannot tell: {facts[0].lower()}{facts[1:]}; the weights are too uneven."
         act = "Draw more, or fit a richer guide (full_rank, or a flow)."
-        return Row(label, found.value, found.threshold, why, "warn", act)
-    return Row(label, found.value, found.threshold, f"{facts}.")
+        return Row(
+            label,
+            found.value,
+            asked(found.limit.low, found.limit.high, found.limit.unit),
+            why,
+            "warn",
+            act,
+        )
+    return Row(
+        label, found.value, asked(found.limit.low, found.limit.high, found.limit.unit), f"{facts}."
+    )
 
 
 def _package(
@@ -271,7 +303,7 @@ def _judge_chains(tree: xr.DataTree, log_ratios: np.ndarray) -> list[Row]:
             k,
             f"< {limit:.2g}",
             f"k-hat is {k:.2f} for the draws of this restart alone: it misses the posterior.",
-            "fail" if k > K_FAIL else "warn",
+            "fail" if k > KHAT.fail_high else "warn",
             act,
         )
         for i, k in judged

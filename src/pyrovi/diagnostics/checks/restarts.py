@@ -7,21 +7,16 @@ import numpy as np
 import xarray as xr
 
 from pyrovi.diagnostics.checks.convergence import is_nuts
-from pyrovi.diagnostics.findings import Row, table
+from pyrovi.diagnostics.findings import Row, asked, table
 from pyrovi.diagnostics.quantities import blocks
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import Difference, farthest_chains
+from pyrovi.evidence import SAME_OPTIMUM_ERRORS, SAME_OPTIMUM_NATS, Difference, farthest_chains
 from pyrovi.tree import has, require
 
 __all__ = ["restarts"]
 
 TITLE = "Restarts agreeing"
 SOURCE = "Dhaka et al. (2020), NeurIPS; Yao, Vehtari & Gelman (2022), JMLR 23(79)"
-
-SAME_OPTIMUM_NATS = 0.5
-"""ELBOs this close are one optimum: the factor between their evidences is then below 1.7."""
-SAME_OPTIMUM_ERRORS = 4.0
-"""And so are ELBOs within this many Monte Carlo errors of their difference."""
 
 
 def restarts(tree: xr.DataTree) -> xr.Dataset:
@@ -113,10 +108,22 @@ def _judge(label: str, difference: Difference) -> Row:
         facts = (
             f"means within {difference.shift:.2f} sd, sds within a ratio of {difference.ratio:.2f}"
         )
-        return Row(label, difference.value, difference.threshold, f"Restarts agree: {facts}.")
+        return Row(
+            label,
+            difference.value,
+            asked(difference.limit.low, difference.limit.high, difference.limit.unit),
+            f"Restarts agree: {facts}.",
+        )
     why = (
         f"Restarts that should agree do not: means {difference.shift:.2f} sd apart, sds in the "
         f"ratio {difference.ratio:.2f}."
     )
     act = "Fit for longer; if it stays, the quantity is not identified: report one that is."
-    return Row(label, difference.value, difference.threshold, why, status, act)
+    return Row(
+        label,
+        difference.value,
+        asked(difference.limit.low, difference.limit.high, difference.limit.unit),
+        why,
+        status,
+        act,
+    )

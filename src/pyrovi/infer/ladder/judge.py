@@ -15,7 +15,17 @@ from torch import Tensor
 
 from pyrovi.approximations import Draws
 from pyrovi.density import LogDensity
-from pyrovi.evidence import MIN_DRAWS, Difference, Status, moved, reweighted, smooth, threshold
+from pyrovi.evidence import (
+    ACCEPTED,
+    KHAT,
+    MIN_DRAWS,
+    Difference,
+    Status,
+    moved,
+    reweighted,
+    smooth,
+    threshold,
+)
 from pyrovi.optimise import STEP_SIZE, Chains, chains_for, mass_factor, move
 
 __all__ = ["Judgement", "importance_khat", "judge", "send_out"]
@@ -26,9 +36,7 @@ MANY_CHAINS = 2048  # a third of the errors, where they cost next to nothing
 CHEAP_ENTRIES = 60_000
 CONFIRMING, CONFIRMING_ENTRIES = 512, 3_000_000  # of a pass by fewer, where it is affordable
 TRANSITIONS, KEPT = 15, 5
-NO_MEAN = 1.0  # k-hat from which weights have none
 MARGIN = 0.75  # of what is allowed
-USUAL_ACCEPTANCE, LEAST_ACCEPTANCE = 0.6, 0.3  # below the last the chains went nowhere
 SHORTER = (0.4, 0.2, 0.1)  # shares of the usual step size, until enough are accepted
 
 
@@ -58,28 +66,28 @@ class Judgement:
     @property
     def status(self) -> Status:
         """The worst of all quantities; ``"fail"`` where the chains could not move."""
-        if self.chains is not None and float(self.chains.acceptance.mean()) < LEAST_ACCEPTANCE:
+        if self.chains is not None and float(self.chains.acceptance.mean()) < ACCEPTED.fail_low:
             return "fail"
         found = {each.status for each in self.differences}
-        found |= {"warn" for each in self.differences if each.blind}
+        found |= {"warn" for each in self.differences if each.error_hides_failure}
         return "fail" if "fail" in found else "warn" if "warn" in found or not found else "ok"
 
     @property
     def passes(self) -> bool:
         """Whether all is ok, with a margin, and nothing else says otherwise."""
-        near = any(each.beyond(MARGIN) for each in self.differences)
+        near = any(each.exceeds(MARGIN) for each in self.differences)
         return self.status == "ok" and not near and not self.suspect
 
     @property
     def worst(self) -> tuple[str, Difference] | None:
         """The quantity that is farthest off, and how."""
         pairs = zip(self.labels, self.differences, strict=True)
-        return max(pairs, key=lambda pair: pair[1].excess, default=None)
+        return max(pairs, key=lambda pair: pair[1].share_of_limit, default=None)
 
     @property
     def excess(self) -> float:
         """How far off the worst quantity is, in units of what is allowed; infinite if unknown."""
-        return self.worst[1].excess if self.worst else np.inf
+        return self.worst[1].share_of_limit if self.worst else np.inf
 
 
 def judge(density: LogDensity, drawn: Draws, seed: int, chains: Chains | None = None) -> Judgement:
@@ -102,7 +110,9 @@ def judge(density: LogDensity, drawn: Draws, seed: int, chains: Chains | None = 
     weighed = [] if khat > threshold(len(values)) else weighed
     if weighed and chains is None:
         statuses = [each.status for each in weighed]
-        if all(each.clear for each in weighed) or any(status != "ok" for status in statuses):
+        if all(each.shown_within_limits for each in weighed) or any(
+            status != "ok" for status in statuses
+        ):
             return Judgement(labels, tuple(weighed), khat)
     if not _can_move(density):
         return Judgement(labels if weighed else (), tuple(weighed), khat)
@@ -111,7 +121,7 @@ def judge(density: LogDensity, drawn: Draws, seed: int, chains: Chains | None = 
     if found and not known and all(each.status == "ok" for each in found):
         more = _more_chains(density, drawn, seed, chains)
         again = _by_chains(density, values, varying, more) if more else []
-        if any(each.surely for each in again):
+        if any(each.exceeds_limit_despite_error for each in again):
             chains, found = more, again
     if not found:
         return Judgement((), (), khat, chains)
@@ -156,7 +166,7 @@ def _by_weights(
     if finite.sum() < MIN_DRAWS:
         return np.inf, []
     log_weights, khat = smooth(log_ratios[finite])
-    if khat > NO_MEAN or not finite.all():
+    if khat > KHAT.fail_high or not finite.all():
         return khat, []
     return khat, reweighted(values, np.exp(log_weights))
 
@@ -191,7 +201,7 @@ def send_out(density: LogDensity, drawn: Draws, seed: int, which: slice | None =
 
     chains = sent(1.0)
     for share in SHORTER:
-        if float(chains.acceptance.mean()) > USUAL_ACCEPTANCE:
+        if float(chains.acceptance.mean()) > ACCEPTED.low:
             break
         chains = sent(share)
     return chains

@@ -36,13 +36,12 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from pyrovi.errors import DataError
+from pyrovi.evidence import DECLARED_TAIL
 from pyrovi.seeds import check_seed, isolated, stream
 from pyrovi.structure import Discrepancy
 
-__all__ = ["LEVEL", "survey_checks", "survey_discrepancies"]
+__all__ = ["survey_checks", "survey_discrepancies"]
 
-LEVEL = 0.005
-"""A statistic of the data in either tail of this size is not what the model makes."""
 HYPERPARAMETERS = ("amplitude", "stretch", "noise_factor", "global_scale", "slab_precision")
 NEIGHBOURS = 2
 PER_STATION = 10
@@ -99,7 +98,7 @@ def survey_checks(
 
 def _row(found: Discrepancy) -> dict[str, Any]:
     above = float((found.replicated > found.data).mean())
-    quiet = LEVEL <= above <= 1 - LEVEL
+    quiet = DECLARED_TAIL.status(above) == "ok"
     return {
         "data": float(found.data.mean()),
         "low": float(np.quantile(found.replicated, 0.05)),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pyrovi.evidence.moments import Difference
+from pyrovi.evidence import SD_RATIO, SHIFT, Difference
 
 
 def difference(shift=0.0, shift_error=0.0, ratio=1.0, ratio_error=0.0):
@@ -9,7 +9,7 @@ def difference(shift=0.0, shift_error=0.0, ratio=1.0, ratio_error=0.0):
 
 
 @pytest.mark.parametrize(
-    ("found", "status", "clear"),
+    ("found", "status", "shown"),
     [
         (difference(shift=0.05, shift_error=0.01), "ok", True),
         (difference(shift=0.05, shift_error=0.04), "ok", False),
@@ -24,9 +24,9 @@ def difference(shift=0.0, shift_error=0.0, ratio=1.0, ratio_error=0.0):
         (difference(ratio=0.0), "fail", False),
     ],
 )
-def test_a_difference_is_judged_beyond_its_error(found, status, clear):
+def test_a_difference_is_judged_beyond_its_error(found, status, shown):
     assert found.status == status
-    assert found.clear == clear
+    assert found.shown_within_limits == shown
 
 
 def test_too_wide_and_too_narrow_are_judged_alike():
@@ -37,21 +37,22 @@ def test_too_wide_and_too_narrow_are_judged_alike():
 def test_the_larger_of_the_two_effects_is_reported():
     assert difference(shift=0.3, ratio=1.1).value == 0.3
     assert difference(shift=0.01, ratio=0.5).value == 0.5
-    assert difference(shift=0.01, ratio=0.5).threshold == "in [0.91, 1.1]"
+    assert difference(shift=0.01, ratio=0.5).limit is SD_RATIO
+    assert difference(shift=0.3, ratio=1.1).limit is SHIFT
 
 
 def test_an_effect_within_its_limit_but_near_it_is_beyond_a_share_of_it():
     near = Difference(0.09, 0.01, 1.0, 0.01, 0.0, 1.0)
     assert near.status == "ok"
-    assert near.beyond(0.75)
-    assert not near.beyond(1.0)
+    assert near.exceeds(0.75)
+    assert not near.exceeds(1.0)
     noisy = Difference(0.09, 0.05, 1.0, 0.01, 0.0, 1.0)
-    assert not noisy.beyond(0.75)
+    assert not noisy.exceeds(0.75)
 
 
 def test_what_is_not_known_is_no_effect_and_not_ok() -> None:
     unknown = Difference(np.nan, np.nan, np.nan, np.nan, 0.0, 0.0)
-    assert unknown.blind
-    assert unknown.excess == 1.0
+    assert unknown.error_hides_failure
+    assert unknown.share_of_limit == 1.0
     assert unknown.status == "ok"
-    assert Difference(0.3, 0.01, 1.0, 0.01, 0.0, 1.0).excess > unknown.excess
+    assert Difference(0.3, 0.01, 1.0, 0.01, 0.0, 1.0).share_of_limit > unknown.share_of_limit

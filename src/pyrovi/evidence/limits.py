@@ -1,0 +1,261 @@
+"""Every threshold that a judgement rests on, once, with its source."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from math import inf, nan
+from typing import Any, Literal, TypeVar
+
+__all__ = [
+    "ACCEPTED",
+    "CORRECTION_ERRORS",
+    "DECLARED_TAIL",
+    "DIVERGENCES",
+    "EFFECTIVE_DRAWS",
+    "ELBO_ERROR",
+    "FALSE_ALARMS",
+    "FAR_OFF",
+    "FLEXIBLE",
+    "HARD_OBSERVATIONS",
+    "HARD_TO_PREDICT",
+    "IMPOSSIBLE",
+    "KHAT",
+    "LOSS_TREND",
+    "NO_LIMIT",
+    "NONFINITE_DRAWS",
+    "NONFINITE_STEPS",
+    "OPTIMUM_ERROR",
+    "PIT_P",
+    "POINTS_APART",
+    "REFERENCE_RATIO",
+    "RESTARTS_AT_BEST",
+    "RHAT",
+    "SAME_OPTIMUM_ERRORS",
+    "SAME_OPTIMUM_NATS",
+    "SD_RATIO",
+    "SEVERITY",
+    "SHIFT",
+    "TAIL",
+    "WARN_ERRORS",
+    "Limit",
+    "Status",
+    "first_case",
+    "worst",
+]
+
+Status = Literal["ok", "warn", "fail"]
+SEVERITY: dict[str, int] = {"ok": 0, "warn": 1, "fail": 2}
+
+Outcome = TypeVar("Outcome")
+
+
+def worst(statuses: Iterable[str]) -> Status:
+    """The most severe of ``statuses``; ``"ok"`` if there is none."""
+    most: Any = max(statuses, key=SEVERITY.__getitem__, default="ok")
+    return most
+
+
+def first_case(*cases: tuple[object, Outcome], otherwise: Outcome) -> Outcome:
+    """What a table of cases says, read from the top: the outcome of the first one that holds.
+
+    >>> first_case((False, "fail"), (True, "warn"), otherwise="ok")
+    'warn'
+    """
+    return next((outcome for holds, outcome in cases if holds), otherwise)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What is asked of a number.
+
+    Attributes:
+        of: What the number is.
+        source: Whose advice it is.
+        low: The least that is well.
+        high: The most that is well.
+        fail_low: Below this it fails.
+        fail_high: Above this it fails; both are infinite where the worst is a warning.
+        unit: Of the number.
+    """
+
+    of: str
+    source: str
+    low: float = -inf
+    high: float = inf
+    fail_low: float = -inf
+    fail_high: float = inf
+    unit: str = ""
+
+    def status(self, value: float) -> Status:
+        """How ``value`` stands; what is not a number is within no limit.
+
+        >>> RHAT.status(1.0), RHAT.status(1.05), RHAT.status(float("nan"))
+        ('ok', 'warn', 'fail')
+        """
+        return first_case(
+            (not self.fail_low <= value <= self.fail_high, "fail"),
+            (not self.low <= value <= self.high, "warn"),
+            otherwise="ok",
+        )
+
+    def between(self, low: float = -inf, high: float = inf) -> "Limit":
+        """The same where it is well between other numbers, as these draws or this noise ask."""
+        return replace(self, low=low, high=high)
+
+
+LIBRARY = "a convention of this library"
+
+NO_LIMIT = Limit("what is no number", LIBRARY, low=nan, high=nan)
+
+# Draws held against the posterior
+
+SHIFT = Limit(
+    "the distance of two means",
+    "what Dhaka et al. (2020), NeurIPS, ask of the iterates; 0.5 misleads",
+    high=0.1,
+    fail_high=0.5,
+    unit="sd",
+)
+SD_RATIO = Limit(
+    "the ratio of two sds, either way round",
+    LIBRARY,
+    low=1 / 1.1,
+    high=1.1,
+    fail_low=1 / 2,
+    fail_high=2.0,
+)
+REFERENCE_RATIO = Limit("the ratio of a sd to its reference", LIBRARY, low=0.9, high=1.1)
+KHAT = Limit(
+    "the shape of the tail of importance weights",
+    "Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25(72): averages converge in practice up "
+    "to 0.7, and weights have no finite mean from 1 on",
+    high=0.7,
+    fail_high=1.0,
+)
+ACCEPTED = Limit(
+    "the share of transitions accepted: what is mostly rejected moves nothing, and says nothing",
+    LIBRARY,
+    low=0.6,
+    fail_low=0.3,
+)
+FAR_OFF = Limit(
+    "quantities that Markov chains moved far",
+    LIBRARY,
+    high=0.0,
+    fail_high=0.0,
+    unit="quantities far off",
+)
+NONFINITE_DRAWS = Limit(
+    "the share of draws without a finite density",
+    LIBRARY,
+    high=0.05,
+    fail_high=0.05,
+    unit="of the draws",
+)
+POINTS_APART = Limit("the number of points that the draws are", LIBRARY, low=2.0, unit="points")
+ELBO_ERROR = Limit(
+    "the Monte Carlo error of an ELBO: more hides differences that would count as evidence",
+    LIBRARY,
+    high=1.0,
+    unit="nats of Monte Carlo error",
+)
+
+WARN_ERRORS = 3.0
+"""Monte Carlo errors that an effect must have, to be one and not noise."""
+CORRECTION_ERRORS = 2.0
+"""Monte Carlo errors by which an effect is beyond a limit, or within it, where that is shown."""
+FALSE_ALARMS = 0.01
+"""Share of posteriors of which chance alone may call some quantity off."""
+
+# How a fit ended
+
+LOSS_TREND = Limit(
+    "the change of the loss over the last part of a run: the KL of a mean that is 0.45 sd off",
+    LIBRARY,
+    low=-0.1,
+    high=0.1,
+    unit="nats",
+)
+NONFINITE_STEPS = Limit(
+    "the share of steps without a finite loss",
+    LIBRARY,
+    high=0.05,
+    fail_high=0.05,
+    unit="of the steps",
+)
+OPTIMUM_ERROR = Limit(
+    "how far the choice of the fixed draws may move a mean; an upper bound where the draws are "
+    "moved to match moments",
+    "Giordano, Ingram & Broderick (2024), arXiv:2304.05527",
+    high=0.1,
+    unit="sd",
+)
+RHAT = Limit(
+    "R-hat, by ranks and of split chains",
+    "Vehtari et al. (2021), Bayesian Analysis 16(2), section 4; 1.1: Gelman & Rubin (1992)",
+    high=1.01,
+    fail_high=1.1,
+)
+EFFECTIVE_DRAWS = Limit(
+    "the bulk effective sample size",
+    "Vehtari et al. (2021), Bayesian Analysis 16(2), section 4: 100 for each of four chains",
+    low=400.0,
+    fail_low=100.0,
+    unit="effective draws",
+)
+DIVERGENCES = Limit(
+    "transitions that diverged",
+    "Betancourt (2017), arXiv:1701.02434",
+    high=0.0,
+    unit="transitions",
+)
+RESTARTS_AT_BEST = Limit(
+    "restarts that reached the best optimum", LIBRARY, low=2.0, fail_low=1.0, unit="restarts"
+)
+SAME_OPTIMUM_NATS = 0.5
+"""ELBOs this close are one optimum: the factor between their evidences is then below 1.7."""
+SAME_OPTIMUM_ERRORS = 4.0
+"""And so are ELBOs within this many Monte Carlo errors of their difference."""
+
+# The model beside its data
+
+TAIL = Limit(
+    "the share of replications whose statistic is above the data's",
+    "Gelman, Meng & Stern (1996), Statistica Sinica 6(4)",
+    low=0.01,
+    high=1 - 0.01,
+    unit="of the replications",
+)
+DECLARED_TAIL = Limit(
+    "the same of a statistic that a model declares: these are several, and sharper",
+    TAIL.source,
+    low=0.005,
+    high=1 - 0.005,
+    unit=TAIL.unit,
+)
+PIT_P = Limit(
+    "the p-value that PIT values are uniform",
+    "Tesso & Vehtari (2026), arXiv:2603.02928",
+    low=0.01,
+)
+HARD_TO_PREDICT = Limit(
+    "the share of observations that draws cannot leave out, from which on PIT values are those of "
+    "data used twice: they crowd at 1/2 under a right model",
+    LIBRARY,
+    high=0.2,
+)
+HARD_OBSERVATIONS = Limit(
+    "the share of observations that change the posterior too much to be left out",
+    "Vehtari, Gelman & Gabry (2017), Statistics and Computing 27(5)",
+    high=0.01,
+    unit=f"of the observations with k > {KHAT.high:g}",
+)
+FLEXIBLE = Limit(
+    "effective parameters per observation; from 0.2 on large k come of a model that bends to its "
+    "data, and more parameters than observations speak of a wrong model instead",
+    "Vehtari's CV-FAQ",
+    low=0.2,
+    high=1.0,
+)
+IMPOSSIBLE = Limit(
+    "observations that some draws rule out", LIBRARY, high=0.0, unit="impossible observations"
+)
