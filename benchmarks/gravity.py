@@ -31,8 +31,7 @@ from torch.nn.functional import softplus
 
 import pyrovi as vi
 from pyrovi.bound.arguments import bind
-from pyrovi.guides import Family
-from pyrovi.guides.flows import AutoFlow
+from pyrovi.guides import AutoFlow, Family
 from pyrovi.infer.ladder.polish import Polish
 from pyrovi.models.gravity_inversion import forms as gravity
 from pyrovi.models.gravity_inversion.checks import survey_checks

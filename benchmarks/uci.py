@@ -61,7 +61,7 @@ import torch
 from torch import Tensor
 
 from pyrovi.diagnostics.scores.calibration import coverage, mixture_log_density, mixture_pit
-from pyrovi.guides.dropout import keep_mask, weight_decay
+from pyrovi.guides import keep_mask, weight_decay
 from pyrovi.seeds import isolated, stream
 
 ROOT = Path(__file__).parents[1]

@@ -538,7 +538,7 @@ def test_compare_takes_a_reference_from_a_file(pyrovi, home: Path) -> None:
     ("given", "said"),
     [
         (("--engines", "advi"), "No engine 'advi'. There is: auto, svi"),
-        (("--engines", "laplace,svi:full"), "No guide family is named 'full'"),
+        (("--engines", "laplace,svi:full"), "There is no guide family 'full'"),
         (("--engines", "laplace:maf"), "takes no guide, and 'maf' came"),
         (("--engines", ""), "No engine ''"),
         (("--out", "table.txt"), "name of a .csv file"),

@@ -16,7 +16,7 @@ from torch.nn.functional import dropout as torch_dropout
 import pyrovi as vi
 from pyrovi import guides
 from pyrovi.errors import GuideError
-from pyrovi.guides.dropout import column_kl, column_log_prob, drop, weight_decay
+from pyrovi.guides.families.mc_dropout import column_kl, column_log_prob, drop, weight_decay
 from pyrovi.seeds import isolated
 
 RATE, PRIOR, SD = 0.3, 1.5, 0.05

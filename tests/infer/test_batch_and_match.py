@@ -14,7 +14,7 @@ from torch.distributions import MultivariateNormal, kl_divergence
 import pyrovi as vi
 from infer.conjugate import Conjugate, model
 from posteriordb import needs_posteriordb, posterior
-from pyrovi.approximations.base import Gaussian
+from pyrovi.approximations import Gaussian
 from pyrovi.errors import EngineError
 from pyrovi.infer.engines import batch_and_match
 from pyrovi.infer.engines.batch_and_match import BatchAndMatchState, matched

@@ -15,7 +15,7 @@ from scipy import stats
 
 import pyrovi as vi
 from infer import declared
-from pyrovi.approximations.base import Factors
+from pyrovi.approximations import Factors
 from pyrovi.approximations.coordinates import Sweeper
 from pyrovi.bound.arguments import bind
 from pyrovi.density.log_density import LogDensity

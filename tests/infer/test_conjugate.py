@@ -8,7 +8,7 @@ import torch
 
 import pyrovi as vi
 from infer.conjugate import Conjugate, model
-from pyrovi.approximations.base import Gaussian, GuideDraws
+from pyrovi.approximations import Gaussian, GuideDraws
 
 EXACT = Conjugate()
 SD, NATS = 0.01, 0.02

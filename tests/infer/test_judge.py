@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from infer.conjugate import Conjugate, model
-from pyrovi.approximations.base import Draws, Gaussian, Resampled
+from pyrovi.approximations import Draws, Gaussian, Resampled
 from pyrovi.bound.arguments import bind
 from pyrovi.density.log_density import LogDensity
 from pyrovi.evidence.weights import threshold

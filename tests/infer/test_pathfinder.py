@@ -15,7 +15,7 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 import pyrovi as vi
 from infer.conjugate import Conjugate, model
 from posteriordb import needs_posteriordb, posterior
-from pyrovi.approximations.base import Gaussian, GaussianMixture
+from pyrovi.approximations import Gaussian, GaussianMixture
 from pyrovi.errors import EngineError
 from pyrovi.evidence.weights import smooth
 from pyrovi.infer.engines.pathfinder import best_weights

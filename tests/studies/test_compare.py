@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 
 import pyrovi as vi
-from pyrovi.approximations.base import Empirical, Gaussian
+from pyrovi.approximations import Empirical, Gaussian
 from pyrovi.errors import DataError, EngineError, TreeError
 from pyrovi.models import ZOO, get
 from pyrovi.structure import Exchangeable, declare
@@ -74,7 +74,7 @@ class Point(Shifted):
     """An engine that gives the mean for every draw."""
 
     def approximation(self, state: Any) -> Empirical:
-        return Empirical(MEAN.expand(10, -1))
+        return Empirical(state, MEAN.expand(10, -1))
 
 
 class Wild(Shifted):
@@ -293,11 +293,11 @@ def test_every_default_name_is_an_engine_and_a_wrong_one_is_told_what_there_is()
     assert engine_named("SVI:maf") == vi.SVI(guide="maf")
     for name, said in {
         "advi": "No engine 'advi'.*svi, dadvi",
-        "svi:full": "No guide family is named 'full'.*full_rank",
+        "svi:full": "There is no guide family 'full'.*full_rank",
         "dadvi:maf": "takes no guide.*svi:maf",
         "auto:maf": "picks its own guide.*svi:maf",
     }.items():
-        with pytest.raises(EngineError, match=said) as error:
+        with pytest.raises(vi.PyroviError, match=said) as error:
             vi.compare(model, DATA, ["laplace", name], CLOSED_FORM)
         assert "\n" not in str(error.value)
     with pytest.raises(EngineError, match="No engine came"):

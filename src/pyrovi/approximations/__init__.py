@@ -1,21 +1,15 @@
 """What a fit leaves behind: something that can be drawn from, and written to a file."""
 
-from pyrovi.approximations.base import (
-    APPROXIMATIONS,
-    Approximation,
-    Draws,
-    Empirical,
-    Factors,
-    Gaussian,
-    GaussianMixture,
-    GuideDraws,
-    Points,
-    Resampled,
-)
+from pyrovi.approximations.base import Approximation, Draws, restored
 from pyrovi.approximations.coordinates import Sweeper, check_time, unconstrained
+from pyrovi.approximations.empirical import Empirical
+from pyrovi.approximations.factors import Factors
+from pyrovi.approximations.gaussian import Gaussian, GaussianMixture
+from pyrovi.approximations.guide import GuideDraws
+from pyrovi.approximations.points import Points
+from pyrovi.approximations.resampled import Resampled
 
 __all__ = [
-    "APPROXIMATIONS",
     "Approximation",
     "Draws",
     "Empirical",
@@ -27,5 +21,6 @@ __all__ = [
     "Resampled",
     "Sweeper",
     "check_time",
+    "restored",
     "unconstrained",
 ]

@@ -14,44 +14,6 @@ Discrete latent sites that can be enumerated are hidden from the guide: such a m
 ``TraceEnum_ELBO``.
 """
 
-from pyrovi.guides.dropout import dropout
-from pyrovi.guides.family import Family, detached
-from pyrovi.guides.flows import iaf, maf, nsf, realnvp
-from pyrovi.guides.gaussian import full_rank, low_rank, map_estimate, mean_field, structured
-from pyrovi.guides.last_layer import last_layer
+from pyrovi import lazy
 
-__all__ = [
-    "FAMILIES",
-    "Family",
-    "detached",
-    "dropout",
-    "full_rank",
-    "iaf",
-    "last_layer",
-    "low_rank",
-    "maf",
-    "map",
-    "mean_field",
-    "nsf",
-    "realnvp",
-    "structured",
-]
-
-map = map_estimate  # noqa: A001  the name users know; inside pyrovi it is `map_estimate`
-
-FAMILIES: dict[str, Family] = {
-    family.name: family
-    for family in (
-        mean_field,
-        full_rank,
-        low_rank,
-        structured,
-        map_estimate,
-        iaf,
-        maf,
-        nsf,
-        realnvp,
-        dropout,
-        last_layer,
-    )
-}
+__getattr__, __dir__, __all__ = lazy.attach(__name__, globals())

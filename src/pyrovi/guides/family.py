@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from pyrovi.errors import GuideError
 
-__all__ = ["Family"]
+__all__ = ["Family", "detached"]
 
 Options = dict[str, Any]
 
@@ -25,17 +25,28 @@ class Family:
         make: From a model without discrete sites, and options, to a Pyro ``AutoGuide``.
         flat: From a guide of the family to its distribution over the flat unconstrained vector,
             where it has one; else None.
+        gaussian: Whether that distribution is a normal one of `torch.distributions`, so that its
+            moments are exact and `detached` takes it apart.
+        factorises: Whether that distribution is an ``Independent`` over the entries of the vector.
         joint: Whether the guide holds one vector for all sites, so that it cannot stand local
             latent sites in a plate that subsamples.
         density: Whether draws of the family have a density; a point mass has none.
+        point: Whether all draws of a guide are one point.
+        takes_start: Whether ``make`` takes ``init_loc_fn``, where the sites start.
+        step_size: The first step size of Adam that suits its parameters.
         options: Keyword options for ``make``.
     """
 
     name: str
     make: Callable[..., AutoGuide] = field(repr=False)
     flat: Callable[[Any], Distribution] | None = field(default=None, repr=False)
+    gaussian: bool = False
+    factorises: bool = False
     joint: bool = True
     density: bool = True
+    point: bool = False
+    takes_start: bool = True
+    step_size: float = 0.05
     options: Options = field(default_factory=dict)
 
     def __call__(self, model: Callable[..., Any], **options: Any) -> AutoGuide:

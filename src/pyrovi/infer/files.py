@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from pyrovi.approximations import APPROXIMATIONS, Approximation
+from pyrovi.approximations import Approximation, restored
 from pyrovi.bound import Arguments, BoundModel, bind
 from pyrovi.density import LogDensity
 from pyrovi.errors import DataError, TreeError
@@ -204,10 +204,7 @@ def _approximation(
 ) -> Approximation | None:
     if saved["kind"] is None:
         return None
-    loc = tensors.get("loc")
-    if saved["kind"] == "gaussian" and loc is not None and len(loc) != density.dim:
-        raise ValueError(f"it has {len(loc)} latent dimensions, and the model {density.dim}")
-    return APPROXIMATIONS[saved["kind"]](density, tensors, saved["settings"])
+    return restored(saved["kind"], density, tensors, saved["settings"])
 
 
 def _with_learnt(model: BoundModel, learnt: Mapping[str, Tensor]) -> BoundModel:

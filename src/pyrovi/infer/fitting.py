@@ -291,15 +291,16 @@ def _one(
             progress=progress,
             label=label,
         )
-    return one, getattr(one.approximation, "density", density)
+    return one, density if one.approximation is None else one.approximation.density
 
 
 def _bound_of(one: Run, density: LogDensity, seed: int) -> Bound | None:
     if one.approximation is None:
         return None
-    exact = getattr(one.approximation, "elbo", None)
-    if exact is not None:  # CAVI works it out, and draws would cost far more than its sweeps
-        return Bound(exact, 0.0)
+    if one.approximation.exact_elbo is not None:
+        return Bound(one.approximation.exact_elbo, 0.0)
+    if not one.approximation.has_density:
+        return None
     count = max(FEWEST_ELBO_DRAWS, min(ELBO_DRAWS, ELBO_WORK // density.work))
     with fitting_threads(density):
         drawn = one.approximation.draw(count, stream(seed, "bound"))

@@ -217,7 +217,7 @@ def _by_site(drawn: Draws, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _log_densities(drawn: Draws, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    stats = {"log_joint": found["log_joint"]}
+    stats = {"log_joint": found["log_joint"], **drawn.stats}
     if drawn.log_guide is not None:
         stats["log_guide"] = drawn.log_guide - found["log_abs_det"]
     return stats
@@ -234,9 +234,12 @@ def _float64(array: np.ndarray) -> np.ndarray:
 def _even(chains: list[Draws]) -> list[Draws]:
     """Chains of a sampler that was stopped may differ in length; the shortest counts."""
     shortest = min(len(each.flat) for each in chains)
-    return [
-        each if len(each.flat) == shortest else Draws(each.flat[-shortest:]) for each in chains
-    ]
+    return [each if len(each.flat) == shortest else _last(each, shortest) for each in chains]
+
+
+def _last(drawn: Draws, count: int) -> Draws:
+    stats = {name: values[-count:] for name, values in drawn.stats.items()}
+    return Draws(drawn.flat[-count:], stats=stats)
 
 
 def _stack_chains(chains: list[dict[str, Arrays]]) -> dict[str, Arrays]:
@@ -463,10 +466,6 @@ def _sample_stats(fit: Fit, stacked: dict[str, Arrays], notes: list[str]) -> xr.
         found = np.stack([to_numpy(each) for each in errors])
         variables["optimum_error"] = (("chain", "latent"), found)
         variables["latent"] = ("latent", fit.density.labels())
-    flags = [getattr(each.approximation, "diverging", None) for each in kept]
-    if all(flag is not None for flag in flags):
-        length = variables["log_joint"][1].shape[1]
-        variables["diverging"] = (dims, np.stack([to_numpy(f)[-length:] for f in flags]))
     return xr.Dataset(variables, attrs=_record(fit, notes))
 
 

@@ -233,7 +233,8 @@ def engine_named(name: str) -> Any:
     'auto'
 
     Raises:
-        EngineError: If there is no such engine, it takes no guide, or there is no such guide.
+        EngineError: If there is no such engine, or it takes no guide.
+        GuideError: If there is no such guide.
     """
     own, colon, guide = name.strip().partition(":")
     known = {key.lower(): each for key, each in ENGINES.items()}

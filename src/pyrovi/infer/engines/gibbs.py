@@ -83,7 +83,8 @@ class Gibbs:
             self.step(state)
         kept = state.kept[self.warmup :] or state.kept
         values = {name: torch.stack([each[name] for each in kept]) for name in kept[0]}
-        return Empirical(unconstrained(state.sweeper.density, values)[0])
+        density = state.sweeper.density
+        return Empirical(density, unconstrained(density, values)[0])
 
 
 class GibbsState:

@@ -62,7 +62,7 @@ class NUTS:
             kernel.setup(self.warmup)
         finally:
             torch.set_default_dtype(default)
-        return NUTSState(kernel, start, self.warmup)
+        return NUTSState(density, kernel, start, self.warmup)
 
     def step(self, state: "NUTSState") -> float:
         """Make one transition, and give minus the log density there."""
@@ -82,14 +82,14 @@ class NUTS:
         kept = state.flat[self.warmup :] or state.flat
         diverged = set(state.kernel._divergences)
         flags = torch.tensor([i in diverged for i in range(len(kept))])
-        return Empirical(torch.stack(kept), flags)
+        return Empirical(state.density, torch.stack(kept), flags)
 
 
 class NUTSState:
     """The kernel, and where it has been."""
 
-    def __init__(self, kernel: Any, start: Tensor, warmup: int) -> None:
-        self.kernel, self.warmup = kernel, warmup
+    def __init__(self, density: LogDensity, kernel: Any, start: Tensor, warmup: int) -> None:
+        self.density, self.kernel, self.warmup = density, kernel, warmup
         self.place = {"flat": start}
         self.flat: list[Tensor] = []
         self.taken = 0

@@ -39,10 +39,7 @@ VECTORISED_PARTICLES = 8  # in Pyro's own ELBO, where the model can be run for a
 UNITLESS = 3.0  # a parameter's spread around the optimum is itself a fraction of what matters
 LOOK_EVERY = 50  # steps between two looks at the iterates
 WATCHED = 200  # at most so many quantities are judged; they are picked at random
-GAUSSIAN_STEP_SIZE = 0.05
-FLOW_STEP_SIZE = 0.005
-GAUSSIAN = ("mean_field", "full_rank", "low_rank")
-FLOWS = ("iaf", "maf", "nsf", "realnvp")
+STEP_SIZE = 0.05  # for a guide of no family, which would say
 DECAYS = (1.0, 0.3, 0.1)  # the step sizes of the phases, as shares of the first
 
 
@@ -56,7 +53,8 @@ class SVI:
         elbo: A Pyro ELBO; None for the one that suits the model.
         particles: Monte Carlo terms in each gradient; None for 16, or with Pyro's own ELBO for 8
             where the model can be run for all of them at once, and 1 where not.
-        step_size: Adam's first step size; None for 0.05, or 0.005 for a flow's networks.
+        step_size: Adam's first step size; None for what suits the guide's family: 0.05, or 0.005
+            for a flow's networks.
         tolerance: The Monte Carlo error of the averaged iterates at which the fit has converged:
             of means, in the approximation's standard deviations, and of log standard deviations;
             for a guide that has neither, of its parameters, in units of their own spread.
@@ -74,10 +72,8 @@ class SVI:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if isinstance(self.guide, str) and self.guide not in FAMILIES:
-            raise EngineError(
-                f"No guide family is named {self.guide!r}. There are {', '.join(FAMILIES)}."
-            )
+        if isinstance(self.guide, str):
+            FAMILIES[self.guide]  # or it is an error that names them
         if self.step_size is not None and not self.step_size > 0:
             raise EngineError(f"step_size must be positive, and {self.step_size} came. Try 0.01.")
         if self.particles is not None and self.particles < 1:
@@ -98,15 +94,14 @@ class SVI:
         """Adam's first step size."""
         if self.step_size is not None:
             return self.step_size
-        gaussian = self.family is None or self.family.name not in FLOWS
-        return GAUSSIAN_STEP_SIZE if gaussian else FLOW_STEP_SIZE
+        return STEP_SIZE if self.family is None else self.family.step_size
 
     @property
     def family(self) -> Family | None:
         """The family of `pyrovi.guides` that makes the guide, if one does."""
         if isinstance(self.guide, Family):
             return self.guide
-        return FAMILIES.get(self.guide) if isinstance(self.guide, str) else None
+        return FAMILIES[self.guide] if isinstance(self.guide, str) else None
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "SVIState":
         """Make the guide at ``start``, and the objective that suits it."""
@@ -267,7 +262,7 @@ class _FlatState(SVIState):
 
     @property
     def gaussian(self) -> bool:
-        return self.engine.family is not None and self.engine.family.name in GAUSSIAN
+        return self.engine.family is not None and self.engine.family.gaussian
 
     def learnable(self) -> list[Tensor]:
         return [p for p in cast("torch.nn.Module", self.guide).parameters() if p.requires_grad]
@@ -362,7 +357,7 @@ def _start_options(family: Family, density: LogDensity, start: Tensor) -> dict[s
     if "init_loc_fn" in family.options:
         return {}
     values = {name: value[0] for name, value in density.constrain(start[None]).items()}
-    if family.name == "iaf" or density.model.subsampled:
+    if not family.takes_start or density.model.subsampled:
         return {}
     return {"init_loc_fn": init_to_value(values=values, fallback=init_to_median)}
 
@@ -395,7 +390,6 @@ def _guide_name(guide: Any) -> str:
         options = [
             f"{key}={getattr(value, '__name__', repr(value))}"
             for key, value in guide.options.items()
-            if key != "network"
         ]
         return f"{guide.name}({', '.join(options)})" if options else guide.name
     return getattr(guide, "__name__", type(guide).__name__)

@@ -141,7 +141,7 @@ class AutoState:
     def climb(self) -> bool:
         """Judge the rung; whether there is another to go to."""
         approximation = self.engine.approximation(self.inner)
-        self.density = getattr(approximation, "density", self.density)
+        self.density = approximation.density
         judged = self._judged(approximation)
         self._note(repr(self.engine), approximation, judged)
         if judged is not None and not judged.passes and self._weighable(judged):

@@ -76,7 +76,7 @@ class Polish:
 
     def approximation(self, state: "PolishState") -> Empirical:
         """Draws from the later half of the steps, in no order."""
-        return Empirical(state.draws())
+        return Empirical(state.density, state.draws(), in_order=False)
 
 
 class PolishState:

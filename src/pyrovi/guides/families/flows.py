@@ -16,7 +16,7 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions import constraints
 from pyro.distributions.torch_distribution import TorchDistribution
-from pyro.infer.autoguide import AutoContinuous, AutoGuide, AutoIAFNormal, init_to_median
+from pyro.infer.autoguide import AutoContinuous, AutoIAFNormal, init_to_median
 from pyro.nn.module import PyroParam
 from torch import Size, Tensor
 from torch.distributions import Distribution
@@ -208,12 +208,10 @@ def flat_posterior(guide: Any) -> Distribution:
     return guide.get_posterior()
 
 
-def _make_iaf(model: Callable[..., Any], **options: Any) -> AutoGuide:
-    options.pop("init_loc_fn", None)  # Pyro's guide warns that it has no use for it
-    return AutoIAFNormal(model, **options)
+STEP_SIZE = 0.005  # of networks' weights
 
-
-iaf = Family("iaf", _make_iaf, flat_posterior)
-maf = Family("maf", AutoFlow, flat_posterior, options={"network": "maf"})
-nsf = Family("nsf", AutoFlow, flat_posterior, options={"network": "nsf"})
-realnvp = Family("realnvp", AutoFlow, flat_posterior, options={"network": "realnvp"})
+flow = partial(Family, flat=flat_posterior, step_size=STEP_SIZE)
+iaf = flow("iaf", AutoIAFNormal, takes_start=False)
+maf = flow("maf", partial(AutoFlow, network="maf"))
+nsf = flow("nsf", partial(AutoFlow, network="nsf"))
+realnvp = flow("realnvp", partial(AutoFlow, network="realnvp"))

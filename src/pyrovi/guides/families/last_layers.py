@@ -18,7 +18,7 @@ from pyro.infer.autoguide import (
 )
 
 from pyrovi.errors import GuideError
-from pyrovi.guides.dropout import has_columns, is_real
+from pyrovi.guides.families.mc_dropout import has_columns, is_real
 from pyrovi.guides.family import Family
 
 __all__ = ["AutoLastLayer", "last_layer"]

@@ -4,7 +4,6 @@ Mean field ignores posterior correlations and so reports too little variance; fu
 of them; low rank the strongest; structured those between a site and the ones before it.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ from torch.distributions import (
 
 from pyrovi.guides.family import Family
 
-__all__ = ["full_rank", "low_rank", "map_estimate", "mean_field", "structured"]
+__all__ = ["full_rank", "low_rank", "map", "mean_field", "structured"]
 
 
 def flat_mean_field(guide: Any) -> Distribution:
@@ -50,12 +49,10 @@ def flat_low_rank(guide: Any) -> Distribution:
     return LowRankMultivariateNormal(guide.loc, factor, scale * scale, validate_args=False)
 
 
-def _make_structured(model: Callable[..., Any], **options: Any) -> AutoStructured:
-    return AutoStructured(model, **options)
-
-
-mean_field = Family("mean_field", AutoNormal, flat_mean_field, joint=False)
-full_rank = Family("full_rank", AutoMultivariateNormal, flat_full_rank)
-low_rank = Family("low_rank", AutoLowRankMultivariateNormal, flat_low_rank)
-structured = Family("structured", _make_structured, joint=False)
-map_estimate = Family("map", AutoDelta, joint=False, density=False)
+mean_field = Family(
+    "mean_field", AutoNormal, flat_mean_field, gaussian=True, factorises=True, joint=False
+)
+full_rank = Family("full_rank", AutoMultivariateNormal, flat_full_rank, gaussian=True)
+low_rank = Family("low_rank", AutoLowRankMultivariateNormal, flat_low_rank, gaussian=True)
+structured = Family("structured", AutoStructured, joint=False)
+map = Family("map", AutoDelta, joint=False, density=False, point=True)  # noqa: A001

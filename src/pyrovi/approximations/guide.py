@@ -1,0 +1,172 @@
+"""A fitted Pyro guide, of a family or of one's own."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyrovi.approximations.base import Approximation, Draws
+from pyrovi.bound import Trace
+from pyrovi.density import LogDensity
+from pyrovi.errors import FitError, GuideError
+from pyrovi.guides import FAMILIES, Family
+from pyrovi.seeds import isolated
+from pyrovi.tree import INDEPENDENT, POINTS
+
+__all__ = ["GuideDraws"]
+
+
+@dataclass(frozen=True)
+class GuideDraws(Approximation):
+    """A fitted Pyro guide.
+
+    Attributes:
+        guide: The guide; a module, or any callable with the parameters in ``store``.
+        family: The family that made it, if one did.
+        store: The state of Pyro's parameter store that the guide runs under.
+    """
+
+    guide: Callable[..., Any]
+    family: Family | None
+    store: Any
+    kind: ClassVar[str] = "guide"
+
+    @property
+    def draw_kind(self) -> str:
+        """Independent draws, or the one point that some families are."""
+        return POINTS if self.family is not None and self.family.point else INDEPENDENT
+
+    @property
+    def has_density(self) -> bool:
+        """Whether draws of the family have a density."""
+        return self.family is None or self.family.density
+
+    def draw(self, draws: int, seed: int) -> Draws:
+        """``draws`` independent draws, the same for the same ``seed``."""
+        with torch.no_grad(), isolated(seed):
+            if self.family is not None and self.family.flat is not None:
+                return self._from_flat(draws, self.family.flat)
+            return self._from_traces(draws)
+
+    def _from_flat(self, draws: int, distribution: Callable[[Any], Any]) -> Draws:
+        with self.density.model.running():
+            flat = distribution(self.guide)
+            drawn = flat.rsample(torch.Size((draws,)))
+            log_prob = flat.log_prob(drawn)
+        by_site = None
+        if self.family is not None and self.family.factorises:
+            terms = flat.base_dist.log_prob(drawn)
+            by_site = {p.site: terms[:, p.start : p.stop].sum(-1) for p in self.density.pieces}
+        return Draws(drawn.double(), log_prob.double(), by_site)
+
+    def _from_traces(self, draws: int) -> Draws:
+        values, log_guide = self._traced_together(draws) or self._traced_one_by_one(draws)
+        flat = self.density.unconstrain(values)
+        if not self.has_density:
+            return Draws(flat)
+        log_abs_det = self.density.explain(flat)["log_abs_det"]
+        return Draws(flat, log_guide + log_abs_det)
+
+    def _sites(self) -> list[str]:
+        return [piece.site for piece in self.density.pieces]
+
+    def _traced_together(self, draws: int) -> tuple[dict[str, Tensor], Tensor] | None:
+        """All draws in one run, in a plate left of all others; None if the guide cannot."""
+        model = self.density.model
+        depth = model.max_plate_nesting
+        try:
+            with (
+                model.running(),
+                pyro.get_param_store().scope(self.store),
+                pyro.plate("_draws", draws, dim=-1 - depth),
+            ):
+                trace: Trace = poutine.trace(self.guide).get_trace(*model.args, **model.kwargs)
+        except (ValueError, RuntimeError, IndexError):
+            return None
+        trace.compute_log_prob()
+        values, log_guide = {}, torch.zeros(draws, dtype=torch.float64)
+        for name, node in trace.nodes.items():
+            if node["type"] != "sample" or name.startswith("_draws") or _is_index(node):
+                continue
+            terms = node["log_prob"]
+            if terms.dim() < depth + 1 or terms.shape[0] != draws:
+                return None
+            log_guide = log_guide + terms.reshape(draws, -1).sum(-1).double()
+            if name in self._sites():
+                values[name] = node["value"].reshape(draws, *self._shape(name))
+        return values, log_guide
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self.density.model.prototype.nodes[name]["value"].shape)
+
+    def _traced_one_by_one(self, draws: int) -> tuple[dict[str, Tensor], Tensor]:
+        model = self.density.model
+        rows: dict[str, list[Tensor]] = {name: [] for name in self._sites()}
+        log_guide = []
+        with model.running(), pyro.get_param_store().scope(self.store):
+            for _ in range(draws):
+                trace: Trace = poutine.trace(self.guide).get_trace(*model.args, **model.kwargs)
+                log_guide.append(torch.as_tensor(trace.log_prob_sum()).double())
+                for name, row in rows.items():
+                    if name not in trace.nodes:
+                        raise GuideError(_lacks(name, self._sites()))
+                    row.append(trace.nodes[name]["value"])
+        return {name: torch.stack(row) for name, row in rows.items()}, torch.stack(log_guide)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The guide's parameters."""
+        if not isinstance(self.guide, torch.nn.Module):
+            raise FitError(
+                "This fit's guide is a plain function, which cannot be written to a file. "
+                "Use a family of pyrovi.guides, or keep the draws: pyrovi.save(tree, path)."
+            )
+        return {name: value.contiguous() for name, value in self.guide.state_dict().items()}
+
+    def settings(self) -> dict[str, Any]:
+        """The family and its options, by which the guide can be made again."""
+        if self.family is None:
+            raise FitError(
+                "This fit's guide is not of a family of pyrovi.guides, so it cannot be made "
+                "again from a file. Keep the draws instead: pyrovi.save(tree, path)."
+            )
+        # Where a guide started is a function, and what it came to is in the file of tensors.
+        options = {key: value for key, value in self.family.options.items() if not callable(value)}
+        return {"family": self.family.name, "options": options}
+
+    @classmethod
+    def restore(
+        cls, density: LogDensity, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]
+    ) -> "GuideDraws":
+        """As it was when it was written: the family makes the guide, the file fills it."""
+        family = FAMILIES[settings["family"]].with_options(**_options(settings["options"]))
+        model = density.model
+        with model.running():
+            guide = family(model.handled())
+            guide(*model.args, **model.kwargs)
+            try:
+                guide.load_state_dict(dict(tensors))
+            except RuntimeError as error:
+                raise ValueError(
+                    "its guide has not the parameters of one for the model"
+                ) from error
+        return cls(density, guide, family, None)
+
+
+def _options(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no tuples; the families' options have no lists."""
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in saved.items()}
+
+
+def _is_index(node: Any) -> bool:
+    return type(node["fn"]).__name__ == "_Subsample"
+
+
+def _lacks(name: str, sites: list[str]) -> str:
+    return (
+        f"The guide has no site {name!r}. It needs a sample site for each continuous latent site "
+        f"of the model: {', '.join(sites)}."
+    )
