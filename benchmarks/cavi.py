@@ -34,9 +34,8 @@ from sklearn.mixture import BayesianGaussianMixture
 
 import pyrovi as vi
 from pyrovi.approximations.coordinates import Sweeper
-from pyrovi.bound.arguments import bind
-from pyrovi.density.log_density import LogDensity
-from pyrovi.infer.fitting import bind_model
+from pyrovi.bound import bind, bind_model
+from pyrovi.density import LogDensity
 from pyrovi.models.gaussian_mixture import forms as mixture
 
 SWEEPS = 20

@@ -13,9 +13,8 @@ import torch
 from peers.clock import Gaussian
 from peers.problems import PROBLEMS, Data
 from peers.with_pyro import MODELS
-from pyrovi.bound.arguments import bind
-from pyrovi.density.log_density import LogDensity
-from pyrovi.infer.fitting import bind_model
+from pyrovi.bound import bind, bind_model
+from pyrovi.density import LogDensity
 
 __all__ = ["Judge", "Reference"]
 

@@ -13,10 +13,9 @@ import xarray as xr
 import pyrovi as vi
 from infer.conjugate import Conjugate, model
 from posteriordb import POSTERIORS, Posterior, posterior
-from pyrovi.bound.arguments import bind
-from pyrovi.density.log_density import LogDensity
+from pyrovi.bound import bind, bind_model
+from pyrovi.density import LogDensity
 from pyrovi.infer.engines.svi import SVI
-from pyrovi.infer.fitting import bind_model
 from pyrovi.infer.ladder.auto import Auto, _flow, _start_as, first_engine
 from pyrovi.seeds import isolated
 

@@ -17,11 +17,10 @@ import pyrovi as vi
 from infer import declared
 from pyrovi.approximations import Factors
 from pyrovi.approximations.coordinates import Sweeper
-from pyrovi.bound.arguments import bind
-from pyrovi.density.log_density import LogDensity
+from pyrovi.bound import bind, bind_model
+from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError, ModelError
 from pyrovi.infer.engines.cavi import elbo
-from pyrovi.infer.fitting import bind_model
 from pyrovi.models.gaussian_mixture import forms as mixture
 from pyrovi.structure import CoordinateUpdates, declare
 

@@ -9,10 +9,9 @@ from torch import Tensor
 
 import pyrovi as vi
 from infer.conjugate import Conjugate, model
-from pyrovi.bound.arguments import bind
-from pyrovi.density.log_density import LogDensity
+from pyrovi.bound import bind, bind_model
+from pyrovi.density import LogDensity
 from pyrovi.infer.engines.dadvi import gain_of_a_turn
-from pyrovi.infer.fitting import bind_model
 from pyrovi.optimise.fixed_draws import FixedDraws, fixed_noise
 from pyrovi.optimise.quasi_newton import QuasiNewton
 

@@ -12,11 +12,10 @@ from torch import Tensor
 
 import pyrovi as vi
 from infer.conjugate import FEATURES, Conjugate, model
-from pyrovi.bound.arguments import bind
-from pyrovi.density.log_density import LogDensity
+from pyrovi.bound import bind, bind_model
+from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError
 from pyrovi.infer.engines.ensemble import starts
-from pyrovi.infer.fitting import bind_model
 from pyrovi.optimise.quasi_newton import QuasiNewton
 
 EXACT = Conjugate()

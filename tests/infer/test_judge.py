@@ -9,10 +9,9 @@ from torch import Tensor
 
 from infer.conjugate import Conjugate, model
 from pyrovi.approximations import Draws, Gaussian, Resampled
-from pyrovi.bound.arguments import bind
-from pyrovi.density.log_density import LogDensity
+from pyrovi.bound import bind, bind_model
+from pyrovi.density import LogDensity
 from pyrovi.evidence.weights import threshold
-from pyrovi.infer.fitting import bind_model
 from pyrovi.infer.ladder.judge import judge
 from pyrovi.infer.ladder.polish import Polish
 from pyrovi.optimise.chains import mass_factor, move

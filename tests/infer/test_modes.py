@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyrovi.bound.arguments import bind
-from pyrovi.density.log_density import LogDensity
-from pyrovi.infer.fitting import bind_model
+from pyrovi.bound import bind, bind_model
+from pyrovi.density import LogDensity
 from pyrovi.optimise import mode_search as _modes
 from pyrovi.optimise.quasi_newton import QuasiNewton
 

@@ -1,7 +1,7 @@
 """What a fit leaves behind: something that can be drawn from, and written to a file."""
 
 from pyrovi.approximations.base import Approximation, Draws, restored
-from pyrovi.approximations.coordinates import Sweeper, check_time, unconstrained
+from pyrovi.approximations.coordinates import Sweeper, unconstrained
 from pyrovi.approximations.empirical import Empirical
 from pyrovi.approximations.factors import Factors
 from pyrovi.approximations.gaussian import Gaussian, GaussianMixture
@@ -20,7 +20,6 @@ __all__ = [
     "Points",
     "Resampled",
     "Sweeper",
-    "check_time",
     "restored",
     "unconstrained",
 ]

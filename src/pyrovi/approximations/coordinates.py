@@ -1,6 +1,5 @@
 """What CAVI and Gibbs share: the record that a model declares, tied to its data."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.distributions import biject_to
 
-from pyrovi.density import LogDensity, OutOfTime
+from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError, ModelError
 from pyrovi.structure import CoordinateUpdates, Factor
 
-__all__ = ["Sweeper", "check_time", "unconstrained", "updates_of"]
+__all__ = ["Sweeper", "unconstrained", "updates_of"]
 
 
 def updates_of(density: LogDensity, engine: str) -> CoordinateUpdates:
@@ -70,12 +69,6 @@ def unconstrained(
     return torch.cat(pieces, dim=-1), jacobians
 
 
-def check_time(density: LogDensity) -> None:
-    """End the run if the time that the user allowed is spent."""
-    if density.deadline is not None and time.perf_counter() > density.deadline:
-        raise OutOfTime
-
-
 @dataclass
 class Sweeper:
     """The coordinates of one model on one data set, and where each of them stands.
@@ -103,7 +96,7 @@ class Sweeper:
         Raises:
             EngineError: If there are no updates, or ``start`` names no coordinate.
         """
-        check_time(density)
+        density.check_time()
         updates = updates_of(density, engine)
         problem = updates.prepare(*density.model.args, **density.model.kwargs)
         begun = updates.start(problem, seed) if start is None else start

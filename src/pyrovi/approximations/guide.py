@@ -10,7 +10,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovi.approximations.base import Approximation, Draws
-from pyrovi.bound import Trace
+from pyrovi.bound import Trace, at_once_or_each, in_plate_of_draws, sample_nodes
 from pyrovi.density import LogDensity
 from pyrovi.errors import FitError, GuideError
 from pyrovi.guides import FAMILIES, Family
@@ -64,58 +64,51 @@ class GuideDraws(Approximation):
         return Draws(drawn.double(), log_prob.double(), by_site)
 
     def _from_traces(self, draws: int) -> Draws:
-        values, log_guide = self._traced_together(draws) or self._traced_one_by_one(draws)
-        flat = self.density.unconstrain(values)
+        with self.density.model.running(), pyro.get_param_store().scope(self.store):
+            traced = at_once_or_each(
+                lambda: self._traced_together(draws),
+                lambda _: self._traced(),
+                range(draws),
+                failures=(ValueError, RuntimeError, LookupError),
+            )
+        flat = self.density.unconstrain(traced["values"])
         if not self.has_density:
             return Draws(flat)
-        log_abs_det = self.density.explain(flat)["log_abs_det"]
-        return Draws(flat, log_guide + log_abs_det)
+        return Draws(flat, traced["log_guide"] + self.density.explain(flat)["log_abs_det"])
 
-    def _sites(self) -> list[str]:
-        return [piece.site for piece in self.density.pieces]
-
-    def _traced_together(self, draws: int) -> tuple[dict[str, Tensor], Tensor] | None:
+    def _traced_together(self, draws: int) -> dict[str, Any] | None:
         """All draws in one run, in a plate left of all others; None if the guide cannot."""
         model = self.density.model
         depth = model.max_plate_nesting
-        try:
-            with (
-                model.running(),
-                pyro.get_param_store().scope(self.store),
-                pyro.plate("_draws", draws, dim=-1 - depth),
-            ):
-                trace: Trace = poutine.trace(self.guide).get_trace(*model.args, **model.kwargs)
-        except (ValueError, RuntimeError, IndexError):
-            return None
+        guide = in_plate_of_draws(self.guide, draws, depth)
+        trace: Trace = poutine.trace(guide).get_trace(*model.args, **model.kwargs)
         trace.compute_log_prob()
-        values, log_guide = {}, torch.zeros(draws, dtype=torch.float64)
-        for name, node in trace.nodes.items():
-            if node["type"] != "sample" or name.startswith("_draws") or _is_index(node):
-                continue
+        log_guide = torch.zeros(draws, dtype=torch.float64)
+        for node in sample_nodes(trace):
             terms = node["log_prob"]
             if terms.dim() < depth + 1 or terms.shape[0] != draws:
                 return None
             log_guide = log_guide + terms.reshape(draws, -1).sum(-1).double()
-            if name in self._sites():
-                values[name] = node["value"].reshape(draws, *self._shape(name))
-        return values, log_guide
+        values = {
+            piece.site: trace.nodes[piece.site]["value"].reshape(
+                draws, *model.prototype.nodes[piece.site]["value"].shape
+            )
+            for piece in self.density.pieces
+        }
+        return {"values": values, "log_guide": log_guide}
 
-    def _shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self.density.model.prototype.nodes[name]["value"].shape)
-
-    def _traced_one_by_one(self, draws: int) -> tuple[dict[str, Tensor], Tensor]:
-        model = self.density.model
-        rows: dict[str, list[Tensor]] = {name: [] for name in self._sites()}
-        log_guide = []
-        with model.running(), pyro.get_param_store().scope(self.store):
-            for _ in range(draws):
-                trace: Trace = poutine.trace(self.guide).get_trace(*model.args, **model.kwargs)
-                log_guide.append(torch.as_tensor(trace.log_prob_sum()).double())
-                for name, row in rows.items():
-                    if name not in trace.nodes:
-                        raise GuideError(_lacks(name, self._sites()))
-                    row.append(trace.nodes[name]["value"])
-        return {name: torch.stack(row) for name, row in rows.items()}, torch.stack(log_guide)
+    def _traced(self) -> dict[str, Any]:
+        """One draw."""
+        model, sites = self.density.model, [piece.site for piece in self.density.pieces]
+        trace: Trace = poutine.trace(self.guide).get_trace(*model.args, **model.kwargs)
+        lacking = [site for site in sites if site not in trace.nodes]
+        if lacking:
+            raise GuideError(
+                f"The guide has no site {lacking[0]!r}. It needs a sample site for each "
+                f"continuous latent site of the model: {', '.join(sites)}."
+            )
+        values = {site: trace.nodes[site]["value"] for site in sites}
+        return {"values": values, "log_guide": torch.as_tensor(trace.log_prob_sum()).double()}
 
     def tensors(self) -> dict[str, Tensor]:
         """The guide's parameters."""
@@ -159,14 +152,3 @@ class GuideDraws(Approximation):
 def _options(saved: Mapping[str, Any]) -> dict[str, Any]:
     """JSON has no tuples; the families' options have no lists."""
     return {key: tuple(v) if isinstance(v, list) else v for key, v in saved.items()}
-
-
-def _is_index(node: Any) -> bool:
-    return type(node["fn"]).__name__ == "_Subsample"
-
-
-def _lacks(name: str, sites: list[str]) -> str:
-    return (
-        f"The guide has no site {name!r}. It needs a sample site for each continuous latent site "
-        f"of the model: {', '.join(sites)}."
-    )

@@ -1,32 +1,33 @@
 """A model tied to its data: its arguments, its sites, and runs of it."""
 
 from pyrovi.bound.arguments import Arguments, bind, to_numpy
+from pyrovi.bound.binding import bind_model
+from pyrovi.bound.handlers import NotePrior, Place, Unplace
+from pyrovi.bound.model import BoundModel
+from pyrovi.bound.pyro_patches import is_plate, own_module
+from pyrovi.bound.rows import at_once_or_each, in_plate_of_draws
 from pyrovi.bound.runs import carries_draws, discrete_draws, predictions, prior_draws
-from pyrovi.bound.sites import (
-    BoundModel,
-    Place,
-    Site,
-    Trace,
-    Unplace,
-    bound,
-    initial_value,
-    own_module,
-)
+from pyrovi.bound.sites import Site, Trace, sample_nodes, vectorised_frames
 
 __all__ = [
     "Arguments",
     "BoundModel",
+    "NotePrior",
     "Place",
     "Site",
     "Trace",
     "Unplace",
+    "at_once_or_each",
     "bind",
-    "bound",
+    "bind_model",
     "carries_draws",
     "discrete_draws",
-    "initial_value",
+    "in_plate_of_draws",
+    "is_plate",
     "own_module",
     "predictions",
     "prior_draws",
+    "sample_nodes",
     "to_numpy",
+    "vectorised_frames",
 ]

@@ -6,18 +6,19 @@ a draw's log density is then compared with that of a run of its own. A model tha
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.infer import config_enumerate, infer_discrete
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyrovi.bound.sites import BoundModel, Trace, Widen
-from pyrovi.errors import ModelError
+from pyrovi.bound.handlers import Fix, Predict, Widen
+from pyrovi.bound.model import BoundModel
+from pyrovi.bound.rows import at_once_or_each, in_plate_of_draws
+from pyrovi.bound.sites import Trace
 from pyrovi.seeds import isolated
 
 __all__ = ["Values", "carries_draws", "discrete_draws", "predictions", "prior_draws"]
@@ -25,6 +26,15 @@ __all__ = ["Values", "carries_draws", "discrete_draws", "predictions", "prior_dr
 Values = dict[str, Tensor]
 ENTRIES_AT_ONCE = 20_000_000  # tensor entries in one run, a bound on memory
 AGREEMENT = 1e-6
+# What models raise in one run for many draws, where they were written for one.
+MADE_FOR_ONE_DRAW = (
+    ValueError,
+    RuntimeError,
+    IndexError,
+    AssertionError,
+    KeyError,
+    TypeError,
+)
 
 
 def predictions(model: BoundModel, values: Mapping[str, Tensor], seed: int) -> Values:
@@ -33,19 +43,19 @@ def predictions(model: BoundModel, values: Mapping[str, Tensor], seed: int) -> V
     Observed sites are drawn anew.
     """
     names = [site.name for site in model.sites if site.kind in ("observed", "deterministic")]
-    return _each(model, values, names, seed, count=_count(values))
+    return _Runs(model, names).draw(values, _count(values), seed)
 
 
 def prior_draws(model: BoundModel, draws: int, seed: int) -> Values:
     """Every latent, deterministic and observed site, drawn from the prior."""
     names = [site.name for site in model.sites if site.kind != "factor"]
-    return _each(model, {}, names, seed, count=draws)
+    return _Runs(model, names).draw({}, draws, seed)
 
 
 def discrete_draws(model: BoundModel, values: Mapping[str, Tensor], seed: int) -> Values:
     """Discrete latent sites, drawn from their posterior given the continuous ones."""
     names = [site.name for site in model.discrete]
-    return _each(model, values, names, seed, count=_count(values), given_data=True)
+    return _Runs(model, names, given_data=True).draw(values, _count(values), seed)
 
 
 def carries_draws(model: BoundModel) -> bool:
@@ -56,166 +66,131 @@ def carries_draws(model: BoundModel) -> bool:
         for site in model.latent
     }
     with model.running(), isolated(0), torch.no_grad():
-        return _together(model, rows, [], 2, given_data=bool(model.discrete)) is not None
+        return _Runs(model, [], given_data=bool(model.discrete)).together(rows, 2) is not None
 
 
 def _count(values: Mapping[str, Tensor]) -> int:
     return len(next(iter(values.values())))
 
 
-def _each(
-    model: BoundModel,
-    values: Mapping[str, Tensor],
-    names: list[str],
-    seed: int,
-    *,
-    count: int,
-    given_data: bool = False,
-) -> Values:
-    # Two rows first: where an axis of draws meets another of its own, all rows would fill memory.
-    trial = {name: value[:2] for name, value in values.items()}
-    with model.running(), isolated(seed), torch.no_grad():
-        together = count < 3 or _together(model, trial, names, 2, given_data) is not None
-    with model.running(), isolated(seed), torch.no_grad():
-        parts = []
-        for start in range(0, count, step := _at_once(model, count)):
-            rows = {name: value[start : start + step] for name, value in values.items()}
-            size = min(step, count - start)
-            found = _together(model, rows, names, size, given_data) if together else None
-            if found is None:
-                together = False
-                found = _one_by_one(model, rows, names, size, given_data)
-            parts.append(found)
-        return {name: torch.cat([part[name] for part in parts]) for name in names}
+@dataclass(frozen=True)
+class _Runs:
+    """Runs of one model, given some of its latent values.
 
-
-def _at_once(model: BoundModel, count: int) -> int:
-    entries = sum(prod(site.shape) for site in model.sites) + 1
-    # An enumerated site gives everything below it one more axis; ten is a usual length.
-    entries *= 10 if model.discrete else 1
-    return max(1, min(count, ENTRIES_AT_ONCE // entries))
-
-
-def _together(
-    model: BoundModel, rows: Mapping[str, Tensor], names: list[str], size: int, given_data: bool
-) -> Values | None:
-    """All rows in one run; None if the model cannot be run so, or if that changes its density."""
-    depth = model.max_plate_nesting
-    padded = {name: _padded(model, name, value, depth) for name, value in rows.items()}
-
-    handled = model.handled(Widen())
-
-    def batched(*args: Any, **kwargs: Any) -> Any:
-        with pyro.plate("_draws", size, dim=-1 - depth):
-            return handled(*args, **kwargs)
-
-    try:
-        trace = _run(model, batched, padded, given_data, first_free=-2 - depth)
-        trace.compute_log_prob()
-        found = {name: _unpadded(model, name, trace.nodes[name]["value"], size) for name in names}
-        for row in (0, size - 1):
-            if not _agrees(model, trace, row, size, depth):
-                return None
-    except (ValueError, RuntimeError, IndexError, AssertionError, KeyError, TypeError):
-        return None
-    return found
-
-
-def _one_by_one(
-    model: BoundModel, rows: Mapping[str, Tensor], names: list[str], size: int, given_data: bool
-) -> Values:
-    kept: dict[str, list[Tensor]] = {name: [] for name in names}
-    for row in range(size):
-        own = {name: value[row] for name, value in rows.items()}
-        first_free = -1 - model.max_plate_nesting
-        trace = _run(model, model.handled(Widen()), own, given_data, first_free=first_free)
-        for name in names:
-            value = torch.as_tensor(trace.nodes[name]["value"])
-            kept[name].append(value.reshape(model.site(name).shape))
-    return {name: torch.stack(values) for name, values in kept.items()}
-
-
-def _run(
-    model: BoundModel,
-    runnable: Any,
-    values: Mapping[str, Tensor],
-    given_data: bool,
-    *,
-    first_free: int,
-) -> Trace:
-    fixed = _Fix(values)(runnable)
-    if given_data:
-        handled = infer_discrete(
-            config_enumerate(fixed), first_available_dim=first_free, temperature=1
-        )
-    else:
-        handled = _Predict()(fixed)
-    return poutine.trace(handled).get_trace(*model.args, **model.kwargs)
-
-
-class _Fix(Messenger):
-    """Give latent sites their values, and leave them latent; and see to improper ones."""
-
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.values = values
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if msg["name"] in self.values and not msg["is_observed"]:
-            msg["value"] = self.values[msg["name"]]
-
-
-class _Predict(Messenger):
-    """Draw observed sites anew, as Pyro's ``uncondition`` does, but leave deterministic ones.
-
-    ``uncondition`` draws those too, and a deterministic site inside a plate then gets the plate's
-    axis twice.
+    Attributes:
+        model: The model.
+        names: The sites whose values are asked for.
+        given_data: Whether discrete sites are drawn given the data, instead of data given them.
     """
 
-    def _pyro_sample(self, msg: Any) -> None:
-        if msg["is_observed"] and not msg["infer"].get("_deterministic"):
-            msg["is_observed"] = False
-            msg["value"] = None
+    model: BoundModel
+    names: list[str]
+    given_data: bool = False
+
+    def draw(self, values: Mapping[str, Tensor], count: int, seed: int) -> Values:
+        """The sites of ``names``, each ``(draw, *shape)``."""
+        # Two rows first: where an axis of draws meets another of its own, all would fill memory.
+        with self.model.running(), isolated(seed), torch.no_grad():
+            works = count < 3 or self.together(_rows(values, 0, 2), 2) is not None
+        step = self._at_once(count)
+        with self.model.running(), isolated(seed), torch.no_grad():
+            parts = [
+                self._part(_rows(values, start, start + step), min(step, count - start), works)
+                for start in range(0, count, step)
+            ]
+        return {name: torch.cat([part[name] for part in parts]) for name in self.names}
+
+    def _part(self, rows: Mapping[str, Tensor], size: int, works: bool) -> Values:
+        return at_once_or_each(
+            (lambda: self.together(rows, size)) if works else None,
+            lambda row: self._alone({name: value[row] for name, value in rows.items()}),
+            range(size),
+        )
+
+    def _at_once(self, count: int) -> int:
+        entries = sum(prod(site.shape) for site in self.model.sites) + 1
+        # An enumerated site gives everything below it one more axis; ten is a usual length.
+        entries *= 10 if self.model.discrete else 1
+        return max(1, min(count, ENTRIES_AT_ONCE // entries))
+
+    def together(self, rows: Mapping[str, Tensor], size: int) -> Values | None:
+        """All rows in one run; None if the model cannot be run so, or has another density then."""
+        depth = self.model.max_plate_nesting
+        padded = {name: self._padded(name, value) for name, value in rows.items()}
+        batched = in_plate_of_draws(self.model.handled(Widen()), size, depth)
+        try:
+            trace = self._run(batched, padded, first_free=-2 - depth)
+            trace.compute_log_prob()
+            values = {name: self._unpadded(trace, name, size) for name in self.names}
+            agree = all(self._agrees(trace, row, size) for row in (0, size - 1))
+        except MADE_FOR_ONE_DRAW:
+            return None
+        return values if agree else None
+
+    def _alone(self, values: Mapping[str, Tensor]) -> Values:
+        """One row, in a run of its own."""
+        first_free = -1 - self.model.max_plate_nesting
+        trace = self._run(self.model.handled(Widen()), values, first_free=first_free)
+        return {
+            name: torch.as_tensor(trace.nodes[name]["value"]).reshape(self.model.site(name).shape)
+            for name in self.names
+        }
+
+    def _run(self, runnable: Any, values: Mapping[str, Tensor], *, first_free: int) -> Trace:
+        handled = Fix(values)(runnable)
+        if self.given_data:
+            handled = infer_discrete(
+                config_enumerate(handled), first_available_dim=first_free, temperature=1
+            )
+        else:
+            handled = Predict()(handled)
+        return self._traced(handled)
+
+    def _traced(self, runnable: Any) -> Trace:
+        return poutine.trace(runnable).get_trace(*self.model.args, **self.model.kwargs)
+
+    def _padded(self, name: str, value: Tensor) -> Tensor:
+        """``(draw, *shape)`` to ``(draw, 1, ..., *shape)``: the draws lie left of all plates."""
+        node = self.model.prototype.nodes[name]
+        own = tuple(node["value"].shape)
+        batch = len(own) - node["fn"].event_dim
+        return value.reshape(len(value), *(1,) * (self.model.max_plate_nesting - batch), *own)
+
+    def _unpadded(self, trace: Trace, name: str, size: int) -> Tensor:
+        """A site's value in the batched run, as ``(draw, *shape)``."""
+        shape = self.model.site(name).shape
+        value = torch.as_tensor(trace.nodes[name]["value"])
+        if value.numel() == prod(shape) and size != 1:  # it does not hang on the draw
+            return value.reshape(shape).expand(size, *shape)
+        if value.dim() and value.shape[0] != size:
+            raise ValueError(f"site {name!r} does not carry the draws first")
+        return value.reshape(size, *shape)
+
+    def _agrees(self, trace: Trace, row: int, size: int) -> bool:
+        """Whether one draw's log density in the batched run is that of a run of its own."""
+        names = [
+            site.name
+            for site in self.model.sites
+            if site.kind in ("latent", "observed") and site.name in trace.nodes
+        ]
+        values = {
+            name: self._unpadded(trace, name, size)[row].reshape(
+                self.model.prototype.nodes[name]["value"].shape
+            )
+            for name in names
+        }
+        alone = self._traced(Fix(values)(Predict()(self.model.handled(Widen()))))
+        alone.compute_log_prob()
+        single = sum((alone.nodes[name]["log_prob"].sum() for name in names), torch.zeros(()))
+        batched = sum((self._terms(trace, name, row, size) for name in names), torch.zeros(()))
+        return bool(torch.isclose(single, batched, rtol=AGREEMENT, atol=AGREEMENT, equal_nan=True))
+
+    def _terms(self, trace: Trace, name: str, row: int, size: int) -> Tensor:
+        """The log density of one site at one row of the batched run."""
+        terms = trace.nodes[name]["log_prob"]
+        carries = terms.dim() == self.model.max_plate_nesting + 1 and terms.shape[0] == size
+        return (terms[row] if carries else terms).sum()
 
 
-def _padded(model: BoundModel, name: str, value: Tensor, depth: int) -> Tensor:
-    """``(draw, *shape)`` to ``(draw, 1, ..., *shape)``: the draws lie left of all plates."""
-    node = model.prototype.nodes[name]
-    own = tuple(node["value"].shape)
-    batch = len(own) - node["fn"].event_dim
-    return value.reshape(len(value), *(1,) * (depth - batch), *own)
-
-
-def _unpadded(model: BoundModel, name: str, value: Any, size: int) -> Tensor:
-    """A value of the batched run to ``(draw, *shape)``."""
-    shape = model.site(name).shape
-    value = torch.as_tensor(value)
-    if value.numel() == prod(shape) and size != 1:  # it does not hang on the draw
-        return value.reshape(shape).expand(size, *shape)
-    if value.dim() and value.shape[0] != size:
-        raise ModelError(f"Site {name!r} does not carry the draws first.")
-    return value.reshape(size, *shape)
-
-
-def _agrees(model: BoundModel, trace: Trace, row: int, size: int, depth: int) -> bool:
-    """Whether one draw's log density in the batched run is that of a run of its own."""
-    own, batched = {}, torch.zeros(())
-    for name, node in trace.nodes.items():
-        if node["type"] != "sample" or name not in {site.name for site in model.sites}:
-            continue
-        if model.site(name).kind in ("deterministic", "factor"):
-            continue
-        own[name] = _unpadded(model, name, node["value"], size)[row]
-        terms = node["log_prob"]
-        carries = terms.dim() == depth + 1 and terms.shape[0] == size
-        batched = batched + (terms[row] if carries else terms).sum()
-    shaped = {
-        name: value.reshape(model.prototype.nodes[name]["value"].shape)
-        for name, value in own.items()
-    }
-    alone: Trace = poutine.trace(_Fix(shaped)(_Predict()(model.handled(Widen())))).get_trace(
-        *model.args, **model.kwargs
-    )
-    alone.compute_log_prob()
-    single = sum((alone.nodes[name]["log_prob"].sum() for name in own), torch.zeros(()))
-    return bool(torch.isclose(single, batched, rtol=AGREEMENT, atol=AGREEMENT, equal_nan=True))
+def _rows(values: Mapping[str, Tensor], start: int, stop: int) -> dict[str, Tensor]:
+    return {name: value[start:stop] for name, value in values.items()}

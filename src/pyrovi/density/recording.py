@@ -9,7 +9,9 @@ The list is right only for a function that does the same operations at every poi
 `record` therefore checks it at a second point, and refuses what draws random numbers.
 """
 
+import contextlib
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,9 +20,11 @@ from torch import Tensor, fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-__all__ = ["NotRecordableError", "record"]
+__all__ = ["REPEATS", "NotRecordableError", "Recordings", "Replayed", "record"]
 
 Outputs = tuple[Tensor, ...]
+Function = Callable[[Tensor], Outputs]
+REPEATS = 20  # evaluations for one number of points before a recording of it pays
 MOST_CALLS = 1_500  # above, a recording takes long and the operations themselves take the time
 AGREEMENT = 1e-9  # relative; the operations are the same ones, so they should agree to the bit
 
@@ -29,7 +33,58 @@ class NotRecordableError(Exception):
     """The function is not the same operations at every point."""
 
 
-def record(function: Callable[[Tensor], Outputs], point: Tensor, other: Tensor) -> Any:
+class Recordings:
+    """The functions of one density that are asked for often, recorded by their number of rows.
+
+    Attributes:
+        made: The recordings, by what they are of and how many rows they take.
+    """
+
+    def __init__(self) -> None:
+        self.made: dict[tuple[str, int], Function] = {}
+        self._asked: Counter[tuple[str, int]] = Counter()
+
+    def of(
+        self, kind: str, function: Function, rows: Tensor, allowed: Callable[[int], bool]
+    ) -> Function | None:
+        """The recording of ``function`` for this many rows, made once it is asked for often.
+
+        Args:
+            kind: What ``function`` is.
+            function: From rows to tensors.
+            rows: Where it is asked for.
+            allowed: Whether it is the same operations at all points, for a number of rows.
+        """
+        key = (kind, len(rows))
+        self._asked[key] += 1
+        if self._asked[key] == REPEATS and allowed(len(rows)):
+            elsewhere = rows + 0.01 * torch.cos(torch.arange(rows.numel())).reshape(rows.shape)
+            # Where it cannot be recorded, the function itself goes on: it is always right.
+            with contextlib.suppress(NotRecordableError, RuntimeError):
+                self.made[key] = record(function, rows, elsewhere)
+        return self.made.get(key)
+
+
+class Replayed(torch.autograd.Function):
+    """A value whose gradient is recorded too, as one operation of autograd: once differentiable.
+
+    Applied to rows, and to a function from rows to values and gradients.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, function: Function) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        value, gradient = function(rows)
+        ctx.save_for_backward(gradient)
+        return value.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (gradient,) = ctx.saved_tensors
+        return upstream[:, None] * gradient, None
+
+
+def record(function: Function, point: Tensor, other: Tensor) -> Any:
     """The operations of ``function`` at ``point``, as a function of tensors of the same shape.
 
     Args:
@@ -103,16 +158,19 @@ class _Builder:
 
     def add(self, call: Call) -> None:
         """Keep a call, if it is needed at another point."""
-        func, args, kwargs, out = call
-        if not self._varies(call):
+        func, args, _, out = call
+        # A failed factorisation gives values that are not finite, and needs no check.
+        if func is torch.ops.aten._linalg_check_errors.default or not self._varies(call):
             return
         if not _tensors(out):
-            if func is torch.ops.aten._linalg_check_errors.default:
-                return  # a failed factorisation gives values that are not finite
             raise NotRecordableError(f"{func} reads a value that depends on the input")
         if func is torch.ops.aten.detach.default:  # for autograd's sake, which has no part here
             self.nodes[id(out)] = self.node_of(args[0])
-            return
+        else:
+            self._add_node(call)
+
+    def _add_node(self, call: Call) -> None:
+        func, args, kwargs, out = call
         node = self.graph.call_function(
             func, tree_map(self.node_of, args), tree_map(self.node_of, kwargs)
         )

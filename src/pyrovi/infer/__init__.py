@@ -9,9 +9,9 @@ from pyrovi.infer.engines.laplace import Laplace
 from pyrovi.infer.engines.nuts import NUTS
 from pyrovi.infer.engines.pathfinder import Pathfinder
 from pyrovi.infer.engines.svi import SVI
-from pyrovi.infer.fitting import Fit, bind_model, fit
+from pyrovi.infer.fitting import Fit, fit
 from pyrovi.infer.ladder.judge import importance_khat, judge, send_out
-from pyrovi.infer.loop import Rung, Status, fitting_threads
+from pyrovi.infer.loop import Rung, Status
 from pyrovi.infer.registry import ENGINES
 from pyrovi.infer.response import linear_response
 
@@ -29,9 +29,7 @@ __all__ = [
     "Pathfinder",
     "Rung",
     "Status",
-    "bind_model",
     "fit",
-    "fitting_threads",
     "importance_khat",
     "judge",
     "linear_response",

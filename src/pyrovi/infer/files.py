@@ -18,11 +18,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from pyrovi.approximations import Approximation, restored
-from pyrovi.bound import Arguments, BoundModel, bind
+from pyrovi.bound import Arguments, BoundModel, bind, bind_model
 from pyrovi.density import LogDensity
 from pyrovi.errors import DataError, TreeError
 from pyrovi.files import write_whole
-from pyrovi.infer.fitting import Bound, Fit, bind_model
+from pyrovi.infer.fitting import Bound, Fit
 from pyrovi.infer.loop import Recorded, Run, Rung, Status
 
 __all__ = ["SETTINGS", "TENSORS", "open_fit", "save_fit"]

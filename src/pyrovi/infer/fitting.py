@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from pyrovi.approximations import Approximation, Draws
-from pyrovi.bound import Arguments, BoundModel, bind, bound
-from pyrovi.density import LogDensity
+from pyrovi.bound import Arguments, BoundModel, bind, bind_model
+from pyrovi.density import LogDensity, fitting_threads, measured_threads
 from pyrovi.errors import EngineError, FitError
 from pyrovi.evidence import SAME_OPTIMUM_ERRORS, SAME_OPTIMUM_NATS
 from pyrovi.infer.ladder.auto import Auto, first_engine
@@ -25,8 +25,6 @@ from pyrovi.infer.loop import (
     Run,
     Rung,
     Status,
-    fitting_threads,
-    measured_threads,
     run,
 )
 from pyrovi.infer.registry import ENGINES
@@ -224,18 +222,6 @@ def fit(
         densities.append(its_density)
     return assemble(
         bound_model, arguments, picked, reason, runs, densities, seed, time.perf_counter() - began
-    )
-
-
-def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
-    """Tie a model to arguments that `pyrovi.tensors.bind` made."""
-    return bound(
-        model,
-        arguments.args,
-        arguments.kwargs,
-        coords=arguments.coords,
-        dims=arguments.dims,
-        missing=arguments.missing,
     )
 
 

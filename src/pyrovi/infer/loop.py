@@ -22,14 +22,10 @@ __all__ = [
     "Run",
     "Rung",
     "Status",
-    "fitting_threads",
-    "measured_threads",
     "run",
     "settings_that_differ",
 ]
 
-MEASURED_WORK = 5_000  # numbers in one evaluation, below which more threads never help
-SHARED_WORK = 100_000  # numbers in one evaluation, from which threads have something to share out
 PROGRESS_INTERVAL = 0.2  # seconds between two looks at the progress bar
 
 
@@ -244,52 +240,3 @@ def _bar(total: int, label: str, progress: bool | None) -> Iterator[Any]:
 def _watched() -> bool:
     """Whether anybody can see a progress bar: a terminal, or a notebook."""
     return sys.stderr.isatty() or "ipykernel" in sys.modules
-
-
-@contextlib.contextmanager
-def fitting_threads(density: LogDensity) -> Iterator[int]:
-    """Within this, torch uses as many threads as suit work on this model, and as before after it.
-
-    As measured, where they were; else one where there is little to share out.
-    """
-    default = torch.get_num_threads()
-    threads = density.threads or (1 if density.work < SHARED_WORK else default)
-    torch.set_num_threads(threads)
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(default)
-
-
-@contextlib.contextmanager
-def measured_threads(density: LogDensity, flat: Tensor) -> Iterator[int]:
-    """`fitting_threads`, after a measurement: one, or torch's default, whichever is faster.
-
-    On small tensors many threads can be ten times slower than one, on a busy machine above all.
-    """
-    density.threads = _faster(density, flat.expand(8, -1))
-    with fitting_threads(density) as threads:
-        yield threads
-
-
-def _faster(density: LogDensity, rows: Tensor) -> int:
-    default = torch.get_num_threads()
-    if default == 1 or density.work < MEASURED_WORK:
-        return 1
-
-    def seconds(threads: int) -> float:
-        torch.set_num_threads(threads)
-        times = []
-        for _ in range(3):
-            began = time.perf_counter()
-            density.value_and_gradient(rows)
-            times.append(time.perf_counter() - began)
-        return min(times)
-
-    try:
-        alone = seconds(1)
-        # Below a millisecond there is nothing to share out, and asking would cost more.
-        together = seconds(default) if alone > 2e-3 else np.inf
-    finally:
-        torch.set_num_threads(default)
-    return default if together < 0.8 * alone else 1

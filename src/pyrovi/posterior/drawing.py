@@ -23,10 +23,10 @@ from torch import Tensor
 
 from pyrovi.approximations import Draws, Resampled
 from pyrovi.bound import BoundModel, Site, discrete_draws, predictions, prior_draws, to_numpy
-from pyrovi.density import LogDensity
+from pyrovi.density import LogDensity, fitting_threads
 from pyrovi.errors import DataError, EngineError
 from pyrovi.evidence import threshold
-from pyrovi.infer import Fit, Rung, Status, fitting_threads, importance_khat, judge, send_out
+from pyrovi.infer import Fit, Rung, Status, importance_khat, judge, send_out
 from pyrovi.seeds import stream
 from pyrovi.structure import Exchangeable
 from pyrovi.tree import ACCEPTANCE, DISCREPANCIES, data_tree, grow, safe_name

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pyrovi.bound import bind
+from pyrovi.bound import bind, bind_model
 from pyrovi.density import LogDensity
 from pyrovi.diagnostics import Verdict, check, is_nuts, verdict
 from pyrovi.errors import EngineError, PyroviError
 from pyrovi.evidence import REFERENCE_RATIO, SHIFT
-from pyrovi.infer import ENGINES, SVI, Fit, bind_model, fit
+from pyrovi.infer import ENGINES, SVI, Fit, fit
 from pyrovi.posterior import draw
 from pyrovi.seeds import check_seed
 from pyrovi.studies.reference import CHOLESKY, Reference, aligned, moments, with_correlations

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from pyrovi.approximations import Factors, Sweeper, check_time
+from pyrovi.approximations import Factors, Sweeper
 from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError, ModelError
 from pyrovi.infer.loop import settings_that_differ
@@ -78,7 +78,7 @@ class CAVI:
 
     def step(self, state: "CAVIState") -> float:
         """Update every coordinate once, and give minus the ELBO."""
-        check_time(state.sweeper.density)
+        state.sweeper.density.check_time()
         before = state.elbo
         for name in state.sweeper.updates.coordinates:
             state.update(name)

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pyrovi.approximations import Empirical, Sweeper, check_time, unconstrained
+from pyrovi.approximations import Empirical, Sweeper, unconstrained
 from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError
 from pyrovi.infer.loop import settings_that_differ
@@ -67,7 +67,7 @@ class Gibbs:
 
     def step(self, state: "GibbsState") -> float:
         """Sample every coordinate once, and give minus the log joint density reached."""
-        check_time(state.sweeper.density)
+        state.sweeper.density.check_time()
         for name in state.sweeper.updates.coordinates:
             state.update(name)
         state.kept.append(dict(state.values))

@@ -26,7 +26,7 @@ from torch.distributions import Distribution
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from pyrovi.approximations import GuideDraws
-from pyrovi.bound import Trace, carries_draws, own_module
+from pyrovi.bound import Trace, carries_draws, is_plate, own_module
 from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError, GuideError
 from pyrovi.guides import FAMILIES, Family
@@ -310,7 +310,7 @@ class _PyroState(SVIState):
             for name, node in trace.nodes.items()
             if node["type"] == "sample"
             and not node["infer"].get("is_auxiliary")
-            and type(node["fn"]).__name__ != "_Subsample"
+            and not is_plate(node)
         }
         needed = {site.name for site in model.latent}
         listing = ", ".join(sorted(needed))

@@ -11,11 +11,9 @@ from torch import Tensor
 
 from foreign import FOREIGN, ForeignModel
 from pyrovi import models
-from pyrovi.bound.arguments import bind
-from pyrovi.bound.sites import bound
-from pyrovi.density.log_density import LogDensity
+from pyrovi.bound import Arguments, bind, bind_model
+from pyrovi.density import LogDensity
 from pyrovi.errors import ModelError
-from pyrovi.infer.fitting import bind_model
 
 RELATIVE = 1e-6
 ZOO_MODELS = [
@@ -74,12 +72,12 @@ def test_the_density_of_a_zoo_model_is_pyros_potential(name: str, variant: str) 
     ours = density.log_prob(points(density)).tolist()
     nesting = density.model.max_plate_nesting
     assert ours == pytest.approx(potential(density, nesting), rel=RELATIVE)
-    assert density._vectorised
+    assert density.vectorised
 
 
 @pytest.mark.parametrize("foreign", [f for f in FOREIGN if not f.subsampled], ids=str)
 def test_the_density_of_a_model_from_pyro_is_pyros_potential(foreign: ForeignModel) -> None:
-    density = LogDensity(bound(foreign.model, foreign.args, foreign.kwargs))
+    density = LogDensity(bind_model(foreign.model, Arguments(foreign.args, foreign.kwargs)))
     ours = density.log_prob(points(density)).tolist()
     nesting = foreign.max_plate_nesting
     nesting = density.model.max_plate_nesting if nesting is None else nesting
@@ -89,17 +87,17 @@ def test_the_density_of_a_model_from_pyro_is_pyros_potential(foreign: ForeignMod
 
 @pytest.mark.parametrize("foreign", FOREIGN, ids=str)
 def test_gradients_are_those_of_the_looped_density(foreign: ForeignModel) -> None:
-    density = LogDensity(bound(foreign.model, foreign.args, foreign.kwargs))
+    density = LogDensity(bind_model(foreign.model, Arguments(foreign.args, foreign.kwargs)))
     rows = points(density, 2)
     _, together = density.value_and_gradient(rows)
-    density._vectorised = False
+    density.vectorised = False
     _, looped = density.value_and_gradient(rows)
     torch.testing.assert_close(together, looped, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("foreign", FOREIGN, ids=str)
 def test_constraining_and_back_is_the_identity(foreign: ForeignModel) -> None:
-    density = LogDensity(bound(foreign.model, foreign.args, foreign.kwargs))
+    density = LogDensity(bind_model(foreign.model, Arguments(foreign.args, foreign.kwargs)))
     if density.model.free:
         pytest.skip("what obs_mask observed is not part of the flat vector")
     rows = points(density)
@@ -127,7 +125,7 @@ def test_the_hessian_of_a_gaussian_is_minus_its_precision() -> None:
     def model() -> None:
         pyro.sample("x", dist.MultivariateNormal(torch.zeros(2).double(), cov))
 
-    density = LogDensity(bound(model))
+    density = LogDensity(bind_model(model, Arguments()))
     expected = -torch.linalg.inv(cov)
     torch.testing.assert_close(density.hessian(torch.ones(1, 2).double())[0], expected)
 
@@ -138,7 +136,7 @@ def test_a_model_that_vmap_cannot_carry_is_looped_and_says_so() -> None:
         scale = 2.0 if x > 0 else 1.0  # what vmap refuses
         pyro.sample("y", dist.Normal(x, scale), obs=torch.tensor(0.5))
 
-    density = LogDensity(bound(model))
+    density = LogDensity(bind_model(model, Arguments()))
     value = density.log_prob(torch.tensor([[1.0], [-1.0]], dtype=torch.float64))
     expected = [
         dist.Normal(0.0, 1.0).log_prob(torch.tensor(1.0)) + dist.Normal(1.0, 2.0).log_prob(_HALF),
@@ -161,7 +159,10 @@ def test_a_subsampled_plate_is_taken_whole() -> None:
             pyro.sample("y", dist.Normal(x, 1.0), obs=y[index])
 
     flat = torch.tensor([[0.3]], dtype=torch.float64)
-    whole, part = (LogDensity(bound(model, (), {"y": y, "batch": batch})) for batch in (None, 3))
+    whole, part = (
+        LogDensity(bind_model(model, Arguments((), {"y": y, "batch": batch})))
+        for batch in (None, 3)
+    )
     assert part.model.subsampled
     assert not whole.model.subsampled
     torch.testing.assert_close(part.log_prob(flat), whole.log_prob(flat))
@@ -174,7 +175,7 @@ def test_a_support_that_depends_on_another_site_is_mapped_right() -> None:
         x = pyro.sample("x", dist.Uniform(0.0, 1.0))
         pyro.sample("y", dist.Uniform(0.0, x))
 
-    density = LogDensity(bound(model))
+    density = LogDensity(bind_model(model, Arguments()))
     flat = torch.tensor([[0.4, -0.7]], dtype=torch.float64)
     s, t = flat[0].sigmoid()
     # p(x) p(y | x) = 1 / x, with dx = s (1 - s) and dy = x t (1 - t).
@@ -188,7 +189,7 @@ def test_a_model_that_is_impossible_everywhere_names_the_site_at_fault() -> None
         pyro.factor("impossible", torch.where(x.abs() < 1e9, -torch.inf, 0.0))
 
     with pytest.raises(ModelError, match=r"not finite at any of 100 .* 'impossible'"):
-        LogDensity(bound(model)).start(seed=0)
+        LogDensity(bind_model(model, Arguments())).start(seed=0)
 
 
 def test_what_obs_mask_observed_is_not_a_latent_dimension() -> None:
@@ -200,7 +201,7 @@ def test_what_obs_mask_observed_is_not_a_latent_dimension() -> None:
         with pyro.plate("row", 3):
             pyro.sample("y", dist.Normal(loc, 1.0), obs=y, obs_mask=seen)
 
-    density = LogDensity(bound(model))
+    density = LogDensity(bind_model(model, Arguments()))
     assert [(piece.site, piece.shape) for piece in density.pieces] == [
         ("loc", ()),
         ("y_unobserved", (1,)),

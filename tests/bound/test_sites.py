@@ -12,7 +12,7 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrovi.bound.sites import BoundModel, Site, bound
+from pyrovi.bound import Arguments, BoundModel, Site, bind_model
 from pyrovi.errors import DataError, ModelError
 from pyrovi.structure import declare
 
@@ -32,7 +32,7 @@ def crossed(y: Tensor) -> None:
 
 
 def read(model: Any = crossed, **kwargs: Any) -> BoundModel:
-    return bound(model, kwargs=kwargs or {"y": Y})
+    return bind_model(model, Arguments(kwargs=kwargs or {"y": Y}))
 
 
 def one_site(distribution: Any) -> Site:
@@ -42,7 +42,7 @@ def one_site(distribution: Any) -> Site:
         pyro.sample("beside", dist.Normal(0.0, 1.0))
         pyro.sample("z", distribution())
 
-    return bound(model).site("z")
+    return bind_model(model, Arguments()).site("z")
 
 
 # ------------------------------------------------------------------------- dims and shapes
@@ -84,7 +84,7 @@ def test_an_axis_between_two_plates_that_no_plate_owns_is_dropped() -> None:
         with pyro.plate("outer", 2, dim=-3), pyro.plate("inner", 4, dim=-1):
             pyro.sample("z", dist.Normal(0.0, 1.0))
 
-    site = bound(gapped).site("z")
+    site = bind_model(gapped, Arguments()).site("z")
     assert (site.shape, site.dims) == ((2, 4), ("outer", "inner"))
 
 
@@ -93,7 +93,7 @@ def test_a_plate_of_one_keeps_its_axis() -> None:
         with pyro.plate("only", 1):
             pyro.sample("z", dist.Normal(0.0, 1.0))
 
-    site = bound(single).site("z")
+    site = bind_model(single, Arguments()).site("z")
     assert (site.shape, site.dims) == ((1,), ("only",))
 
 
@@ -104,7 +104,7 @@ def test_an_axis_labelled_with_the_name_of_a_site_gets_another_dim() -> None:
         loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
         pyro.sample("y", dist.Normal(loc, 1.0).expand(y.shape).to_event(1), obs=y)
 
-    clashing = bound(model, kwargs={"y": Y[0]}, dims={"y": ("loc",)})
+    clashing = bind_model(model, Arguments(kwargs={"y": Y[0]}, dims={"y": ("loc",)}))
     assert clashing.site("y").dims == ("loc_plate",)
 
 
@@ -114,7 +114,7 @@ def test_declared_dims_name_the_event_axes() -> None:
         with pyro.plate("group", 2):
             pyro.sample("slope", dist.Normal(torch.zeros(3), 1.0).to_event(1))
 
-    assert bound(declared).site("slope").dims == ("group", "feature")
+    assert bind_model(declared, Arguments()).site("slope").dims == ("group", "feature")
 
 
 def test_labels_of_the_data_name_the_axes_of_what_observes_them() -> None:
@@ -123,8 +123,8 @@ def test_labels_of_the_data_name_the_axes_of_what_observes_them() -> None:
         pyro.sample("y", dist.Normal(loc, 1.0).expand(y.shape).to_event(2), obs=y)
 
     kwargs = {"y": Y}
-    assert bound(flat, kwargs=kwargs).site("y").dims == ("y_dim_0", "y_dim_1")
-    named = bound(flat, kwargs=kwargs, dims={"y": ("item", "subject")})
+    assert bind_model(flat, Arguments(kwargs=kwargs)).site("y").dims == ("y_dim_0", "y_dim_1")
+    named = bind_model(flat, Arguments(kwargs=kwargs, dims={"y": ("item", "subject")}))
     assert named.site("y").dims == ("item", "subject")
 
 
@@ -264,7 +264,7 @@ def test_a_model_computes_in_double_whatever_its_priors_are_made_of() -> None:
     def mixed() -> None:
         seen.append(pyro.sample("z", dist.Normal(single, 1.0).to_event(1)).dtype)
 
-    bound(mixed).trace(seed=0)
+    bind_model(mixed, Arguments()).trace(seed=0)
     assert set(seen) == {torch.float64}
 
 
@@ -276,7 +276,7 @@ def test_a_masked_value_takes_no_part_in_the_likelihood() -> None:
 
     y = torch.tensor([0.5, 99.0, -0.5], dtype=torch.float64)
     gone = torch.tensor([False, True, False])
-    model = bound(normal, kwargs={"y": y}, missing={"y": gone})
+    model = bind_model(normal, Arguments(kwargs={"y": y}, missing={"y": gone}))
     at = torch.tensor(0.25, dtype=torch.float64)
     trace = model.trace(lambda each: poutine.condition(each, {"loc": at}))
     trace.compute_log_prob()
@@ -294,11 +294,11 @@ def test_a_model_on_whole_data_is_run_once_to_read_its_sites() -> None:
             pyro.sample("y", dist.Normal(loc, 1.0), obs=y if batch is None else y[rows])
 
     y = torch.arange(6, dtype=torch.float64)
-    whole = bound(counted, kwargs={"y": y})
+    whole = bind_model(counted, Arguments(kwargs={"y": y}))
     assert tuple(whole.prototype.nodes["y"]["value"].shape) == (6,)
     assert len(runs) == 1
     # A minibatch is not all there is: the prototype is of all rows.
-    batched = bound(counted, kwargs={"y": y, "batch": 2})
+    batched = bind_model(counted, Arguments(kwargs={"y": y, "batch": 2}))
     assert tuple(batched.prototype.nodes["y"]["value"].shape) == (6,)
     assert len(runs) == 3
 
@@ -313,7 +313,7 @@ def test_a_masked_value_inside_an_event_cannot_be_left_out_and_says_why() -> Non
 
     y, gone = torch.zeros(3, dtype=torch.float64), torch.tensor([True, False, False])
     with pytest.raises(DataError, match=r"inside the events of site 'y'.*without \.to_event"):
-        bound(joint, kwargs={"y": y}, missing={"y": gone})
+        bind_model(joint, Arguments(kwargs={"y": y}, missing={"y": gone}))
 
 
 def test_values_made_not_finite_inside_the_model_are_told() -> None:
@@ -324,4 +324,4 @@ def test_values_made_not_finite_inside_the_model_are_told() -> None:
 
     y = torch.tensor(np.array([0.0, 1.0]))
     with pytest.raises((DataError, ModelError), match=r"log_y|cannot be run"):
-        bound(logged, kwargs={"y": y})
+        bind_model(logged, Arguments(kwargs={"y": y}))

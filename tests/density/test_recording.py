@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from posteriordb import POSTERIORS, posterior
-from pyrovi.bound.arguments import bind
-from pyrovi.density.log_density import REPEATS, LogDensity
-from pyrovi.density.recording import NotRecordableError, record
-from pyrovi.infer.fitting import bind_model
+from pyrovi.bound import bind, bind_model
+from pyrovi.density import LogDensity
+from pyrovi.density.recording import REPEATS, NotRecordableError, record
 
 
 @pytest.mark.parametrize("name", POSTERIORS)
@@ -28,7 +27,7 @@ def test_the_recorded_density_is_the_density_to_the_last_bit(name: str) -> None:
         assert torch.equal(value, expected)
         torch.testing.assert_close(gradient, expected_gradient, rtol=1e-12, atol=0.0)
     long = name == "hmm_example-hmm_example"  # its loop is too many operations to gain by it
-    assert (("gradient", 4) in density._recorded) != long
+    assert (("gradient", 4) in density.recordings.made) != long
 
 
 def test_a_function_that_draws_random_numbers_is_refused() -> None:
@@ -63,7 +62,7 @@ import sys, pyro, pyro.distributions as dist, pyrovi as vi
 def model():
     pyro.sample("x", dist.Normal(0.0, 1.0))
 fit = vi.fit(model, {}, seed=0)
-assert fit.density._recorded or fit.density.evaluations
+assert fit.density.recordings.made or fit.density.evaluations
 sys.exit("torch._dynamo" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

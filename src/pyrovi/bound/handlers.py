@@ -1,0 +1,178 @@
+"""Pyro handlers: each changes one thing about a run of a model, or notes one."""
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+from torch.distributions import biject_to
+
+from pyrovi.bound.pyro_patches import is_plate
+
+__all__ = [
+    "Cast",
+    "Fix",
+    "InitialValues",
+    "Missing",
+    "NotePrior",
+    "Place",
+    "Predict",
+    "Unplace",
+    "Widen",
+]
+
+
+class Place(Messenger):
+    """Put each continuous latent site where a flat unconstrained piece says.
+
+    The map from the flat piece to the site's support is taken from the distribution as it is met,
+    so a support that depends on another latent site is right too.
+
+    Args:
+        pieces: By site, its piece.
+        free: By site of which only some entries are latent, which.
+
+    Attributes:
+        by_site: After a run, the log absolute Jacobian determinant of constraining each site.
+    """
+
+    def __init__(self, pieces: Mapping[str, Tensor], free: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.pieces, self.free = pieces, free
+        self.by_site: dict[str, Tensor] = {}
+
+    def __enter__(self) -> "Place":  # noqa: PYI034  beartype has no class here for Self
+        self.by_site = {}
+        return super().__enter__()
+
+    @property
+    def log_abs_det(self) -> Tensor:
+        """The log absolute Jacobian determinant of the whole map, after a run."""
+        return torch.stack(list(self.by_site.values())).sum()
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] not in self.pieces or msg["is_observed"]:
+            return
+        piece, free = self.pieces[msg["name"]], self.free.get(msg["name"])
+        transform = biject_to(msg["fn"].support)
+        if free is not None:
+            piece = torch.zeros(free.shape).index_put(free.nonzero(as_tuple=True), piece)
+        value = transform(piece)
+        terms = transform.log_abs_det_jacobian(piece, value)
+        self.by_site[msg["name"]] = (terms if free is None else terms * free).sum()
+        msg["value"] = value
+
+
+class Fix(Messenger):
+    """Give latent sites their values, and leave them latent."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.values and not msg["is_observed"]:
+            msg["value"] = self.values[msg["name"]]
+
+
+class Unplace(Fix):
+    """The reverse of `Place`: note the flat unconstrained piece of each value given."""
+
+    def __init__(self, values: Mapping[str, Tensor], free: Mapping[str, Tensor]) -> None:
+        super().__init__(values)
+        self.free = free
+        self.pieces: dict[str, Tensor] = {}
+
+    def _pyro_sample(self, msg: Any) -> None:
+        super()._pyro_sample(msg)
+        if msg["name"] in self.values and not msg["is_observed"]:
+            self.pieces[msg["name"]] = _piece(msg, self.free)
+
+
+class Widen(Messenger):
+    """Let a site that observes more values than its distribution has be drawn as many times."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        fn, value = msg["fn"], msg["value"]
+        if not msg["is_observed"] or not isinstance(value, Tensor) or is_plate(msg):
+            return
+        batch = value.shape[: value.dim() - fn.event_dim]
+        if batch.numel() > fn.batch_shape.numel():
+            msg["fn"] = fn.expand(torch.broadcast_shapes(batch, fn.batch_shape))
+
+
+class Predict(Messenger):
+    """Draw observed sites anew, as Pyro's ``uncondition`` does, but leave deterministic ones.
+
+    ``uncondition`` draws those too, and a deterministic site inside a plate then gets the plate's
+    axis twice.
+    """
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["is_observed"] and not msg["infer"].get("_deterministic"):
+            msg["is_observed"] = False
+            msg["value"] = None
+
+
+class Cast(Messenger):
+    """Give latent values the dtype that the model computes in, whatever its priors are made of."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        value = msg["value"]
+        if not msg["is_observed"] and isinstance(value, Tensor) and value.is_floating_point():
+            msg["value"] = value.to(self.dtype)
+
+
+class Missing(Messenger):
+    """Leave masked entries of an observed site out of the likelihood."""
+
+    def __init__(self, missing: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.missing = missing
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.missing and msg["is_observed"]:
+            seen = ~self.missing[msg["name"]]
+            msg["mask"] = seen if msg["mask"] is None else msg["mask"] & seen
+
+
+class InitialValues(Messenger):
+    """Give a site that cannot be drawn from (an improper prior) a value inside its support."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not (msg["is_observed"] or msg["value"] is not None or is_plate(msg)):
+            msg["value"] = _initial_value(msg["fn"])
+
+
+class NotePrior(InitialValues):
+    """Note the flat unconstrained piece of each latent site as it is drawn from its prior."""
+
+    def __init__(self, free: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.free = free
+        self.pieces: dict[str, Tensor] = {}
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if not (msg["is_observed"] or is_plate(msg)):
+            with contextlib.suppress(NotImplementedError):  # a discrete site has no such piece
+                self.pieces[msg["name"]] = _piece(msg, self.free)
+
+
+def _piece(msg: Any, free: Mapping[str, Tensor]) -> Tensor:
+    piece = biject_to(msg["fn"].support).inv(msg["value"])
+    return piece[free[msg["name"]]] if msg["name"] in free else piece
+
+
+def _initial_value(fn: Any) -> Tensor:
+    """A draw from ``fn``, or a value inside its support where it cannot be drawn from."""
+    try:
+        return fn()
+    except NotImplementedError:
+        transform = biject_to(fn.support)
+        return transform(torch.zeros(transform.inverse_shape(fn.batch_shape + fn.event_shape)))

@@ -1,0 +1,198 @@
+"""A Pyro callable tied to its arguments, and how it is run.
+
+A `BoundModel` was run once to see its sites; after that every stage runs it through
+:meth:`BoundModel.trace`, which sees to the default dtype, to validation, to parameters (no global
+store is touched) and to plates that subsample.
+"""
+
+import contextlib
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import config_enumerate
+from torch import Tensor
+
+from pyrovi.bound.handlers import Cast, Missing
+from pyrovi.bound.pyro_patches import Enumerate, vmappable_contraction, whole_plates
+from pyrovi.bound.sites import Plate, Site, Trace, kind_of, sample_nodes, vectorised_frames
+from pyrovi.seeds import isolated, stream
+from pyrovi.structure import Structure, structure_of
+
+__all__ = ["PRIOR_ATTEMPTS", "BoundModel"]
+
+Handler = Callable[[Callable[..., Any]], Callable[..., Any]]
+PRIOR_ATTEMPTS = 50  # draws from the prior, for one at which the model can be run
+
+
+@dataclass(frozen=True)
+class BoundModel:
+    """A Pyro callable tied to its arguments: what every engine and every later stage runs.
+
+    Attributes:
+        model: The callable. A module is a copy of the user's, in ``dtype``.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        dtype: What the model computes in.
+        sites: Every site, in the order the model meets them.
+        plates: Every vectorised plate by name.
+        coords: Labels of the indices of a dim, where the data had them.
+        missing: By observed site, True where a value is missing.
+        parameters: Whether the model has learnable parameters of its own.
+        notes: What the user should know about how the model was read.
+        params: The state of Pyro's parameter store that the model runs under.
+    """
+
+    model: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    dtype: torch.dtype = torch.float64
+    sites: tuple[Site, ...] = ()
+    plates: Mapping[str, Plate] = field(default_factory=dict)
+    coords: Mapping[str, np.ndarray] = field(default_factory=dict)
+    missing: Mapping[str, Tensor] = field(default_factory=dict)
+    parameters: bool = False
+    notes: tuple[str, ...] = ()
+    params: Any = None
+
+    @property
+    def name(self) -> str:
+        """What to call the model: what it declares, or the function's or the class's name."""
+        if self.structure.name:
+            return self.structure.name
+        inner = self.model
+        while hasattr(inner, "func"):
+            inner = getattr(inner, "func")  # noqa: B009  a partial, or like one
+        return getattr(inner, "__name__", type(inner).__name__)
+
+    @cached_property
+    def latent(self) -> tuple[Site, ...]:
+        """The continuous latent sites, in the model's order."""
+        return tuple(site for site in self.sites if site.continuous)
+
+    @cached_property
+    def discrete(self) -> tuple[Site, ...]:
+        """The discrete latent sites."""
+        return tuple(site for site in self.sites if site.kind == "latent" and site.discrete)
+
+    @cached_property
+    def observed(self) -> tuple[Site, ...]:
+        """The observed sites that have a distribution to predict from."""
+        return tuple(site for site in self.sites if site.kind == "observed")
+
+    @property
+    def subsampled(self) -> bool:
+        """Whether any plate draws a random subset."""
+        return any(plate.subsampled for plate in self.plates.values())
+
+    @cached_property
+    def max_plate_nesting(self) -> int:
+        """How many axes from the right plates or batches use; dims further left are free."""
+        plates = [
+            -frame.dim
+            for node in self.prototype.nodes.values()
+            if node["type"] == "sample"
+            for frame in vectorised_frames(node)
+        ]
+        batches = [
+            max(node["value"].dim() - node["fn"].event_dim, len(node["fn"].batch_shape))
+            for node in sample_nodes(self.prototype)
+            if kind_of(node) in ("latent", "observed")
+        ]
+        return max(*plates, *batches, 0, 0)
+
+    @cached_property
+    def free(self) -> dict[str, Tensor]:
+        """By site made by ``obs_mask`` for what was not observed: the entries that are latent.
+
+        The others have neither a prior nor an effect, and no approximation should carry them.
+        """
+        return {
+            node["name"]: node["mask"].expand(node["value"].shape)
+            for node in sample_nodes(self.prototype)
+            if node["name"].endswith("_unobserved")
+            and not node["is_observed"]
+            and isinstance(node["mask"], Tensor)
+        }
+
+    @cached_property
+    def prototype(self) -> Trace:
+        """One run of the model on whole plates, its latent sites drawn from the prior."""
+        for attempt in range(PRIOR_ATTEMPTS - 1):
+            # The model itself may fail at one draw from the prior; the next may do.
+            with contextlib.suppress(torch.linalg.LinAlgError):  # pyright: ignore[reportPrivateImportUsage]
+                return self.trace(seed=stream(0, "prototype", *([attempt] if attempt else [])))
+        return self.trace(seed=stream(0, "prototype", PRIOR_ATTEMPTS))
+
+    def with_parameters(self, values: Mapping[str, Tensor] | None = None) -> "BoundModel":
+        """The same model with learnable parameters of its own: copies, or those of ``values``."""
+        if self.params is None:
+            return self
+        given = self.params["params"] if values is None else values
+        leaves = {name: value.detach().clone().requires_grad_() for name, value in given.items()}
+        a_module = isinstance(self.model, torch.nn.Module)
+        model = copy.deepcopy(self.model) if a_module else self.model
+        return replace(self, model=model, params={**self.params, "params": leaves})
+
+    def site(self, name: str) -> Site:
+        """The site called ``name``."""
+        return next(site for site in self.sites if site.name == name)
+
+    @contextlib.contextmanager
+    def running(self, *, whole: bool = True) -> Iterator[None]:
+        """What holds while the model runs: dtype, no validation, an own parameter store."""
+        default = torch.get_default_dtype()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(pyro.validation_enabled(False))
+            stack.enter_context(pyro.get_param_store().scope(self.params))
+            stack.enter_context(pyro.settings.context(module_local_params=True))
+            stack.enter_context(vmappable_contraction())
+            stack.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", message="There is a performance drop because")
+            if whole:
+                stack.enter_context(whole_plates())
+            torch.set_default_dtype(self.dtype)
+            try:
+                yield
+            finally:
+                torch.set_default_dtype(default)
+
+    @property
+    def structure(self) -> Structure:
+        """What the model declares about itself."""
+        return structure_of(self.model)
+
+    def handled(self, *handlers: Handler) -> Callable[..., Any]:
+        """The model under ``handlers``, the first innermost, and with missing values left out."""
+        model = Cast(self.dtype)(self.model)
+        if self.missing:
+            model = Missing(self.missing)(model)
+        for handler in handlers:
+            model = handler(model)
+        return model
+
+    def trace(self, *handlers: Handler, seed: int | None = None) -> Trace:
+        """Run the model under ``handlers``, the first innermost, and return what it did.
+
+        With a ``seed``, the global generators are seeded for the run, and put back.
+        """
+        model = self.handled(*handlers)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.running())
+            if seed is not None:
+                stack.enter_context(isolated(seed))
+            return poutine.trace(model).get_trace(*self.args, **self.kwargs)
+
+    def enumerated(self, model: Callable[..., Any]) -> Callable[..., Any]:
+        """A handler that sums discrete latent sites out, in parallel."""
+        if not self.discrete:
+            return model
+        first = -1 - self.max_plate_nesting
+        return Enumerate(first_available_dim=first)(config_enumerate(model))

@@ -1,0 +1,130 @@
+"""Every patch of Pyro: what is changed of it, for how long, and why.
+
+Each holds only within a ``with`` or in a subclass or copy of ours; importing this changes nothing.
+Two are there because Pyro was written before `torch.func.vmap`, which it does not promise to work
+with (https://github.com/pyro-ppl/pyro/issues/3093). All were tried against pyro-ppl 1.9.
+"""
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from pyro.ops.einsum import torch_log
+from pyro.poutine.enum_messenger import EnumMessenger
+from pyro.poutine.subsample_messenger import SubsampleMessenger, _Subsample
+from torch import Tensor
+
+__all__ = ["Enumerate", "is_plate", "own_module", "vmappable_contraction", "whole_plates"]
+
+
+def is_plate(node: Mapping[str, Any]) -> bool:
+    """Whether a node of a trace is the indices that a plate draws, in a class private to Pyro."""
+    return isinstance(node["fn"], _Subsample)
+
+
+@contextlib.contextmanager
+def whole_plates() -> Iterator[None]:
+    """Within this, a plate that subsamples at random takes all of its indices instead.
+
+    Pyro offers no handler for it: the size is fixed before a message is sent. A plate that is
+    given its indices keeps them here (under a guide Pyro may replace them:
+    https://github.com/pyro-ppl/pyro/issues/3468).
+    """
+    original = SubsampleMessenger._subsample
+
+    def whole(
+        name: str,
+        size: int | None = None,
+        subsample_size: int | None = None,
+        subsample: Tensor | None = None,
+        use_cuda: bool | None = None,
+        device: str | None = None,
+    ) -> Any:
+        if subsample is None:
+            subsample_size = None
+        return original(name, size, subsample_size, subsample, use_cuda, device)
+
+    with _replaced(SubsampleMessenger, "_subsample", staticmethod(whole)):
+        yield
+
+
+@contextlib.contextmanager
+def vmappable_contraction() -> Iterator[None]:
+    """Within this, Pyro contracts enumerated factors with a logarithm that vmap can carry.
+
+    Its own, ``safe_log``, is an `torch.autograd.Function` without a rule for vmap.
+    """
+    with _replaced(torch_log, "safe_log", _SafeLog.apply):
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, by: Any) -> Iterator[None]:
+    original = vars(owner)[name]
+    setattr(owner, name, by)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+class _SafeLog(torch.autograd.Function):
+    """Pyro's `safe_log`, whose gradient is finite at zero."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.log()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return grad_outputs[0] / x.clamp(min=torch.finfo(x.dtype).eps)
+
+
+class Enumerate(EnumMessenger):
+    """Pyro's parallel enumeration, in a form that vmap can carry.
+
+    Pyro asks for ``value.data.shape``, which a batched tensor refuses; it only needs the shape.
+    """
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        value = msg["value"]
+        if not isinstance(value, Tensor):
+            return super()._pyro_post_sample(msg)
+        msg["value"] = _ShapeOnly(value)
+        try:
+            super()._pyro_post_sample(msg)
+        finally:
+            msg["value"] = value
+
+
+class _ShapeOnly:
+    """Stands for a tensor where only ``.data.shape`` and ``.dim()`` are asked for."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.data, self.shape = self, value.shape
+
+    def dim(self) -> int:
+        return len(self.shape)
+
+
+def own_module(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+    """A copy of a user's module in ``dtype``, whose parameters stay out of the global store.
+
+    The setting ``module_local_params``, under which every model runs here, is read by a module
+    when it is made, which was before; what a module that was made under it has is added.
+    """
+    own = copy.deepcopy(module).to(dtype)
+    for part in own.modules():
+        context = getattr(part, "_pyro_context", None)
+        if context is not None and not hasattr(context, "param_state"):
+            context.param_state = {"params": {}, "constraints": {}}
+    return own

@@ -1,0 +1,49 @@
+"""What an evaluation costs: memory, work and time."""
+
+from math import prod
+from typing import Any
+
+from torch import Tensor
+from torch.distributions import Independent, MultivariateNormal, Wishart
+
+from pyrovi.bound import BoundModel
+
+__all__ = ["OutOfTime", "at_once", "entries_of", "work_of"]
+
+CHUNK_ENTRIES = 20_000_000  # tensor entries per vectorised call, a bound on memory
+
+
+class OutOfTime(Exception):  # noqa: N818  not an error: the loop expects it
+    """The time that the user allowed is spent."""
+
+
+def entries_of(model: BoundModel) -> int:
+    """About how many numbers one evaluation at one point holds."""
+    entries = sum(prod(site.shape) for site in model.sites) + 1
+    # Discrete sites are enumerated: ten values are usual, and some terms hang on each.
+    return entries + sum(3 * prod(site.shape) * 10 for site in model.discrete)
+
+
+def work_of(model: BoundModel) -> int:
+    """About how many numbers one evaluation at one point works out: `entries_of`, and matrices.
+
+    A Gaussian whose covariance depends on the point has it factorised every time.
+    """
+    nodes = model.prototype.nodes
+    factors = (_factor(nodes[site.name]["fn"]) for site in model.sites)
+    return entries_of(model) + sum(factor.numel() for factor in factors if factor is not None)
+
+
+def _factor(distribution: Any) -> Tensor | None:
+    """The Cholesky factor of a distribution's covariance; None where it has none."""
+    while isinstance(distribution, Independent):
+        distribution = distribution.base_dist
+    if isinstance(distribution, MultivariateNormal | Wishart):
+        return distribution._unbroadcasted_scale_tril
+    return None
+
+
+def at_once(entries: int, rows: int) -> int | None:
+    """How many of so many rows fit into memory at once; None where all do."""
+    fits = max(1, CHUNK_ENTRIES // entries)
+    return None if fits >= rows else fits

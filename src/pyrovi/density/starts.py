@@ -1,0 +1,85 @@
+"""Where a fit begins: a flat vector at which the density and its gradient are finite."""
+
+import contextlib
+from collections.abc import Callable
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyrovi.bound import NotePrior
+from pyrovi.density.one_point import OnePoint
+from pyrovi.errors import ModelError
+from pyrovi.seeds import isolated, stream
+
+__all__ = ["best_start"]
+
+STARTS = 100  # as many as Stan tries before it gives up
+FIRST_STARTS = 8  # of which the best is taken, unless the density is finite at none
+NEAR_ORIGIN = 0.25  # of the draws from (-2, 2), for a model whose units may be exchanged
+PRIOR_RUNS = 15  # for the median of the prior
+
+Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def best_start(point: OnePoint, evaluate: Evaluate, seed: int, *, avoid_prior: bool) -> Tensor:
+    """The best of a few flat vectors; see `LogDensity.start`.
+
+    Args:
+        point: The model.
+        evaluate: The log density and its gradient at each of several flat vectors.
+        seed: Makes the choice repeatable.
+        avoid_prior: Leave the median of the prior and the origin out.
+    """
+    generator = torch.Generator().manual_seed(stream(seed, "start"))
+    uniform = torch.rand(STARTS, point.dim, generator=generator, dtype=torch.float64) * 4 - 2
+    candidates = uniform if avoid_prior else _candidates(point, uniform, seed)
+    for few in (candidates[:FIRST_STARTS], candidates):
+        value, gradient = evaluate(few)
+        usable = value.isfinite() & gradient.isfinite().all(-1)
+        if usable.any():
+            return few[torch.where(usable, value, -torch.inf).argmax()]
+    raise ModelError(_why_no_start(point, candidates[0]))
+
+
+def _candidates(point: OnePoint, uniform: Tensor, seed: int) -> Tensor:
+    """The origin and the median of the prior, ahead of uniform draws."""
+    origin = torch.zeros(1, point.dim, dtype=torch.float64)
+    if point.model.structure.exchangeable and not point.model.discrete:
+        origin = NEAR_ORIGIN * uniform[-1:]  # units that start alike stay so: a saddle
+    return torch.cat([origin, _prior_median(point, seed), uniform[:-2]])
+
+
+def _prior_median(point: OnePoint, seed: int) -> Tensor:
+    """The unconstrained median of a few draws from the prior; no row where it has none."""
+    draws = []
+    with point.model.running(), isolated(stream(seed, "prior median")), torch.no_grad():
+        for _ in range(PRIOR_RUNS):
+            with contextlib.suppress(ValueError, RuntimeError):
+                draws.append(_drawn_from_the_prior(point))
+    if not draws:
+        return torch.zeros(0, point.dim, dtype=torch.float64)
+    median = torch.stack(draws).median(0).values[None]
+    return median if median.isfinite().all() else median.nan_to_num(0.0, 0.0, 0.0)
+
+
+def _drawn_from_the_prior(point: OnePoint) -> Tensor:
+    """The flat vector of one draw of each site from its prior."""
+    note, model = NotePrior(point.model.free), point.model
+    poutine.trace(note(model.handled())).get_trace(*model.args, **model.kwargs)
+    return torch.cat([note.pieces[piece.site].reshape(-1) for piece in point.pieces]).double()
+
+
+def _why_no_start(point: OnePoint, flat: Tensor) -> str:
+    trace = point.trace_alone(flat)
+    trace.compute_log_prob()
+    at_fault = [
+        name
+        for name, node in trace.nodes.items()
+        if node["type"] == "sample" and not bool(node["log_prob"].isfinite().all())
+    ]
+    place = f"site {at_fault[0]!r} is the first at fault" if at_fault else "its gradient is not"
+    return (
+        f"The log density of {point.model.name!r} is not finite at any of {STARTS} starting "
+        f"points; {place}. Check its support, its scale, and the data it observes."
+    )

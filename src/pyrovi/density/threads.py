@@ -1,0 +1,66 @@
+"""With how many threads of torch a model is evaluated fastest."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovi.density.log_density import LogDensity
+
+__all__ = ["fitting_threads", "measured_threads"]
+
+MEASURED_WORK = 5_000  # numbers in one evaluation, below which more threads never help
+SHARED_WORK = 100_000  # numbers in one evaluation, from which threads have something to share out
+SHARED_SECONDS = 2e-3  # of one evaluation, below which asking would cost more than it saves
+WORTH_IT = 0.8  # of the seconds with one thread
+
+
+@contextlib.contextmanager
+def fitting_threads(density: LogDensity) -> Iterator[int]:
+    """Within this, torch uses as many threads as suit work on this model, and as before after it.
+
+    As measured, where they were; else one where there is little to share out.
+    """
+    default = torch.get_num_threads()
+    threads = density.threads or (1 if density.work < SHARED_WORK else default)
+    torch.set_num_threads(threads)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(default)
+
+
+@contextlib.contextmanager
+def measured_threads(density: LogDensity, flat: Tensor) -> Iterator[int]:
+    """`fitting_threads`, after a measurement: one, or torch's default, whichever is faster.
+
+    On small tensors many threads can be ten times slower than one, on a busy machine above all.
+    """
+    density.threads = _faster(density, flat.expand(8, -1))
+    with fitting_threads(density) as threads:
+        yield threads
+
+
+def _faster(density: LogDensity, rows: Tensor) -> int:
+    default = torch.get_num_threads()
+    if default == 1 or density.work < MEASURED_WORK:
+        return 1
+    try:
+        alone = _seconds(density, rows, 1)
+        together = _seconds(density, rows, default) if alone > SHARED_SECONDS else np.inf
+    finally:
+        torch.set_num_threads(default)
+    return default if together < WORTH_IT * alone else 1
+
+
+def _seconds(density: LogDensity, rows: Tensor, threads: int) -> float:
+    torch.set_num_threads(threads)
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        density.value_and_gradient(rows)
+        times.append(time.perf_counter() - began)
+    return min(times)
