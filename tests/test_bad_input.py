@@ -99,8 +99,8 @@ CALLS: dict[str, tuple[Any, str]] = {
     "time": (lambda: vi.fit(normal, {"y": Y}, max_seconds=-1.0), r"max_seconds .* -1.0 came"),
     "seed": (lambda: vi.fit(normal, {"y": Y}, seed=-1), r"seed .* -1 came"),
     "family": (lambda: vi.SVI(guide="nope"), r"'nope'.*mean_field"),
-    "step size": (lambda: vi.SVI(step_size=0.0), r"step_size must be positive"),
-    "particles": (lambda: vi.DADVI(particles=3), r"even number .* 3 came"),
+    "step size": (lambda: vi.SVI(step_size=0.0), r"step_size of SVI must be a positive"),
+    "particles": (lambda: vi.DADVI(particles=3), r"even number, and 3 came"),
     "draws": (lambda: vi.draw(vi.fit(normal, {"y": Y}, seed=0), draws=0), r"draws .* 0 came"),
     "zoo": (lambda: vi.models.get("eight_scools"), r"eight_schools"),
 }

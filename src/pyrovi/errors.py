@@ -5,6 +5,8 @@ line prints. Errors from inside a user's model are theirs, and pass through unch
 pyrovi can say something better.
 """
 
+from numbers import Integral
+
 __all__ = [
     "DataError",
     "DiagnosticError",
@@ -17,6 +19,7 @@ __all__ = [
     "PyroviWarning",
     "TreeError",
     "UnknownModelError",
+    "whole_number",
 ]
 
 
@@ -62,3 +65,14 @@ class OutputError(PyroviError, OSError):
 
 class PyroviWarning(UserWarning):
     """Something the user should know that does not stop the work."""
+
+
+def whole_number(value: object, name: str, error: type[PyroviError], *, least: int = 1) -> None:
+    """Raise ``error`` unless ``value`` is a whole number from ``least``.
+
+    >>> whole_number(2.5, "restarts", EngineError)
+    Traceback (most recent call last):
+    pyrovi.errors.EngineError: restarts must be a whole number from 1, and 2.5 came.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+        raise error(f"{name} must be a whole number from {least}, and {value!r} came.")

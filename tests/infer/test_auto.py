@@ -16,7 +16,7 @@ from posteriordb import POSTERIORS, Posterior, posterior
 from pyrovi.bound import bind, bind_model
 from pyrovi.density import LogDensity
 from pyrovi.infer.engines.svi import SVI
-from pyrovi.infer.ladder.auto import Auto, _flow, _start_as, first_engine
+from pyrovi.infer.ladder.auto import Auto, first_rung, lay_over, turned_flow
 from pyrovi.seeds import isolated
 
 EXACT = Conjugate()
@@ -151,10 +151,10 @@ def test_a_posterior_with_two_scales_is_met_beyond_the_gaussian() -> None:
 def test_a_flow_that_starts_as_the_gaussian_gains_on_it() -> None:
     target = posterior("eight_schools-eight_schools_noncentered")
     gaussian = vi.fit(target.model, {"data": target.data}, vi.DADVI(whiten=True), seed=0)
-    engine: Any = SVI(guide=_flow(), particles=32, max_steps=800)
+    engine: Any = SVI(guide=turned_flow(), particles=32, max_steps=800)
     with isolated(0):
         state = engine.init(gaussian.density, gaussian.approximations()[0].loc, 0)
-        _start_as(state.guide, gaussian.approximations()[0])
+        lay_over(state.guide, gaussian.approximations()[0])
         # To begin with the two are the same distribution, all but a little.
         flow = state.distribution()
         drawn = gaussian.approximations()[0].draw(500, 0)
@@ -162,7 +162,7 @@ def test_a_flow_that_starts_as_the_gaussian_gains_on_it() -> None:
             assert float((flow.log_prob(drawn.flat) - drawn.log_guide).abs().mean()) < 0.5
         for _ in range(engine.max_steps):
             engine.step(state)
-        after = engine.approximation(state).draw(4000, 1)
+        after = engine.outcome(state).approximation.draw(4000, 1)
     bound = float((gaussian.density.log_prob(after.flat) - after.log_guide).mean())
     assert gaussian.elbo is not None
     assert bound > gaussian.elbo.value + gaussian.elbo.error
@@ -176,9 +176,9 @@ def test_what_is_dear_with_many_fixed_draws_goes_to_svi(rows: int, engine: str) 
             pyro.sample("y", dist.Normal(weight.mean(-1, keepdim=True), 1.0), obs=y)
 
     density = LogDensity(bind_model(wide, bind(wide, {"y": torch.zeros(rows)})))
-    found, why = first_engine(density)
-    assert type(found).__name__ == engine
-    assert engine in why
+    first = first_rung(density)
+    assert type(first.engine).__name__ == engine
+    assert engine in first.why
 
 
 def test_the_ladder_is_an_engine_like_any_other() -> None:
@@ -194,7 +194,7 @@ def test_two_modes_of_one_evidence_are_both_held(seed: int) -> None:
 
     fit = vi.fit(square, {}, seed=seed)
     assert fit.method.startswith("auto: Modes(2 of")
-    assert "2 modes of about the same evidence" in fit.rungs[1].why
+    assert "2 modes of about the same evidence were met" in fit.rungs[1].why
     x = vi.draw(fit, draws=2000)["posterior"]["x"].to_numpy().ravel()
     assert 0.4 < (x > 0).mean() < 0.6
     # Quadrature on a fine grid.

@@ -199,11 +199,14 @@ def test_a_batch_without_scores_draws_nearer_and_gives_up_in_the_end() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch": 1}, "an even batch, at least 2, and 1 came"),
-        ({"batch": 33}, "an even batch"),
-        ({"learning_rate": 0.0}, "a positive learning_rate, and 0.0 came"),
-        ({"tolerance": -1.0}, "a positive tolerance"),
-        ({"tolerance": math.nan}, "a positive tolerance"),
+        ({"batch": 1}, "whole number from 2, and 1 came"),
+        ({"batch": 33}, "must be an even number, and 33 came"),
+        (
+            {"learning_rate": 0.0},
+            "learning_rate of BatchAndMatch must be a positive number, and 0",
+        ),
+        ({"tolerance": -1.0}, "tolerance of BatchAndMatch must be a positive number"),
+        ({"tolerance": math.nan}, "tolerance of BatchAndMatch must be a positive number"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused(settings: dict[str, object], message: str) -> None:

@@ -311,9 +311,9 @@ def test_fewer_observations_than_components_are_no_obstacle() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tolerance": -1.0}, "tolerance must be a number from 0"),
-        ({"tolerance": math.nan}, "tolerance must be a number from 0"),
-        ({"max_steps": 0}, "max_steps must be a whole number from 1"),
+        ({"tolerance": -1.0}, "tolerance of CAVI must be a number from 0"),
+        ({"tolerance": math.nan}, "tolerance of CAVI must be a number from 0"),
+        ({"max_steps": 0}, "max_steps of CAVI must be a whole number from 1"),
     ],
 )
 def test_a_setting_that_cannot_be_is_an_error(settings: dict[str, Any], message: str) -> None:

@@ -156,5 +156,5 @@ def test_chains_that_stay_in_modes_of_their_own_are_seen() -> None:
 
 @pytest.mark.parametrize("settings", [{"draws": 0}, {"warmup": -1}])
 def test_a_setting_that_cannot_be_is_an_error(settings: dict[str, int]) -> None:
-    with pytest.raises(EngineError, match="draws from 1 and warmup from 0"):
+    with pytest.raises(EngineError, match="of Gibbs must be a whole number from"):
         vi.Gibbs(**settings)

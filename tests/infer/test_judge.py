@@ -138,7 +138,7 @@ def test_polish_finds_a_posterior_that_its_start_is_far_from() -> None:
     while not engine.converged(state) and len(losses) < engine.max_steps:
         losses.append(engine.step(state))
     assert len(losses) < engine.max_steps
-    flat: Tensor = engine.approximation(state).flat
+    flat: Tensor = engine.outcome(state).approximation.flat
     exact_mean, exact_sd = torch.tensor([0.0, 1.0]), torch.tensor([1.0, (2 + 0.09) ** 0.5])
     assert ((flat.mean(0) - exact_mean) / exact_sd).abs().max() < 0.15
     assert (flat.std(0) / exact_sd - 1).abs().max() < 0.12

@@ -15,7 +15,7 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 import pyrovi as vi
 from infer.conjugate import Conjugate, model
 from posteriordb import needs_posteriordb, posterior
-from pyrovi.approximations import Gaussian, GaussianMixture
+from pyrovi.approximations import Gaussian, GaussianMixture, restored
 from pyrovi.errors import EngineError
 from pyrovi.evidence.weights import smooth
 from pyrovi.infer.engines.pathfinder import best_weights
@@ -257,7 +257,7 @@ def test_a_mixture_of_another_model_is_refused(tmp_path: Path) -> None:
     (found,) = fit.approximations()
     other = vi.fit(funnel, {}, vi.Pathfinder(), seed=0)
     with pytest.raises(ValueError, match="2 latent dimensions, and the model 10"):
-        GaussianMixture.restore(other.density, found.tensors(), {})
+        restored(GaussianMixture.kind, other.density, found.tensors(), {})
 
 
 # ------------------------------------------------------------------ settings
@@ -266,10 +266,10 @@ def test_a_mixture_of_another_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"paths": 0}, "paths as a whole number from 1, and 0 came"),
-        ({"paths": True}, "paths as a whole number from 1, and True came"),
-        ({"draws_per_elbo": 0}, "draws_per_elbo as a whole number from 1"),
-        ({"tolerance": 0.0}, "a positive tolerance"),
+        ({"paths": 0}, "paths of Pathfinder must be a whole number from 1, and 0 came"),
+        ({"paths": True}, "paths of Pathfinder must be a whole number from 1, and True came"),
+        ({"draws_per_elbo": 0}, "draws_per_elbo of Pathfinder must be a whole number from 1"),
+        ({"tolerance": 0.0}, "tolerance of Pathfinder must be a positive number"),
         ({"paths": 8, "max_steps": 4}, "4 steps for 8 paths"),
     ],
 )

@@ -73,11 +73,6 @@ class Approximation(ABC):
         return True
 
     @property
-    def exact_elbo(self) -> float | None:
-        """Its evidence lower bound in nats, where it need not be estimated."""
-        return None
-
-    @property
     def dim(self) -> int:
         """The dimension of its draws."""
         return self.draw(1, seed=0).flat.shape[1]

@@ -21,18 +21,10 @@ class Factors(Approximation):
 
     Attributes:
         factors: The factor of each coordinate with continuous sites, by its name.
-        elbo: The ELBO of all factors, those of discrete sites too, in nats, where it is known
-            exactly.
     """
 
     factors: Mapping[str, Factor]
-    elbo: float | None = None
     kind: ClassVar[str] = "factors"
-
-    @property
-    def exact_elbo(self) -> float | None:
-        """CAVI works it out, and draws would cost far more than its sweeps."""
-        return self.elbo
 
     def draw(self, draws: int, seed: int) -> Draws:
         """``draws`` independent draws, the same for the same ``seed``."""
@@ -59,10 +51,6 @@ class Factors(Approximation):
             for name, factor in self.factors.items()
             for key, value in factor.tensors().items()
         }
-
-    def settings(self) -> dict[str, Any]:
-        """The ELBO."""
-        return {"elbo": self.elbo}
 
     @classmethod
     def restore(

@@ -1,4 +1,4 @@
-"""A fit as two files: ``fit.safetensors`` (numbers) and ``fit.json`` (everything else).
+"""The runs of a fit as two files: ``fit.safetensors`` (numbers) and ``fit.json`` (all else).
 
 Nothing in either is code, and nothing is unpickled. The model and its data are not kept: whoever
 opens a fit brings them, and a fingerprint says whether the data are those of the fit.
@@ -6,8 +6,8 @@ opens a fit brings them, and a fingerprint says whether the data are those of th
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,60 +21,68 @@ from pyrovi.approximations import Approximation, restored
 from pyrovi.bound import Arguments, BoundModel, bind, bind_model
 from pyrovi.density import LogDensity
 from pyrovi.errors import DataError, TreeError
+from pyrovi.evidence import Difference
 from pyrovi.files import write_whole
-from pyrovi.infer.fitting import Bound, Fit
-from pyrovi.infer.loop import Recorded, Run, Rung, Status
+from pyrovi.infer.ladder.judge import Judgement
+from pyrovi.infer.run import Bound, Run, Rung, Status
+from pyrovi.optimise import Chains
 
-__all__ = ["SETTINGS", "TENSORS", "open_fit", "save_fit"]
+__all__ = ["SETTINGS", "TENSORS", "SavedRuns", "read_runs", "write_runs"]
 
 TENSORS, SETTINGS = "fit.safetensors", "fit.json"
-FORMAT = 1
+FORMAT = 2
 
 
-def save_fit(fit: Fit, folder: Path) -> Path:
-    """Write a fit into ``folder``, which must exist.
+@dataclass(frozen=True)
+class SavedRuns:
+    """What `read_runs` gives back.
+
+    Attributes:
+        record: What the fit itself had to say, as JSON.
+        runs: Every run.
+        model: The model, tied to its data.
+        arguments: What it was called with.
+    """
+
+    record: Mapping[str, Any]
+    runs: tuple[Run, ...]
+    model: BoundModel
+    arguments: Arguments
+
+
+def write_runs(
+    folder: Path, record: Mapping[str, Any], runs: Sequence[Run], arguments: Arguments
+) -> Path:
+    """Write runs into ``folder``, which must exist, and what else is to be said of the fit.
 
     Raises:
-        FitError: If the guide is not one that can be made again from a file.
+        FitError: If a guide is not one that can be made again from a file.
         OutputError: If a file cannot be written.
     """
-    tensors: dict[str, Tensor] = {}
-    runs = []
-    for index, run in enumerate(fit.restarts):
-        tensors[f"{index}/loss"] = torch.as_tensor(run.loss)
-        if run.errors is not None:
-            tensors[f"{index}/errors"] = run.errors
-        runs.append(_run_record(run, fit.bounds[index]))
-        if run.approximation is not None:
-            for name, value in run.approximation.tensors().items():
-                tensors[f"{index}/approximation/{name}"] = value
-        for name, value in _learnt(fit.densities[index].model).items():
-            tensors[f"{index}/learnt/{name}"] = value
-    content = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    packed = save(content)
-    record = {
+    tensors = {
+        f"{index}/{name}": value.detach().cpu().contiguous().clone()
+        for index, run in enumerate(runs)
+        for name, value in _tensors(run).items()
+    }
+    packed = save(tensors)
+    whole = {
         "format": FORMAT,
         "tensors": hashlib.sha256(packed).hexdigest(),
-        "model": fit.model.name,
-        "engine": repr(fit.engine),
-        "engine_reason": fit.engine_reason,
-        "seed": fit.seed,
-        "seconds": fit.seconds,
-        "kept": list(fit.kept),
-        "data": fingerprint(fit.arguments),
-        "runs": runs,
+        "data": fingerprint(arguments),
+        **record,
+        "runs": [_run_record(run) for run in runs],
     }
     write_whole(folder / TENSORS, packed)
-    write_whole(folder / SETTINGS, json.dumps(record, indent=2) + "\n")
+    write_whole(folder / SETTINGS, json.dumps(whole, indent=2) + "\n")
     return folder
 
 
-def open_fit(folder: Path, model: Callable[..., Any], data: Any) -> Fit:
-    """Read a fit that `save_fit` wrote.
+def read_runs(folder: Path, model: Callable[..., Any], data: Any) -> SavedRuns:
+    """Read runs that `write_runs` wrote.
 
     Args:
-        folder: Where its two files are.
-        model: The model it was a fit of.
+        folder: Where the two files are.
+        model: The model that was fitted.
         data: The data it was fitted to.
 
     Raises:
@@ -88,14 +96,18 @@ def open_fit(folder: Path, model: Callable[..., Any], data: Any) -> Fit:
             f"The data are not those that the fit in {folder} was made on. Bring the same data, "
             "or fit again."
         )
-    bound_model = bind_model(model, arguments)
+    tied = bind_model(model, arguments)
     try:
-        return _rebuilt(record, tensors, bound_model, arguments)
+        runs = tuple(
+            _run(tied, each, _under(tensors, f"{index}/"))
+            for index, each in enumerate(record["runs"])
+        )
     except (KeyError, TypeError, IndexError, ValueError, RuntimeError) as error:
         raise TreeError(
             f"The fit in {folder} does not go with this model ({type(error).__name__}: "
             f"{str(error).splitlines()[0] if str(error) else 'no reason given'}). Fit again."
         ) from error
+    return SavedRuns(record, runs, tied, arguments)
 
 
 def fingerprint(arguments: Arguments) -> str:
@@ -120,18 +132,75 @@ def _content(value: Any) -> bytes:
     return repr(value).encode()
 
 
-def _run_record(run: Run, bound: Bound | None) -> dict[str, Any]:
-    approximation = run.approximation
+# One run
+
+
+def _tensors(run: Run) -> dict[str, Tensor]:
+    """Its numbers, by name."""
+    parts = {"losses": {name: torch.as_tensor(loss) for name, loss in run.losses.items()}}
+    parts["learnt"] = _learnt(run.density.model)
+    if run.approximation is not None:
+        parts["approximation"] = run.approximation.tensors()
+    if run.judgement is not None and run.judgement.chains is not None:
+        parts["chains"] = vars(run.judgement.chains)
+    if run.errors is not None:
+        parts["errors"] = {"": run.errors}
+    return {f"{part}/{name}": value for part, own in parts.items() for name, value in own.items()}
+
+
+def _run_record(run: Run) -> dict[str, Any]:
+    approximation, judgement = run.approximation, run.judgement
     return {
         "status": run.status.value,
         "why": run.why,
         "seconds": run.seconds,
+        "losses": list(run.losses),
+        "bound": None if run.bound is None else asdict(run.bound),
         "notes": list(run.notes),
         "rungs": [asdict(rung) for rung in run.rungs],
-        "bound": None if bound is None else [bound.value, bound.error],
         "kind": None if approximation is None else approximation.kind,
         "settings": {} if approximation is None else approximation.settings(),
+        "judgement": None if judgement is None else _judgement_record(judgement),
     }
+
+
+def _judgement_record(judgement: Judgement) -> dict[str, Any]:
+    """All but the chains, which are tensors."""
+    return {
+        "labels": list(judgement.labels),
+        "differences": [asdict(each) for each in judgement.differences],
+        "khat": judgement.khat,
+        "suspect": judgement.suspect,
+    }
+
+
+def _run(model: BoundModel, saved: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Run:
+    learnt = _under(tensors, "learnt/")
+    density = LogDensity(model.with_parameters(learnt) if learnt else model)
+    return Run(
+        status=Status(saved["status"]),
+        why=saved["why"],
+        seconds=saved["seconds"],
+        losses={name: tensors[f"losses/{name}"].numpy() for name in saved["losses"]},
+        density=density,
+        approximation=_approximation(density, saved, _under(tensors, "approximation/")),
+        bound=saved["bound"] and Bound(**saved["bound"]),
+        notes=tuple(saved["notes"]),
+        errors=tensors.get("errors/"),
+        rungs=tuple(Rung(**rung) for rung in saved["rungs"]),
+        judgement=saved["judgement"]
+        and _judgement(saved["judgement"], _under(tensors, "chains/")),
+    )
+
+
+def _judgement(saved: Mapping[str, Any], chains: Mapping[str, Tensor]) -> Judgement:
+    return Judgement(
+        labels=tuple(saved["labels"]),
+        differences=tuple(Difference(**each) for each in saved["differences"]),
+        khat=saved["khat"],
+        chains=Chains(**chains) if chains else None,
+        suspect=saved["suspect"],
+    )
 
 
 def _learnt(model: BoundModel) -> dict[str, Tensor]:
@@ -161,56 +230,12 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return record, tensors
 
 
-def _rebuilt(
-    record: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
-    model: BoundModel,
-    arguments: Arguments,
-) -> Fit:
-    runs, densities, bounds = [], [], []
-    for index, saved in enumerate(record["runs"]):
-        density = LogDensity(_with_learnt(model, _under(tensors, f"{index}/learnt/")))
-        approximation = _approximation(density, saved, _under(tensors, f"{index}/approximation/"))
-        runs.append(
-            Run(
-                approximation,
-                Status(saved["status"]),
-                saved["why"],
-                tensors[f"{index}/loss"].numpy(),
-                saved["seconds"],
-                tuple(saved["notes"]),
-                tuple(Rung(**rung) for rung in saved["rungs"]),
-                errors=tensors.get(f"{index}/errors"),
-            )
-        )
-        densities.append(density)
-        bounds.append(None if saved["bound"] is None else Bound(*saved["bound"]))
-    return Fit(
-        model=model,
-        engine=Recorded(record["engine"]),
-        engine_reason=record["engine_reason"],
-        restarts=tuple(runs),
-        bounds=tuple(bounds),
-        kept=tuple(record["kept"]),
-        seed=record["seed"],
-        seconds=record["seconds"],
-        arguments=arguments,
-        densities=tuple(densities),
-    )
-
-
 def _approximation(
     density: LogDensity, saved: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> Approximation | None:
     if saved["kind"] is None:
         return None
     return restored(saved["kind"], density, tensors, saved["settings"])
-
-
-def _with_learnt(model: BoundModel, learnt: Mapping[str, Tensor]) -> BoundModel:
-    if not learnt:
-        return model
-    return model.with_parameters(learnt)
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

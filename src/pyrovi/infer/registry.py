@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from pyrovi.errors import EngineError
-from pyrovi.infer.loop import Engine
+from pyrovi.infer.engine import Engine
 from pyrovi.lazy import exported
 from pyrovi.registry import Registry
 

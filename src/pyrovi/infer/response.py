@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pyrovi.approximations import Gaussian
 from pyrovi.errors import EngineError
-from pyrovi.infer.fitting import Fit
+from pyrovi.infer.result import Fit
 from pyrovi.optimise import FixedDraws, fixed_noise
 from pyrovi.seeds import stream
 

@@ -18,7 +18,8 @@ from pyrovi.density import LogDensity
 from pyrovi.diagnostics import Verdict, check, is_nuts, verdict
 from pyrovi.errors import EngineError, PyroviError
 from pyrovi.evidence import REFERENCE_RATIO, SHIFT
-from pyrovi.infer import ENGINES, SVI, Fit, fit
+from pyrovi.infer import ENGINES, Fit, fit
+from pyrovi.infer.engines import SVI
 from pyrovi.posterior import draw
 from pyrovi.seeds import check_seed
 from pyrovi.studies.reference import CHOLESKY, Reference, aligned, moments, with_correlations

@@ -26,10 +26,12 @@ from torch import Tensor
 from pyrovi.approximations import Gaussian
 from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError
+from pyrovi.infer.engine import EXACTLY, Capabilities, Outcome
 from pyrovi.infer.engines.pathfinder import best_of_a_path
-from pyrovi.infer.loop import settings_that_differ
+from pyrovi.infer.settings import Settings, positive, whole
 from pyrovi.optimise import find_mode, fixed_noise
 from pyrovi.seeds import stream
+from pyrovi.tree import INDEPENDENT
 
 __all__ = ["BatchAndMatch", "matched"]
 
@@ -39,8 +41,8 @@ MOST_SHRINKS = 30
 FEWEST = 3  # batches that are judged together
 
 
-@dataclass(frozen=True, kw_only=True)
-class BatchAndMatch:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class BatchAndMatch(Settings):
     """A Gaussian of full rank, fitted by matching scores.
 
     Attributes:
@@ -56,23 +58,13 @@ class BatchAndMatch:
     learning_rate: float | None = None
     tolerance: float = 0.05
     max_steps: int = 500
+    capabilities = Capabilities(draws=INDEPENDENT, recovers=EXACTLY)
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if self.batch is not None and (self.batch < 2 or self.batch % 2):
-            raise EngineError(
-                f"BatchAndMatch takes an even batch, at least 2, and {self.batch} came. Try 32."
-            )
-        for name in ("learning_rate", "tolerance"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise EngineError(
-                    f"BatchAndMatch takes a positive {name}, and {value!r} came. Leave it out."
-                )
-
-    def __repr__(self) -> str:
-        """The settings that differ from the defaults, by which the fit can be repeated."""
-        return settings_that_differ(self)
+        whole(self, "batch", least=2, even=True)
+        whole(self, "max_steps")
+        positive(self, "learning_rate", "tolerance")
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "BatchAndMatchState":
         """Begin with the Gaussian at the mode next to ``start``, or the best one on the way."""
@@ -111,9 +103,9 @@ class BatchAndMatch:
         """Whether means and scales are known to within the tolerance."""
         return state.error() < self.tolerance
 
-    def approximation(self, state: "BatchAndMatchState") -> Gaussian:
+    def outcome(self, state: "BatchAndMatchState") -> Outcome:
         """The Gaussian."""
-        return state.gaussian
+        return Outcome(approximation=state.gaussian)
 
 
 class BatchAndMatchState:
@@ -128,7 +120,6 @@ class BatchAndMatchState:
 
     def __init__(self, gaussian: Gaussian, seed: int) -> None:
         self.gaussian, self.seed = gaussian, seed
-        self.notes: list[str] = []
         self.taken = self.turns = self.shrinks = 0
         self.loss = math.inf
         self.mismatches: list[Tensor] = []

@@ -12,15 +12,17 @@ Reference: Blei, Kucukelbir and McAuliffe (2017), https://arxiv.org/abs/1601.006
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from pyrovi.approximations import Factors, Sweeper
 from pyrovi.density import LogDensity
-from pyrovi.errors import EngineError, ModelError
-from pyrovi.infer.loop import settings_that_differ
+from pyrovi.errors import ModelError
+from pyrovi.infer.engine import MEANS, Capabilities, Outcome
+from pyrovi.infer.settings import Settings, positive, whole
+from pyrovi.tree import INDEPENDENT
 
 __all__ = ["CAVI", "elbo"]
 
@@ -28,8 +30,8 @@ ROUNDING = 1e-10  # of the terms that the ELBO sums: a fall by more is not round
 STILL = 1e-14  # of the same: a rise by less cannot be told from none
 
 
-@dataclass(frozen=True, kw_only=True)
-class CAVI:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CAVI(Settings):
     """Coordinate ascent variational inference, by a model's own closed forms.
 
     Attributes:
@@ -42,23 +44,20 @@ class CAVI:
     tolerance: float = 1e-8
     max_steps: int = 5000
     start: Mapping[str, Any] | None = None
-    starts_itself: ClassVar[bool] = True
+    capabilities = Capabilities(
+        closed_forms=True, own_start=True, exact_bound=True, draws=INDEPENDENT, recovers=MEANS
+    )
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if not self.tolerance >= 0:
-            raise EngineError(f"tolerance must be a number from 0, and {self.tolerance!r} came.")
-        if not isinstance(self.max_steps, int) or self.max_steps < 1:
-            raise EngineError(
-                f"max_steps must be a whole number from 1, and {self.max_steps!r} came."
-            )
+        positive(self, "tolerance", or_zero=True)
+        whole(self, "max_steps")
 
-    def __repr__(self) -> str:
-        """The settings that differ from the defaults; of a start its coordinates alone."""
+    def _shown(self) -> dict[str, str]:
+        """Of a start its coordinates alone."""
         if self.start is None:
-            return settings_that_differ(self)
-        names = ", ".join(f"{name!r}: ..." for name in self.start)
-        return settings_that_differ(self, start=f"{{{names}}}")
+            return {}
+        return {"start": f"{{{', '.join(f'{name!r}: ...' for name in self.start)}}}"}
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "CAVIState":
         """Start where the model says, or at ``self.start``; ``start`` is not used.
@@ -92,15 +91,18 @@ class CAVI:
         """Whether the last sweep raised the ELBO by no more than the tolerance."""
         return state.rise <= max(self.tolerance, STILL * state.size)
 
-    def approximation(self, state: "CAVIState") -> Factors:
+    def outcome(self, state: "CAVIState") -> Outcome:
         """The factors of the continuous coordinates."""
         sweeper = state.sweeper
         for name in sweeper.updates.coordinates:
             if name not in sweeper.factors:
                 state.update(name)
         own = [name for name, each in sweeper.updates.coordinates.items() if each.sites]
-        known = state.elbo if np.isfinite(state.elbo) else None
-        return Factors(sweeper.density, {name: sweeper.factors[name] for name in own}, known)
+        return Outcome(
+            approximation=Factors(sweeper.density, {name: sweeper.factors[name] for name in own}),
+            bound=state.elbo if np.isfinite(state.elbo) else None,
+            notes=state.notes,
+        )
 
 
 def elbo(sweeper: Sweeper) -> tuple[float, float]:
@@ -119,13 +121,16 @@ class CAVIState:
     def __init__(self, sweeper: Sweeper) -> None:
         self.sweeper = sweeper
         self.elbo, self.rise, self.size = -np.inf, np.inf, 0.0
-        self.notes: list[str] = []
-        if discrete := sweeper.density.model.discrete:
-            names = ", ".join(site.name for site in discrete)
-            self.notes.append(
-                f"The fit's ELBO, minus the loss, counts the factor of {names}: it is a lower "
-                f"bound of the ELBO of the draws, in which {names} is summed out."
-            )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the bound counts, where there are discrete sites."""
+        names = ", ".join(site.name for site in self.sweeper.density.model.discrete)
+        note = (
+            f"The fit's ELBO, minus the loss, counts the factor of {names}: it is a lower "
+            f"bound of the ELBO of the draws, in which {names} is summed out."
+        )
+        return (note,) if names else ()
 
     def update(self, name: str) -> None:
         """Set one factor to its optimum."""

@@ -27,7 +27,7 @@ Reference: Giordano, Ingram and Broderick (2024), https://arxiv.org/abs/2304.055
 
 import contextlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -37,7 +37,8 @@ from torch import Tensor
 from pyrovi.approximations import Gaussian
 from pyrovi.density import LogDensity, OutOfTime
 from pyrovi.errors import EngineError
-from pyrovi.infer.loop import settings_that_differ
+from pyrovi.infer.engine import EXACTLY, MEANS, Capabilities, Outcome
+from pyrovi.infer.settings import Settings, positive, whole
 from pyrovi.optimise import (
     FixedDraws,
     QuasiNewton,
@@ -46,6 +47,7 @@ from pyrovi.optimise import (
     find_modes,
     fixed_noise,
 )
+from pyrovi.tree import INDEPENDENT
 
 __all__ = ["DADVI", "DADVIState"]
 
@@ -64,8 +66,8 @@ NARROWER = 12  # times that a start is made narrower, by a factor of e, to stay 
 SMALLEST_GAIN = 0.01  # nats, for which the space is turned once more
 
 
-@dataclass(frozen=True, kw_only=True)
-class DADVI:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class DADVI(Settings):
     """Mean-field Gaussian fitted to a fixed set of draws.
 
     Attributes:
@@ -97,19 +99,15 @@ class DADVI:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if self.particles is not None and (self.particles < 2 or self.particles % 2):
-            raise EngineError(
-                f"DADVI takes an even number of particles, at least 2, and {self.particles} came. "
-                "Try 64."
-            )
-        if self.starts is not None and self.starts < 1:
-            raise EngineError(f"DADVI takes starts from 1 up, and {self.starts} came.")
-        if not self.error > 0:
-            raise EngineError(f"DADVI takes a positive error, and {self.error!r} came. Try 0.05.")
+        whole(self, "particles", least=2, even=True)
+        whole(self, "starts", "max_steps")
+        positive(self, "error", "tolerance")
 
-    def __repr__(self) -> str:
-        """The settings that differ from the defaults, by which the fit can be repeated."""
-        return settings_that_differ(self)
+    @property
+    def capabilities(self) -> Capabilities:
+        """A Gaussian: of full rank where the space is turned or the covariance mended."""
+        full_rank = self.whiten or self.linear_response
+        return Capabilities(draws=INDEPENDENT, recovers=EXACTLY if full_rank else MEANS)
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "DADVIState":
         """Fix the draws; start at the mode, as wide as the curvature there says, or narrow."""
@@ -217,13 +215,14 @@ class DADVI:
         state.renew(self.noise(more, state.problem.density.dim, state.seed))
         return True
 
-    def approximation(self, state: "DADVIState") -> Gaussian:
+    def outcome(self, state: "DADVIState") -> Outcome:
         """The Gaussian at the optimum: mean field, turned back where the space was turned."""
-        found = state.found()
-        if not self.linear_response:
-            return found
-        covariance, _ = state.problem.linear_response(state.search.point)
-        return Gaussian(state.problem.density, found.loc, torch.linalg.cholesky(covariance))
+        gaussian = state.gaussian()
+        if self.linear_response:
+            covariance, _ = state.problem.linear_response(state.search.point)
+            gaussian = replace(gaussian, scale_tril=torch.linalg.cholesky(covariance))
+        notes, modes = tuple(state.notes), state.modes
+        return Outcome(approximation=gaussian, notes=notes, errors=state.errors, modes=modes)
 
 
 def gain_of_a_turn(curvature: Float[Tensor, "dim dim"]) -> float:
@@ -252,7 +251,7 @@ class DADVIState:
         search: Where the optimisation stands.
         rough: Whether the draws are few yet, and the way to the optimum may be far.
         in_space: How many steps were taken since the space was turned.
-        modes: The modes that were found, the one with most evidence first.
+        modes: The modes that were met, the one with most evidence first.
         errors: The error of each mean by the choice of the draws, in sds; None if unknown.
     """
 
@@ -344,7 +343,7 @@ class DADVIState:
         if self.problem.turn is None:
             self.begin(self.search.point, known_scales=True)
         else:
-            self.begin_turned(self.found())
+            self.begin_turned(self.gaussian())
         self.best = None
 
     def renew(self, noise: Float[Tensor, "draw dim"]) -> None:
@@ -353,8 +352,8 @@ class DADVIState:
         self.best = None
         self.begin(self.search.point, known_scales=True)
 
-    def found(self) -> Gaussian:
-        """The Gaussian found: mean field, turned back where the space was turned."""
+    def gaussian(self) -> Gaussian:
+        """The best Gaussian so far: mean field, turned back where the space was turned."""
         if self.best is not None and self.best[0] <= self.search.value:
             return self.best[1]
         density, turn, scale = self.problem.density, self.problem.turn, self.log_scale.exp()
@@ -371,7 +370,7 @@ class DADVIState:
         before = torch.inf if self.best is None else self.best[0]
         gained = before - self.search.value
         if gained > 0:
-            self.best = (self.search.value, self.found())
+            self.best = (self.search.value, self.gaussian())
         if self.turns == MOST_TURNS or gained < SMALLEST_GAIN:
             return False
         curvature = self.problem.average_curvature(self.search.point, self.seed)

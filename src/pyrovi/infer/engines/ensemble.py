@@ -25,9 +25,11 @@ from pyrovi.approximations import Points
 from pyrovi.bound import prior_draws
 from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError
-from pyrovi.infer.loop import settings_that_differ
+from pyrovi.infer.engine import MODE, Capabilities, Outcome
+from pyrovi.infer.settings import Settings, positive, whole
 from pyrovi.optimise import Asking, QuasiNewton
 from pyrovi.seeds import stream
+from pyrovi.tree import POINTS
 
 __all__ = ["Ensemble", "starts"]
 
@@ -39,8 +41,8 @@ MOST_STUCK = 2  # iterations in a row that gain nothing
 MET = 1e-4  # of one and of an entry's size: members this near in all entries are at one place
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ensemble:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Ensemble(Settings):
     """Points of highest unconstrained density, equally weighted, from starts drawn from the prior.
 
     As for Laplace, the density is that of the unconstrained vector: for a site that is positive it
@@ -62,23 +64,13 @@ class Ensemble:
     steps: int | None = None
     step_size: float = 0.02
     max_steps: int = 20_000
+    capabilities = Capabilities(own_start=True, draws=POINTS, recovers=MODE)
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if isinstance(self.members, bool) or not isinstance(self.members, int) or self.members < 1:
-            raise EngineError(
-                f"members must be a whole number from 1, and {self.members!r} came. Try 5."
-            )
-        if self.steps is not None and self.steps < 1:
-            raise EngineError(f"steps must be at least 1, and {self.steps} came. Try 4000.")
-        if not self.step_size > 0:
-            raise EngineError(f"step_size must be positive, and {self.step_size} came. Try 0.02.")
-        if not self.tolerance >= 0:
-            raise EngineError(f"tolerance must be a number from 0, and {self.tolerance!r} came.")
-
-    def __repr__(self) -> str:
-        """The settings that differ from the defaults, by which the fit can be repeated."""
-        return settings_that_differ(self)
+        whole(self, "members", "steps", "max_steps")
+        positive(self, "step_size")
+        positive(self, "tolerance", or_zero=True)
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "Climbing | Trained":
         """Start each member at a draw from the prior; ``start`` is not used.
@@ -103,12 +95,11 @@ class Ensemble:
 
     def converged(self, state: "Climbing | Trained") -> bool:
         """Whether every member has arrived."""
-        return state.look()
+        return state.arrived()
 
-    def approximation(self, state: "Climbing | Trained") -> Points:
+    def outcome(self, state: "Climbing | Trained") -> Outcome:
         """The members."""
-        state.settle()
-        return Points(state.density, state.points())
+        return Outcome(approximation=Points(state.density, state.points()), notes=state.notes)
 
 
 def starts(density: LogDensity, members: int, seed: int) -> Float[Tensor, "member dim"]:
@@ -145,7 +136,6 @@ class Climbing:
 
     def __init__(self, engine: Ensemble, density: LogDensity, flat: Tensor) -> None:
         self.density = density
-        self.notes: list[str] = []
         self.climbs = [_Climb(density, row, engine.tolerance) for row in flat]
 
     def step(self) -> float:
@@ -158,7 +148,7 @@ class Climbing:
             climb.go_on(-height, -slope)
         return float(np.mean([climb.search.value for climb in self.climbs]))
 
-    def look(self) -> bool:
+    def arrived(self) -> bool:
         """Whether every member has arrived."""
         return all(climb.arrived for climb in self.climbs)
 
@@ -175,11 +165,12 @@ class Climbing:
                 found[index] = found[same]
         return found
 
-    def settle(self) -> None:
-        """Say at how many places the members ended, and how far apart in height."""
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """At how many places the members ended, and how far apart in height."""
         heights = [-climb.search.value for climb in self.climbs]
         if not np.isfinite(heights).all():  # its time was spent before it began
-            return
+            return ()
         places = len(torch.unique(self.points(), dim=0))
         if places == 1:
             said = f"All {len(heights)} members ended at one point"
@@ -188,7 +179,7 @@ class Climbing:
                 f"The {len(heights)} members ended at {places} points, whose log densities differ "
                 f"by up to {max(heights) - min(heights):.3g} nats"
             )
-        self.notes.append(f"{said}. An ensemble is these points, equally weighted: {NO_MORE}.")
+        return (f"{said}. An ensemble is these points, equally weighted: {NO_MORE}.",)
 
 
 class _Climb:
@@ -225,7 +216,6 @@ class Trained:
 
     def __init__(self, engine: Ensemble, density: LogDensity, flat: Tensor) -> None:
         self.density, self.flat = density, flat.clone().requires_grad_()
-        self.notes: list[str] = []
         self.left = engine.steps or BATCH_STEPS
         self.optimizer = torch.optim.Adam([self.flat], lr=engine.step_size)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, self.left)
@@ -246,7 +236,7 @@ class Trained:
         height = self.density.on_a_batch(self.flat)
         return height.detach(), torch.autograd.grad(height.sum(), self.flat)[0]
 
-    def look(self) -> bool:
+    def arrived(self) -> bool:
         """Whether the step size has fallen to nothing."""
         return not self.left
 
@@ -254,9 +244,10 @@ class Trained:
         """Where the members are."""
         return self.flat.detach()
 
-    def settle(self) -> None:
-        """Say what an ensemble is."""
-        self.notes.append(f"An ensemble is {len(self.flat)} points, equally weighted: {NO_MORE}.")
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What an ensemble is."""
+        return (f"An ensemble is {len(self.flat)} points, equally weighted: {NO_MORE}.",)
 
 
 def _next(asking: Asking, told: Any = None) -> Tensor | None:

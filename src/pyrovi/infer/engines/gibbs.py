@@ -9,22 +9,22 @@ Reference: Gelfand and Smith (1990), https://doi.org/10.1080/01621459.1990.10476
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from pyrovi.approximations import Empirical, Sweeper, unconstrained
 from pyrovi.density import LogDensity
-from pyrovi.errors import EngineError
-from pyrovi.infer.loop import settings_that_differ
+from pyrovi.infer.engine import BY_DRAWS, Capabilities, Outcome
+from pyrovi.infer.settings import Settings, whole
 from pyrovi.seeds import stream
+from pyrovi.tree import CHAINS
 
 __all__ = ["Gibbs"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Gibbs:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Gibbs(Settings):
     """A Gibbs sampler, by a model's own complete conditionals.
 
     Attributes:
@@ -34,24 +34,17 @@ class Gibbs:
 
     draws: int = 1000
     warmup: int = 500
-    starts_itself: ClassVar[bool] = True
+    capabilities = Capabilities(closed_forms=True, own_start=True, draws=CHAINS, recovers=BY_DRAWS)
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if self.draws < 1 or self.warmup < 0:
-            raise EngineError(
-                f"Gibbs takes draws from 1 and warmup from 0; {self.draws!r} and "
-                f"{self.warmup!r} came."
-            )
+        whole(self, "draws")
+        whole(self, "warmup", least=0)
 
     @property
     def max_steps(self) -> int:
         """One step is one sweep."""
         return self.warmup + self.draws
-
-    def __repr__(self) -> str:
-        """The settings that differ from the defaults, by which the fit can be repeated."""
-        return settings_that_differ(self)
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "GibbsState":
         """Start at the expected statistics that the model starts CAVI at; ``start`` is not used.
@@ -77,14 +70,14 @@ class Gibbs:
         """Whether all sweeps were made; whether they mixed is for a diagnostic to say."""
         return len(state.kept) == self.max_steps
 
-    def approximation(self, state: "GibbsState") -> Empirical:
+    def outcome(self, state: "GibbsState") -> Outcome:
         """The draws after warm-up."""
         if not state.kept:
             self.step(state)
         kept = state.kept[self.warmup :] or state.kept
         values = {name: torch.stack([each[name] for each in kept]) for name in kept[0]}
         density = state.sweeper.density
-        return Empirical(density, unconstrained(density, values)[0])
+        return Outcome(approximation=Empirical(density, unconstrained(density, values)[0]))
 
 
 class GibbsState:
@@ -95,7 +88,6 @@ class GibbsState:
         self.generator = torch.Generator().manual_seed(stream(seed, "gibbs"))
         self.values: dict[str, Tensor] = {}
         self.kept: list[dict[str, Tensor]] = []
-        self.notes: list[str] = []
 
     def update(self, name: str) -> None:
         """Draw one coordinate from its complete conditional."""

@@ -11,14 +11,16 @@ from torch import Tensor
 
 from pyrovi.approximations import Gaussian
 from pyrovi.density import LogDensity
-from pyrovi.infer.loop import settings_that_differ
+from pyrovi.infer.engine import EXACTLY, Capabilities, Outcome
+from pyrovi.infer.settings import Settings, positive, whole
 from pyrovi.optimise import QuasiNewton, curvature_cholesky
+from pyrovi.tree import INDEPENDENT
 
 __all__ = ["Laplace"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Laplace:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Laplace(Settings):
     """A Gaussian at the mode of the unconstrained density.
 
     Attributes:
@@ -29,10 +31,12 @@ class Laplace:
 
     tolerance: float = 1e-5
     max_steps: int = 2000
+    capabilities = Capabilities(draws=INDEPENDENT, recovers=EXACTLY)
 
-    def __repr__(self) -> str:
-        """The settings that differ from the defaults, by which the fit can be repeated."""
-        return settings_that_differ(self)
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        positive(self, "tolerance")
+        whole(self, "max_steps")
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "LaplaceState":
         """Start the search for the mode."""
@@ -47,18 +51,15 @@ class Laplace:
         largest = state.search.gradient.abs().max().item()
         return largest < self.tolerance or (state.search.stuck and largest < 1.0)
 
-    def approximation(self, state: "LaplaceState") -> Gaussian:
+    def outcome(self, state: "LaplaceState") -> Outcome:
         """The Gaussian at the mode."""
         loc = state.search.point.clone()
         precision = -state.density.hessian(loc[None])[0]
         scale_tril, clipped = curvature_cholesky(precision)
-        if clipped:
-            names = state.density.labels()
-            state.notes.append(
-                f"The curvature at the mode is not positive in {len(clipped)} direction(s), "
-                f"mostly of {', '.join(names[i] for i in clipped[:3])}; it was held above zero."
-            )
-        return Gaussian(state.density, loc, scale_tril)
+        return Outcome(
+            approximation=Gaussian(state.density, loc, scale_tril),
+            notes=_held_above_zero(clipped, state.density),
+        )
 
 
 class LaplaceState:
@@ -66,5 +67,14 @@ class LaplaceState:
 
     def __init__(self, density: LogDensity, start: Tensor) -> None:
         self.density = density
-        self.notes: list[str] = []
         self.search = QuasiNewton(density.descent, start)
+
+
+def _held_above_zero(clipped: list[int], density: LogDensity) -> tuple[str, ...]:
+    """A note on directions in which the curvature is not positive, by their entries."""
+    names = density.labels()
+    note = (
+        f"The curvature at the mode is not positive in {len(clipped)} direction(s), "
+        f"mostly of {', '.join(names[i] for i in clipped[:3])}; it was held above zero."
+    )
+    return (note,) if clipped else ()

@@ -15,13 +15,15 @@ from torch import Tensor
 
 from pyrovi.approximations import Empirical
 from pyrovi.density import LogDensity
-from pyrovi.infer.loop import settings_that_differ
+from pyrovi.infer.engine import BY_DRAWS, Capabilities, Outcome
+from pyrovi.infer.settings import Settings, whole
+from pyrovi.tree import CHAINS
 
 __all__ = ["NUTS"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class NUTS:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class NUTS(Settings):
     """Pyro's No-U-Turn sampler.
 
     Attributes:
@@ -37,15 +39,17 @@ class NUTS:
     target_accept: float = 0.8
     max_tree_depth: int = 10
     full_mass: bool = False
+    capabilities = Capabilities(draws=CHAINS, recovers=BY_DRAWS)
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        whole(self, "draws", "max_tree_depth")
+        whole(self, "warmup", least=0)
 
     @property
     def max_steps(self) -> int:
         """One step is one transition."""
         return self.warmup + self.draws
-
-    def __repr__(self) -> str:
-        """The settings that differ from the defaults, by which the fit can be repeated."""
-        return settings_that_differ(self)
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "NUTSState":
         """Set the kernel up at ``start``."""
@@ -77,12 +81,12 @@ class NUTS:
         """Whether all transitions were made; whether they mixed is for a diagnostic to say."""
         return state.taken == self.max_steps
 
-    def approximation(self, state: "NUTSState") -> Empirical:
+    def outcome(self, state: "NUTSState") -> Outcome:
         """The draws after warm-up."""
         kept = state.flat[self.warmup :] or state.flat
         diverged = set(state.kernel._divergences)
         flags = torch.tensor([i in diverged for i in range(len(kept))])
-        return Empirical(state.density, torch.stack(kept), flags)
+        return Outcome(approximation=Empirical(state.density, torch.stack(kept), flags))
 
 
 class NUTSState:

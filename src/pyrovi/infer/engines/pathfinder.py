@@ -23,14 +23,16 @@ from torch import Tensor
 from pyrovi.approximations import Gaussian, GaussianMixture
 from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError, ModelError
-from pyrovi.infer.loop import settings_that_differ
+from pyrovi.infer.engine import EXACTLY, Capabilities, Outcome
+from pyrovi.infer.settings import Settings, positive, whole
 from pyrovi.optimise import PathGaussians, QuasiNewton, path_gaussians
 from pyrovi.seeds import stream
+from pyrovi.tree import INDEPENDENT
 
 __all__ = ["Pathfinder", "best_of_a_path"]
 
 WINDOW = 3  # steps in which a path that has not arrived gains
-LOOK_EVERY = 50  # steps between two looks at the bounds
+BOUND_EVERY = 50  # steps after which the bounds are worked out
 ENTRIES = 5_000_000  # of the draws evaluated at once, a bound on memory
 DENSE_DIM = 4_000  # a covariance of more dimensions is gigabytes with what is made of it
 POOLED = 200  # draws from each path, by which they are weighed
@@ -38,8 +40,8 @@ ASCENT_STEPS = 200
 SMALLEST_WEIGHT = 1e-4  # of a component that is kept
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pathfinder:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Pathfinder(Settings):
     """The best Gaussian along a quasi-Newton path, or a mixture of those of several paths.
 
     Attributes:
@@ -57,28 +59,17 @@ class Pathfinder:
     history: int = 20
     tolerance: float = 1e-6
     max_steps: int = 2000
+    capabilities = Capabilities(draws=INDEPENDENT, recovers=EXACTLY)
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        for name in ("paths", "draws_per_elbo", "history"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise EngineError(
-                    f"Pathfinder takes {name} as a whole number from 1, and {value!r} came."
-                )
-        if not self.tolerance > 0:
-            raise EngineError(
-                f"Pathfinder takes a positive tolerance, and {self.tolerance!r} came. Try 1e-6."
-            )
+        whole(self, "paths", "draws_per_elbo", "history", "max_steps")
+        positive(self, "tolerance")
         if self.max_steps < self.paths:
             raise EngineError(
                 f"Pathfinder shares max_steps between its paths, and {self.max_steps} steps for "
                 f"{self.paths} paths came. Give at least 100 steps a path."
             )
-
-    def __repr__(self) -> str:
-        """The settings that differ from the defaults, by which the fit can be repeated."""
-        return settings_that_differ(self)
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "PathfinderState":
         """Begin the first path at ``start``."""
@@ -98,14 +89,14 @@ class Pathfinder:
         loss = path.step()
         share = self.max_steps // self.paths
         path.ended = path.arrived(self.tolerance) or (self.paths > 1 and path.taken == share)
-        if path.ended or path.taken % LOOK_EVERY == 0:
-            self._look(state, path)
+        if path.ended or path.taken % BOUND_EVERY == 0:
+            self._bound(state, path)
         if not path.ended:
             return loss
-        state.found += path.best
+        state.best += path.best
         if len(state.paths) < self.paths:
             state.begin_another()
-        elif not state.found:
+        elif not state.best:
             return math.nan
         return loss
 
@@ -113,23 +104,26 @@ class Pathfinder:
         """Whether every path has arrived."""
         return len(state.paths) == self.paths and state.paths[-1].ended
 
-    def approximation(self, state: "PathfinderState") -> Gaussian | GaussianMixture:
+    def outcome(self, state: "PathfinderState") -> Outcome:
         """The Gaussian with the best bound along the path; of several paths, their mixture.
 
         A path that was cut short counts as far as it came. Where no bound is finite it is a
         standard normal at the last point, of a fit that diverged.
         """
-        path, found = state.paths[-1], [*state.found]
+        return Outcome(approximation=self._best(state))
+
+    def _best(self, state: "PathfinderState") -> Gaussian | GaussianMixture:
+        path, gaussians = state.paths[-1], [*state.best]
         if not path.ended:
-            self._look(state, path)
-            found += path.best
-        if not found:
+            self._bound(state, path)
+            gaussians += path.best
+        if not gaussians:
             return Gaussian(state.density, path.points[-1], torch.ones_like(path.points[-1]))
         if self.paths == 1:
-            return found[0]
-        return weighed(found, stream(state.seed, "weights"))
+            return gaussians[0]
+        return weighed(gaussians, stream(state.seed, "weights"))
 
-    def _look(self, state: "PathfinderState", path: "Path") -> None:
+    def _bound(self, state: "PathfinderState", path: "Path") -> None:
         """Find the point with the best bound, and end a path whose bounds have stopped to rise."""
         if len(path.points) == len(path.bounds) + 1:
             return
@@ -142,8 +136,8 @@ class Pathfinder:
         best = int(path.bounds.argmax())
         path.ended |= best < seen
         if bool(path.bounds[best].isfinite()):
-            found = Gaussian(state.density, local.loc[best].clone(), local.scale_tril(best))
-            path.best = [found]
+            loc, scale_tril = local.loc[best].clone(), local.scale_tril(best)
+            path.best = [Gaussian(state.density, loc, scale_tril)]
 
 
 class PathfinderState:
@@ -151,8 +145,7 @@ class PathfinderState:
 
     def __init__(self, density: LogDensity, start: Tensor, seed: int) -> None:
         self.density, self.seed = density, seed
-        self.notes: list[str] = []
-        self.found: list[Gaussian] = []
+        self.best: list[Gaussian] = []
         self.paths = [Path(density, self._beside(start))]
 
     def _beside(self, start: Tensor) -> Tensor:
@@ -182,7 +175,7 @@ class Path:
         points: The flat vectors, from the start on.
         gradients: Of minus the log density, at each.
         losses: Minus the log density after each step, and at the start, in nats.
-        bounds: The evidence lower bound at each point but the first, as far as it was looked at.
+        bounds: The evidence lower bound at each point but the first, as far as worked out.
         best: The Gaussian with the best of them, if one is finite.
         ended: Whether it goes no further.
     """
@@ -232,14 +225,14 @@ def elbos(
     density: LogDensity, local: PathGaussians, noise: Float[Tensor, "draw dim"]
 ) -> Float[Tensor, "point"]:
     """The evidence lower bound of each point's Gaussian, in nats, from the same noise for all."""
-    found = []
+    parts = []
     for part in local.split(max(1, ENTRIES // noise.numel())):
         flat, log_guide = part.draw(noise)
         log_joint = (
             density.log_prob(flat.reshape(-1, density.dim)).detach().reshape(flat.shape[:2])
         )
-        found.append((log_joint - log_guide).mean(-1))
-    bounds = torch.cat(found)
+        parts.append((log_joint - log_guide).mean(-1))
+    bounds = torch.cat(parts)
     return torch.where(bounds.isfinite(), bounds, -torch.inf)
 
 

@@ -30,21 +30,23 @@ from pyrovi.bound import Trace, carries_draws, is_plate, own_module
 from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError, GuideError
 from pyrovi.guides import FAMILIES, Family
-from pyrovi.infer.loop import settings_that_differ
+from pyrovi.infer.engine import MEANS, Capabilities, Outcome
+from pyrovi.infer.settings import Settings, positive, whole
 from pyrovi.optimise import Iterates, negative_elbo
 
 __all__ = ["SVI"]
 
 VECTORISED_PARTICLES = 8  # in Pyro's own ELBO, where the model can be run for all at once
-UNITLESS = 3.0  # a parameter's spread around the optimum is itself a fraction of what matters
-LOOK_EVERY = 50  # steps between two looks at the iterates
+UNITLESS = 3.0  # a parameter may be off by more of its spread around the optimum than a mean by
+# its standard deviation: that spread is the small noise of the last steps
+JUDGED_EVERY = 50  # steps after which the iterates are judged
 WATCHED = 200  # at most so many quantities are judged; they are picked at random
 STEP_SIZE = 0.05  # for a guide of no family, which would say
 DECAYS = (1.0, 0.3, 0.1)  # the step sizes of the phases, as shares of the first
 
 
-@dataclass(frozen=True, kw_only=True)
-class SVI:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SVI(Settings):
     """Stochastic variational inference with any Pyro guide and ELBO.
 
     Attributes:
@@ -74,20 +76,24 @@ class SVI:
         """Check the settings."""
         if isinstance(self.guide, str):
             FAMILIES[self.guide]  # or it is an error that names them
-        if self.step_size is not None and not self.step_size > 0:
-            raise EngineError(f"step_size must be positive, and {self.step_size} came. Try 0.01.")
-        if self.particles is not None and self.particles < 1:
-            raise EngineError(f"particles must be at least 1, and {self.particles} came.")
+        whole(self, "particles", "max_steps")
+        positive(self, "step_size", "tolerance")
 
-    def __repr__(self) -> str:
-        """The settings that differ from the defaults, by which the fit can be repeated."""
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it promises depends on the guide."""
+        factorises = self.family is not None and self.family.factorises
+        recovers = MEANS if factorises else None
+        return Capabilities(guide=True, learns_parameters=True, recovers=recovers)
+
+    def _shown(self) -> dict[str, str]:
         guide = self.guide if isinstance(self.guide, str) else _guide_name(self.guide)
         shown = {"guide": repr(guide)}
         if self.elbo is not None:
             shown["elbo"] = type(self.elbo).__name__
         if self.optimizer is not torch.optim.Adam:
             shown["optimizer"] = getattr(self.optimizer, "__name__", repr(self.optimizer))
-        return settings_that_differ(self, **shown)
+        return shown
 
     @property
     def first_step_size(self) -> float:
@@ -128,12 +134,15 @@ class SVI:
 
     def converged(self, state: "SVIState") -> bool:
         """Whether the averaged iterates are accurate, at the last of the step sizes."""
-        return state.look()
+        return state.is_accurate()
 
-    def approximation(self, state: "SVIState") -> GuideDraws:
-        """The guide at the average of the last iterates."""
-        state.settle()
-        return GuideDraws(state.density, state.guide, self.family, state.store)
+    def outcome(self, state: "SVIState") -> Outcome:
+        """The guide at the average of the last iterates, if they hold still."""
+        if state.iterates.stationary():
+            state.adopt_average()
+        density, notes = state.learnt()
+        guide = GuideDraws(density, state.guide, self.family, state.store)
+        return Outcome(approximation=guide, notes=notes)
 
     def _make_guide(self, density: LogDensity, start: Tensor) -> Callable[..., Any]:
         model = density.model
@@ -159,7 +168,6 @@ class SVIState:
     def __init__(self, engine: SVI, density: LogDensity, guide: Callable[..., Any]) -> None:
         self.engine, self.density, self.guide = engine, density, guide
         self.store: Any = density.model.params
-        self.notes: list[str] = []
         self.phase = 0
         self.steps = 0
         self.iterates = Iterates()
@@ -205,25 +213,25 @@ class SVIState:
             )
         return loss
 
-    def look(self) -> bool:
+    def is_accurate(self) -> bool:
         """Lower the step size once stationary; at the last, say if the average is accurate."""
-        if self.steps % LOOK_EVERY or not self.iterates.stationary():
+        if self.steps % JUDGED_EVERY or not self.iterates.stationary():
             return False
         if self.phase == len(DECAYS) - 1:
             return self.error() < self.engine.tolerance
-        self._adopt_average()
+        self.adopt_average()
         self.phase += 1
         for group in self.optimizer.param_groups:
             group["lr"] = self.engine.first_step_size * DECAYS[self.phase]
         self.iterates = Iterates()
         return False
 
-    def settle(self) -> None:
-        """Move the guide to the average of the last iterates, if they hold still."""
-        if self.iterates.stationary():
-            self._adopt_average()
+    def learnt(self) -> tuple[LogDensity, tuple[str, ...]]:
+        """The density that was fitted, and what is to be said of it."""
+        return self.density, ()
 
-    def _adopt_average(self) -> None:
+    def adopt_average(self) -> None:
+        """Move the guide to the average of the last iterates."""
         average = self.iterates.average()
         if average is not None:
             with torch.no_grad():
@@ -339,17 +347,14 @@ class _PyroState(SVIState):
     def learnable(self) -> list[Tensor]:
         both = (self.guide, self.density.model.model)
         modules = [m for m in both if isinstance(m, torch.nn.Module)]
-        found: list[Tensor] = []
-        for module in modules:
-            found += [each for each in module.parameters() if each.requires_grad]
-        return found + list(self.store["params"].values())
+        own = (each for module in modules for each in module.parameters() if each.requires_grad)
+        return [*own, *self.store["params"].values()]
 
-    def settle(self) -> None:
-        super().settle()
-        if self.density.model.parameters:
-            model = replace(self.density.model, params=self.store)
-            self.density = LogDensity(model)
-            self.notes.append("The model's own parameters were learnt with the guide.")
+    def learnt(self) -> tuple[LogDensity, tuple[str, ...]]:
+        if not self.density.model.parameters:
+            return super().learnt()
+        density = LogDensity(replace(self.density.model, params=self.store))
+        return density, ("The model's own parameters were learnt with the guide.",)
 
 
 def _start_options(family: Family, density: LogDensity, start: Tensor) -> dict[str, Any]:

@@ -10,13 +10,13 @@
 
 After each rung the approximation is held against the posterior, quantity by quantity (`_judge`);
 the first that passes is the answer. If none does, it is the one that is least far off, and the
-verdict says so.
+verdict says so. What the ladder must know of a rung stands in its `Plan`: any engine can be one.
 """
 
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,17 +25,19 @@ from torch import Tensor
 from pyrovi.approximations import Approximation, Gaussian, Resampled
 from pyrovi.density import LogDensity
 from pyrovi.evidence import threshold
+from pyrovi.guides import FAMILIES, Family
+from pyrovi.infer.engine import Capabilities, Engine, Outcome, first_of
 from pyrovi.infer.engines.dadvi import DADVI
 from pyrovi.infer.engines.pathfinder import Pathfinder
 from pyrovi.infer.engines.svi import SVI
 from pyrovi.infer.ladder.judge import Judgement, judge
 from pyrovi.infer.ladder.modes import Modes
 from pyrovi.infer.ladder.polish import Polish
-from pyrovi.infer.loop import Engine, Rung
+from pyrovi.infer.run import Rung
 from pyrovi.optimise import FEWEST_CHAINS, affordable, log_evidence
 from pyrovi.seeds import stream
 
-__all__ = ["Auto"]
+__all__ = ["Auto", "Plan", "first_rung"]
 
 MIXTURE_STARTS = 32
 MOST_STEPS = 500  # of the first rung: what takes more will not be mended by still more
@@ -53,7 +55,32 @@ MANY_JUDGED_DRAWS = 4_000  # where they cost next to nothing
 CHEAP_WORK = 1_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A rung to come.
+
+    Attributes:
+        engine: What runs there.
+        why: Why it is tried.
+        max_steps: How many of its steps to take at the most, if fewer than it would by itself.
+        laid_over: The Gaussian that its guide starts as, where it is a flow.
+        otherwise: What to begin with instead, where its very first step already is lost.
+    """
+
+    engine: Engine
+    why: str
+    max_steps: int | None = None
+    laid_over: Gaussian | None = None
+    otherwise: "Plan | None" = None
+
+    @property
+    def most_steps(self) -> int:
+        """How many steps to take at the most."""
+        own = self.engine.max_steps
+        return own if self.max_steps is None else min(own, self.max_steps)
+
+
+@dataclass(frozen=True, repr=False)
 class Auto:
     """The ladder of engines.
 
@@ -62,6 +89,7 @@ class Auto:
     """
 
     max_steps: int = 100_000
+    capabilities = Capabilities(learns_parameters=True)
 
     def __repr__(self) -> str:
         """Its name in `pyrovi.fit`."""
@@ -79,21 +107,27 @@ class Auto:
         """Whether an approximation passes, or no rung is left."""
         return state.rung_is_done() and not state.climb()
 
-    def approximation(self, state: "AutoState") -> Approximation:
+    def outcome(self, state: "AutoState") -> Outcome:
         """The one that is least far off."""
-        return state.approximation()
+        return state.outcome()
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Tried:
-    """A finished rung."""
+    """A finished rung: what it came to, how it held, and the first of its steps."""
 
     rung: Rung
-    approximation: Approximation
+    outcome: Outcome
     judgement: Judgement | None
-    notes: tuple[str, ...] = field(default=())
-    losses_from: int = 0
-    errors: Tensor | None = None
+    first_step: int
+
+    @property
+    def passes(self) -> bool:
+        return self.judgement is not None and self.judgement.passes
+
+    @property
+    def excess(self) -> float:
+        return 0.0 if self.judgement is None else self.judgement.excess
 
 
 class AutoState:
@@ -105,105 +139,78 @@ class AutoState:
         self.candidates_from = 0  # rungs before it miss a mode, which no judgement of them can see
         self.taken = self.rung_taken = 0
         self.last_loss = math.inf
-        self._ladder = self._rungs()
-        self.engine, self.why = next(self._ladder)
-        self._begin()
+        self._rungs = self._planned()
+        self._begin(next(self._rungs))
 
     def step(self) -> float:
-        """One step of the rung's engine; one that is lost ends its rung; the first starts anew.
-
-        The second start is a path from another place, which keeps to where the density is finite.
-        """
+        """One step of the rung's engine."""
         self.taken += 1
         self.rung_taken += 1
-        loss = self.engine.step(self.inner)
-        if math.isfinite(loss):
-            self.last_loss = loss
-            return loss
-        if not self._judgeable:  # nothing would see that what was found so far is wrong
-            return loss
-        if self.tried or math.isfinite(self.last_loss):
+        loss = first_of(self.plan.engine.step(self.inner))
+        if not math.isfinite(loss):
+            return self._lose(loss)
+        self.last_loss = loss
+        return loss
+
+    def _lose(self, loss: float) -> float:
+        """End a rung that is lost; the first begins anew, if it has come to nothing.
+
+        Where nothing can be judged, nothing would see that what there is so far is wrong.
+        """
+        if self._judgeable and (self.tried or math.isfinite(self.last_loss)):
             self.lost = True
             return self.last_loss
-        if isinstance(self.engine, Pathfinder):
+        if not self._judgeable or self.plan.otherwise is None:
             return loss
-        self.engine, self.why = Pathfinder(paths=PATHS), "The first engine lost its way."
-        self._begin()
+        self._begin(self.plan.otherwise)
         return 0.0
 
     def rung_is_done(self) -> bool:
         """Whether the rung's engine has converged, used its steps, or lost its way."""
-        most = self.engine.max_steps
-        if isinstance(self.engine, DADVI):
-            most = min(most, MOST_STEPS)
-        return self.lost or self.engine.converged(self.inner) or self.rung_taken >= most
+        spent = self.rung_taken >= self.plan.most_steps
+        return self.lost or self.plan.engine.converged(self.inner) or spent
 
     def climb(self) -> bool:
         """Judge the rung; whether there is another to go to."""
-        approximation = self.engine.approximation(self.inner)
-        self.density = approximation.density
-        judged = self._judged(approximation)
-        self._note(repr(self.engine), approximation, judged)
+        outcome = self.plan.engine.outcome(self.inner)
+        self.density = outcome.approximation.density
+        judged = self._note(repr(self.plan.engine), self.plan.why, outcome)
         if judged is not None and not judged.passes and self._weighable(judged):
-            resampled = Resampled(self.density, approximation)
+            resampled = Resampled(self.density, outcome.approximation)
             self._note(
-                f"{self.engine!r}, resampled",
-                resampled,
-                self._judged(resampled),
-                why="The tail of the importance weights is light enough to resample by them.",
+                f"{self.plan.engine!r}, resampled",
+                "The tail of the importance weights is light enough to resample by them.",
+                replace(outcome, approximation=resampled),
             )
-        following = next(self._ladder, None)
-        if following is None:
-            return False
-        self.engine, self.why = following
-        self._begin()
-        return True
+        following = next(self._rungs, None)
+        if following is not None:
+            self._begin(following)
+        return following is not None
 
-    def approximation(self) -> Approximation:
+    def outcome(self) -> Outcome:
         """The best of the finished rungs; the unfinished first one where there is none."""
-        return self._best.approximation if self.tried else self.engine.approximation(self.inner)
-
-    @property
-    def rungs(self) -> tuple[Rung, ...]:
-        """What was done on each rung, and how far it came."""
-        return tuple(replace(each.rung, chosen=each is self._best) for each in self.tried)
-
-    @property
-    def judgement(self) -> Judgement | None:
-        """What was found of the approximation."""
-        return self._best.judgement if self.tried else None
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the best rung's engine has to say."""
-        return self._best.notes if self.tried else tuple(getattr(self.inner, "notes", ()))
-
-    @property
-    def errors(self) -> Tensor | None:
-        """How far other fixed draws would move each flat mean, in its sds."""
-        return self._best.errors if self.tried else None
-
-    @property
-    def losses(self) -> slice:
-        """Which of the losses are those of the best rung."""
         if not self.tried:
-            return slice(None)
-        first = self._best.losses_from
-        return slice(first, first + self._best.rung.steps)
+            return self.plan.engine.outcome(self.inner)
+        best = self._best
+        return replace(
+            best.outcome,
+            rungs=tuple(replace(each.rung, chosen=each is best) for each in self.tried),
+            judgement=best.judgement,
+            losses=slice(best.first_step, best.first_step + best.rung.steps),
+        )
 
     @property
     def _best(self) -> _Tried:
         candidates = self.tried[self.candidates_from :] or self.tried
-        passed = [each for each in candidates if each.judgement and each.judgement.passes]
-        if passed:
-            return passed[0]
-        return min(candidates, key=lambda each: each.judgement.excess if each.judgement else 0.0)
+        passed = [each for each in candidates if each.passes]
+        return passed[0] if passed else min(candidates, key=lambda each: each.excess)
 
-    def _begin(self) -> None:
+    def _begin(self, plan: Plan) -> None:
+        self.plan = plan
         self.rung_taken, self.lost, self.began = 0, False, time.perf_counter()
-        self.inner: Any = self.engine.init(self.density, self.start, self.seed)
-        if isinstance(self.engine, SVI) and self.tried:
-            _start_as(self.inner.guide, self._gaussian())
+        self.inner: Any = plan.engine.init(self.density, self.start, self.seed)
+        if plan.laid_over is not None:
+            lay_over(self.inner.guide, plan.laid_over)
 
     @property
     def _judgeable(self) -> bool:
@@ -223,117 +230,152 @@ class AutoState:
     def _weighable(self, judged: Judgement) -> bool:
         return judged.khat <= threshold(self._judged_draws)
 
-    def _note(
-        self,
-        name: str,
-        approximation: Approximation,
-        judged: Judgement | None,
-        why: str | None = None,
-    ) -> None:
+    def _note(self, name: str, why: str, outcome: Outcome) -> Judgement | None:
+        """Judge what the rung came to, and keep both."""
+        judged = self._judged(outcome.approximation)
         now = time.perf_counter()
-        worst = judged.worst if judged else None
         rung = Rung(
             engine=name,
-            why=self.why if why is None else why,
+            why=why,
             steps=self.rung_taken,
             seconds=now - self.began,
-            khat=judged.khat if judged else math.nan,
-            status=judged.status if judged else "unjudged",
-            worst=worst[0] if worst else "",
-            shift=worst[1].shift if worst else math.nan,
-            ratio=worst[1].ratio if worst else math.nan,
+            **_of_the_judgement(judged),
         )
-        notes = tuple(getattr(self.inner, "notes", ()))
-        start = self.taken - self.rung_taken
-        errors = getattr(self.inner, "errors", None)
-        self.tried.append(_Tried(rung, approximation, judged, notes, start, errors))
         self.began = now
+        self.tried.append(_Tried(rung, outcome, judged, self.taken - self.rung_taken))
+        return judged
+
+    # The rungs in turn
+
+    def _planned(self) -> Iterator[Plan]:
+        """The rungs in turn; they end where an approximation passes."""
+        yield first_rung(self.density)
+        yield from self._modes()
+        for following in (self._polish, self._flow):
+            if self._passed():
+                return
+            yield from following()
 
     def _passed(self) -> bool:
         judged = self._best.judgement
         return judged is None or judged.passes or not judged.known
+
+    def _modes(self) -> Iterator[Plan]:
+        rivals = self._rivals()
+        if len(rivals) > 1:
+            self.candidates_from = len(self.tried)
+            why = f"{len(rivals)} modes of about the same evidence were met."
+            yield Plan(engine=Modes(modes=rivals), why=why)
 
     def _rivals(self) -> tuple[Gaussian, ...]:
         """The modes whose evidence counts; one alone where labels may be exchanged.
 
         Permuting the labels of a mixture gives modes of the same evidence that mean the same.
         """
-        modes = getattr(self.inner, "modes", ())
+        modes = self.tried[0].outcome.modes
         if self.density.model.discrete or self.density.model.structure.exchangeable:
             return modes[:1]
         least = log_evidence(modes[0]) - RIVAL_NATS if modes else 0.0
         return tuple(mode for mode in modes if log_evidence(mode) > least)
 
-    def _gaussian(self) -> Gaussian | None:
-        found = self.tried[0].approximation
-        return found if isinstance(found, Gaussian) else None
-
-    def _rungs(self) -> Iterator[tuple[Engine, str]]:
-        """The engines in turn, each with the reason; it ends where an approximation passes."""
-        yield first_engine(self.density)
-        rivals = self._rivals()
-        if len(rivals) > 1:
-            self.candidates_from = len(self.tried)
-            yield (
-                Modes(modes=rivals),
-                f"{len(rivals)} modes of about the same evidence were found.",
-            )
-        if self._passed():
-            return
-        off = self._best.rung
+    def _polish(self) -> Iterator[Plan]:
         if self.density.vectorised and FEWEST_CHAINS * self.density.work <= DEAR_CHAINS:
-            yield (
-                Polish(base=self._best.approximation),
-                f"{off.worst} is off, and Markov chains from the draws are the cheapest mending.",
+            off = self._best.rung.worst
+            yield Plan(
+                engine=Polish(base=self._best.outcome.approximation),
+                why=f"{off} is off, and Markov chains from the draws are the cheapest mending.",
             )
-            if self._passed():
-                return
+
+    def _flow(self) -> Iterator[Plan]:
+        gaussian = self.tried[0].outcome.approximation
         one_mode = not self.candidates_from  # a flow that starts in one mode stays there
-        if one_mode and self.density.dim <= FLOW_DIM and self._gaussian() is not None:
-            yield (
-                SVI(guide=_flow(), particles=32, max_steps=FLOW_STEPS),
-                f"{self._best.rung.worst} is still off; a flow bends where a Gaussian cannot.",
+        if one_mode and self.density.dim <= FLOW_DIM and isinstance(gaussian, Gaussian):
+            off = self._best.rung.worst
+            yield Plan(
+                engine=SVI(guide=turned_flow(), particles=32, max_steps=FLOW_STEPS),
+                why=f"{off} is still off; a flow bends where a Gaussian cannot.",
+                laid_over=gaussian,
             )
 
 
-def first_engine(density: LogDensity) -> tuple[Engine, str]:
-    """The engine of the first rung, and why."""
+def _of_the_judgement(judged: Judgement | None) -> dict[str, Any]:
+    """What a rung says of how its approximation held against the posterior."""
+    worst = judged.worst if judged else None
+    return {
+        "khat": judged.khat if judged else math.nan,
+        "status": judged.status if judged else "unjudged",
+        "worst": worst[0] if worst else "",
+        "shift": worst[1].shift if worst else math.nan,
+        "ratio": worst[1].ratio if worst else math.nan,
+    }
+
+
+def first_rung(density: LogDensity) -> Plan:
+    """What the ladder begins with: the first of these whose condition holds.
+
+    ============================================  ============================
+    the model subsamples a plate                  SVI
+    it learns parameters of its own               SVI
+    DADVI's fixed draws would be too many         SVI, with few steps
+    the curvature would cost more than it mends   DADVI
+    it has discrete sites                         DADVI, whitened, many starts
+    else                                          DADVI, whitened
+    ============================================  ============================
+    """
     model, dim = density.model, density.dim
     if model.subsampled:
-        return SVI(guide="mean_field"), "SVI, since the model subsamples a plate."
+        return _svi("SVI, since the model subsamples a plate.")
     if model.parameters:
-        return SVI(guide="mean_field"), "SVI, since the model learns parameters of its own."
-    if not affordable(density) and 2 * dim * density.work > DEAR_ENTRIES:
-        return SVI(guide="mean_field", max_steps=SVI_STEPS), (
-            f"SVI with few draws a step, since two for each of {dim} latent dimensions, as DADVI "
-            "needs, would work through too many numbers."
-        )
+        return _svi("SVI, since the model learns parameters of its own.")
     if not affordable(density):
-        return DADVI(), (
-            f"DADVI, a mean-field Gaussian, since the curvature of {dim} latent dimensions would "
-            "cost more than it mends."
-        )
+        return _without_curvature(density)
     if model.discrete:
-        return DADVI(whiten=True, starts=MIXTURE_STARTS), (
+        return _dadvi(
             f"DADVI in a space whitened by the curvature, from the best of {MIXTURE_STARTS} "
-            "starts, since summing discrete sites out tends to leave several modes."
+            "starts, since summing discrete sites out tends to leave several modes.",
+            whiten=True,
+            starts=MIXTURE_STARTS,
         )
-    return DADVI(whiten=True), (
+    return _dadvi(
         f"DADVI in a space whitened by the curvature, since {dim} latent dimensions are few "
-        "enough to carry every correlation."
+        "enough to carry every correlation.",
+        whiten=True,
     )
 
 
-def _flow() -> Any:
-    from pyrovi.guides import FAMILIES
+def _without_curvature(density: LogDensity) -> Plan:
+    dim = density.dim
+    if 2 * dim * density.work > DEAR_ENTRIES:
+        return _svi(
+            f"SVI with few draws a step, since two for each of {dim} latent dimensions, as DADVI "
+            "needs, would work through too many numbers.",
+            max_steps=SVI_STEPS,
+        )
+    return _dadvi(
+        f"DADVI, a mean-field Gaussian, since the curvature of {dim} latent dimensions would "
+        "cost more than it mends."
+    )
 
+
+def _svi(why: str, **settings: Any) -> Plan:
+    return Plan(engine=SVI(guide="mean_field", **settings), why=why, otherwise=ANEW)
+
+
+def _dadvi(why: str, **settings: Any) -> Plan:
+    return Plan(engine=DADVI(**settings), why=why, max_steps=MOST_STEPS, otherwise=ANEW)
+
+
+# A path from another place keeps to where the density is finite.
+ANEW = Plan(engine=Pathfinder(paths=PATHS), why="The first engine lost its way.")
+
+
+def turned_flow() -> Family:
+    """A flow behind an affine map, which can be laid over a Gaussian."""
     return FAMILIES["maf"].with_options(turned=True, init_scale=1.0)
 
 
-def _start_as(guide: Any, gaussian: Gaussian | None) -> None:
-    """Lay a flow over a fitted Gaussian, so that it starts as that."""
-    if gaussian is None:
-        return
+def lay_over(guide: Any, gaussian: Gaussian) -> None:
+    """Set a `turned_flow` so that it starts as a fitted Gaussian."""
     factor = torch.diag(gaussian.scale_tril) if gaussian.diagonal else gaussian.scale_tril
     with torch.no_grad():
         guide.loc.copy_(gaussian.loc)

@@ -14,13 +14,16 @@ from torch import Tensor
 from pyrovi.approximations import Gaussian, GaussianMixture
 from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError
+from pyrovi.infer.engine import EXACTLY, Capabilities, Outcome
 from pyrovi.infer.engines.dadvi import DADVI, DADVIState
+from pyrovi.infer.settings import Settings
+from pyrovi.tree import INDEPENDENT
 
 __all__ = ["Modes"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Modes:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Modes(Settings):
     """A mixture of Gaussians, one about each mode.
 
     Attributes:
@@ -29,9 +32,10 @@ class Modes:
         max_steps: How many quasi-Newton iterations to take at the most, all together.
     """
 
-    modes: tuple[Gaussian, ...] = field(repr=False)
-    engine: DADVI = field(default=DADVI(whiten=True), repr=False)
+    modes: tuple[Gaussian, ...]
+    engine: DADVI = field(default_factory=lambda: DADVI(whiten=True))
     max_steps: int = 4000
+    capabilities = Capabilities(own_start=True, draws=INDEPENDENT, recovers=EXACTLY)
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -55,16 +59,18 @@ class Modes:
         """Whether the last of the modes is fitted."""
         return self.engine.converged(state.at_hand) and not state.go_on()
 
-    def approximation(self, state: "ModesState") -> GaussianMixture:
+    def outcome(self, state: "ModesState") -> Outcome:
         """The Gaussians of the modes, weighted by their bounds."""
-        found = [self.engine.approximation(each) for each in state.states[: state.done + 1]]
-        losses = torch.tensor([each.loss for each in state.states[: state.done + 1]])
-        return GaussianMixture(
-            found[0].density,
-            torch.stack([each.loc for each in found]),
-            torch.stack([_full(each.scale_tril) for each in found]),
+        begun = state.states[: state.done + 1]
+        gaussians = [each.gaussian() for each in begun]
+        losses = torch.tensor([each.loss for each in begun])
+        mixture = GaussianMixture(
+            gaussians[0].density,
+            torch.stack([each.loc for each in gaussians]),
+            torch.stack([_full(each.scale_tril) for each in gaussians]),
             torch.softmax(-losses.double(), 0),
         )
+        return Outcome(approximation=mixture)
 
 
 class ModesState:
@@ -72,7 +78,6 @@ class ModesState:
 
     def __init__(self, states: list[DADVIState]) -> None:
         self.states, self.done = states, 0
-        self.notes: list[str] = []
 
     @property
     def at_hand(self) -> DADVIState:

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from pyrovi.approximations import Approximation, Draws, Empirical
 from pyrovi.density import LogDensity
-from pyrovi.errors import EngineError
-from pyrovi.infer.loop import settings_that_differ
+from pyrovi.infer.engine import BY_DRAWS, Capabilities, Outcome
+from pyrovi.infer.settings import Settings, positive, whole
 from pyrovi.optimise import STEP_SIZE, WIDE_JITTER, chains_for, mass_factor, move
 from pyrovi.seeds import stream
+from pyrovi.tree import INDEPENDENT
 
 __all__ = ["Polish"]
 
@@ -33,8 +34,8 @@ CHAIN_ENTRIES = 200_000  # numbers in one evaluation of all chains: half a minut
 DRAWS = 4000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Polish:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Polish(Settings):
     """Vectorised Hamiltonian Monte Carlo from the draws of an approximation.
 
     Attributes:
@@ -49,15 +50,15 @@ class Polish:
     chains: int | None = None
     tolerance: float = 0.04
     max_steps: int = 100
+    capabilities = Capabilities(own_start=True, draws=INDEPENDENT, recovers=BY_DRAWS)
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if self.chains is not None and self.chains < 8:
-            raise EngineError(f"Polish takes chains from 8 up, and {self.chains} came. Try 256.")
+        whole(self, "chains", least=8)
+        positive(self, "tolerance")
 
-    def __repr__(self) -> str:
-        """The settings that differ from the defaults, without the base."""
-        return settings_that_differ(self, base="...")
+    def _shown(self) -> dict[str, str]:
+        return {"base": "..."}
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "PolishState":
         """Set the chains out at draws of the base."""
@@ -72,11 +73,12 @@ class Polish:
         """Whether the means of what is kept are known and no longer move, or never will be."""
         if state.taken < FEWEST_STEPS:
             return False
-        return state.known_to[-1] < self.tolerance or state.stalls()
+        return state.mean_errors[-1] < self.tolerance or state.stalls()
 
-    def approximation(self, state: "PolishState") -> Empirical:
+    def outcome(self, state: "PolishState") -> Outcome:
         """Draws from the later half of the steps, in no order."""
-        return Empirical(state.density, state.draws(), in_order=False)
+        drawn = Empirical(state.density, state.draws(), in_order=False)
+        return Outcome(approximation=drawn)
 
 
 class PolishState:
@@ -87,8 +89,7 @@ class PolishState:
         self.within = drawn.within
         self.step_size, self.taken = STEP_SIZE, 0
         self.past: list[Tensor] = []
-        self.known_to: list[float] = []  # after each step
-        self.notes: list[str] = []
+        self.mean_errors: list[float] = []  # after each step
 
     def step(self) -> float:
         """Move, and adapt the mass and the step size to where the chains are now."""
@@ -105,7 +106,7 @@ class PolishState:
         self.taken += 1
         self.flat = chains.states[:, -1]
         self.past.append(self.flat)
-        self.known_to.append(self.error())
+        self.mean_errors.append(self.error())
         self.step_size *= float(torch.exp(chains.acceptance.mean() - TARGET_ACCEPTANCE))
         return -float(self.density.log_prob(self.flat).mean())
 
@@ -136,7 +137,7 @@ class PolishState:
         steps = 2 * FEWEST_STEPS
         return (
             self.taken % steps == 0
-            and self.known_to[-1] > STALLED * self.known_to[self.taken // 2]
+            and self.mean_errors[-1] > STALLED * self.mean_errors[self.taken // 2]
         )
 
     def draws(self) -> Tensor:

@@ -1,0 +1,116 @@
+"""What an engine is: what it can do, what the loop calls in turn, and what it gives back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from pyrovi.approximations import Approximation, Gaussian
+from pyrovi.density import LogDensity
+from pyrovi.infer.ladder.judge import Judgement
+from pyrovi.infer.run import Rung
+
+__all__ = ["RECOVERIES", "Capabilities", "Engine", "Loss", "Outcome", "first_of"]
+
+RECOVERIES = EXACTLY, BY_DRAWS, MEANS, MODE = "exactly", "by draws", "means", "mode"
+"""How much of a Gaussian posterior an engine recovers: all of it, to the optimiser's tolerance or
+to the Monte Carlo error of its draws; the means, but not the correlations; or its mode alone."""
+
+Loss = float | Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What an engine needs, makes and promises. It is declared, so that nobody has to try.
+
+    Attributes:
+        guide: Whether it fits a guide that the user chooses, by the setting ``guide``.
+        learns_parameters: Whether it learns a model's own parameters (``pyro.param``).
+        closed_forms: Whether it works by the complete conditionals that a model declares
+            (`pyrovi.structure.CoordinateUpdates`), and so evaluates no density.
+        own_start: Whether it makes a start of its own, and does not use the one that it is given.
+        exact_bound: Whether it works its evidence lower bound out, where others estimate it.
+        draws: What its draws are, one of `pyrovi.tree.DRAW_KINDS`; None where that depends on
+            the guide or on the data, so that the approximation says.
+        recovers: How much of a Gaussian posterior it recovers, one of `RECOVERIES`; None where
+            it makes no promise.
+    """
+
+    guide: bool = False
+    learns_parameters: bool = False
+    closed_forms: bool = False
+    own_start: bool = False
+    exact_bound: bool = False
+    draws: str | None = None
+    recovers: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What an engine came to.
+
+    Attributes:
+        approximation: What can be drawn from. Its ``density`` is that of the model with the
+            parameters that were learnt.
+        bound: The evidence lower bound in nats, where it is worked out exactly.
+        notes: What the user should know of the result.
+        errors: How far other fixed draws would move each flat mean, in its sds.
+        modes: The modes that were met, the one with most evidence first.
+        rungs: What each engine came to, where several were tried.
+        judgement: How the approximation held against the posterior, where it was held.
+        losses: Which of the steps are those of this approximation; None for all.
+    """
+
+    approximation: Approximation
+    bound: float | None = None
+    notes: tuple[str, ...] = ()
+    errors: Tensor | None = None
+    modes: tuple[Gaussian, ...] = ()
+    rungs: tuple[Rung, ...] = ()
+    judgement: Judgement | None = None
+    losses: slice | None = None
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """An inference algorithm: frozen settings, and what the loop calls in turn."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it needs, makes and promises."""
+        ...
+
+    @property
+    def max_steps(self) -> int:
+        """How many steps to take at the most."""
+        ...
+
+    def init(self, density: LogDensity, start: Tensor, seed: int) -> Any:
+        """The state before the first step, at the flat vector ``start``."""
+        ...
+
+    def step(self, state: Any) -> Loss:
+        """Advance ``state`` by one step, and give the loss reached.
+
+        That is minus the ELBO in nats, or minus the log density where there is none. Several
+        losses come by their names, and the first of them is the one that is shown and judged.
+        """
+        ...
+
+    def converged(self, state: Any) -> bool:
+        """Whether ``state`` is as good as this engine will make it."""
+        ...
+
+    def outcome(self, state: Any) -> Outcome:
+        """What the engine came to; it may be asked for before it has converged."""
+        ...
+
+
+def first_of(loss: Loss) -> float:
+    """The loss that is shown and judged.
+
+    >>> first_of({"wake": 2.0, "sleep": 3.0})
+    2.0
+    """
+    return next(iter(loss.values())) if isinstance(loss, Mapping) else loss

@@ -1,0 +1,189 @@
+"""A `Fit`: a value that says what was fitted, how it ended, and what can be drawn."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyrovi.approximations import Approximation, Draws
+from pyrovi.bound import Arguments, BoundModel
+from pyrovi.density import LogDensity
+from pyrovi.errors import FitError
+from pyrovi.infer.engine import Engine
+from pyrovi.infer.files import read_runs, write_runs
+from pyrovi.infer.run import Bound, Run, Rung, Status
+from pyrovi.seeds import stream
+
+__all__ = ["Fit", "Recorded"]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The engine of a fit that was read from a file: what it was, not something to run.
+
+    Attributes:
+        text: As the engine itself was shown.
+    """
+
+    text: str
+
+    def __repr__(self) -> str:
+        """As the engine itself was shown."""
+        return self.text
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What `fit` came to: a value, which can be drawn from, kept in files, and read from them.
+
+    Attributes:
+        model: The model, tied to its data, as it was fitted.
+        engine: The engine, as it was set.
+        engine_reason: Why its first rung was picked, where pyrovi picked it.
+        restarts: Every run, in the order they were started.
+        kept: The indices of the runs that reached the best bound, the best first: the chains.
+        seed: What repeats the fit.
+        seconds: Wall time, all restarts together.
+    """
+
+    model: BoundModel
+    engine: Engine | Recorded
+    engine_reason: str
+    restarts: tuple[Run, ...]
+    kept: tuple[int, ...]
+    seed: int
+    seconds: float
+    arguments: Arguments = field(repr=False)
+
+    @property
+    def best(self) -> Run:
+        """The best run; the first one where every run diverged."""
+        return self.restarts[self.kept[0] if self.kept else 0]
+
+    @property
+    def chains(self) -> tuple[Run, ...]:
+        """The runs that are kept, the best first."""
+        return tuple(self.restarts[index] for index in self.kept)
+
+    @property
+    def bounds(self) -> tuple[Bound | None, ...]:
+        """The evidence lower bound of every run; None for one that has none."""
+        return tuple(run.bound for run in self.restarts)
+
+    @property
+    def densities(self) -> tuple[LogDensity, ...]:
+        """The density that each run's approximation is of."""
+        return tuple(run.density for run in self.restarts)
+
+    @property
+    def status(self) -> Status:
+        """How the best run ended."""
+        return self.best.status if self.kept else Status.DIVERGED
+
+    @property
+    def loss(self) -> np.ndarray:
+        """Minus the ELBO at each step of the best run, in nats."""
+        return self.best.loss
+
+    @property
+    def losses(self) -> Mapping[str, np.ndarray]:
+        """Every loss of the best run by its name, the one that was judged first."""
+        return self.best.losses
+
+    @property
+    def elbo(self) -> Bound | None:
+        """The evidence lower bound of the best run."""
+        return self.best.bound if self.kept else None
+
+    @property
+    def density(self) -> LogDensity:
+        """The density of the best run's approximation."""
+        return self.best.density
+
+    @property
+    def method(self) -> str:
+        """The engine as text; under ``engine="auto"`` with what it came to in the best run."""
+        chosen = [rung.engine for rung in self.rungs if rung.chosen]
+        return f"{self.engine!r}: {chosen[0]}" if chosen else repr(self.engine)
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """What each engine that was tried came to in the best run, under ``engine="auto"``."""
+        return self.best.rungs if self.kept else ()
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know, each once."""
+        of_the_runs = (note for run in self.chains for note in run.notes)
+        return tuple(dict.fromkeys((*self.density.notes, *of_the_runs)))
+
+    def approximations(self) -> list[Approximation]:
+        """One approximation per chain, the best first.
+
+        Raises:
+            FitError: If every run diverged.
+        """
+        usable = [run.approximation for run in self.chains if run.approximation is not None]
+        if not usable:
+            whys = "; ".join(dict.fromkeys(each.why for each in self.restarts))
+            raise FitError(
+                f"The fit of {self.model.name!r} by {self.engine!r} diverged: {whys}. "
+                "Try a smaller step size, another engine, or a look at the priors' scales."
+            )
+        return usable
+
+    def draw(self, draws: int, *names: str | int) -> list[Draws]:
+        """Independent draws of each chain in the flat space; ``names`` label the stream."""
+        return [
+            approximation.draw(draws, stream(self.seed, "draw", *names, chain))
+            for chain, approximation in enumerate(self.approximations())
+        ]
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``fit.json`` and ``fit.safetensors`` into ``folder``, which must exist.
+
+        Raises:
+            FitError: If the guide is not one that can be made again from a file.
+            OutputError: If a file cannot be written.
+        """
+        record = {
+            "model": self.model.name,
+            "engine": repr(self.engine),
+            "engine_reason": self.engine_reason,
+            "seed": self.seed,
+            "seconds": self.seconds,
+            "kept": list(self.kept),
+        }
+        return write_runs(Path(folder), record, self.restarts, self.arguments)
+
+    @staticmethod
+    def open(folder: str | Path, model: Callable[..., Any], data: Any) -> "Fit":
+        """Read a fit that `save` wrote, of ``model`` on the ``data`` it was fitted to.
+
+        Raises:
+            TreeError: If the files are not there, are damaged, or are of another model.
+            DataError: If the data are others than those that were fitted.
+        """
+        saved = read_runs(Path(folder), model, data)
+        record = saved.record
+        return Fit(
+            model=saved.model,
+            engine=Recorded(record["engine"]),
+            engine_reason=record["engine_reason"],
+            restarts=saved.runs,
+            kept=tuple(record["kept"]),
+            seed=record["seed"],
+            seconds=record["seconds"],
+            arguments=saved.arguments,
+        )
+
+    def __repr__(self) -> str:
+        """One line: what, how, how well."""
+        bound_text = f", elbo={self.elbo.value:.2f}±{self.elbo.error:.2f}" if self.elbo else ""
+        return (
+            f"Fit({self.model.name}, {self.method}, {self.status.value}{bound_text}, "
+            f"{self.seconds:.1f} s, seed={self.seed})"
+        )
