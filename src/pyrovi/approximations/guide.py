@@ -6,11 +6,10 @@ from typing import Any, ClassVar
 
 import pyro
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from pyrovi.approximations.base import Approximation, Draws
-from pyrovi.bound import Trace, at_once_or_each, in_plate_of_draws, sample_nodes
+from pyrovi.bound import at_once_or_each, in_plate_of_draws, sample_nodes
 from pyrovi.density import LogDensity
 from pyrovi.errors import FitError, GuideError
 from pyrovi.guides import FAMILIES, Family
@@ -81,7 +80,7 @@ class GuideDraws(Approximation):
         model = self.density.model
         depth = model.max_plate_nesting
         guide = in_plate_of_draws(self.guide, draws, depth)
-        trace: Trace = poutine.trace(guide).get_trace(*model.args, **model.kwargs)
+        trace = model.traced(guide)
         trace.compute_log_prob()
         log_guide = torch.zeros(draws, dtype=torch.float64)
         for node in sample_nodes(trace):
@@ -100,7 +99,7 @@ class GuideDraws(Approximation):
     def _traced(self) -> dict[str, Any]:
         """One draw."""
         model, sites = self.density.model, [piece.site for piece in self.density.pieces]
-        trace: Trace = poutine.trace(self.guide).get_trace(*model.args, **model.kwargs)
+        trace = model.traced(self.guide)
         lacking = [site for site in sites if site not in trace.nodes]
         if lacking:
             raise GuideError(

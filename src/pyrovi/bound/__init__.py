@@ -4,7 +4,7 @@ from pyrovi.bound.arguments import Arguments, bind, to_numpy
 from pyrovi.bound.binding import bind_model
 from pyrovi.bound.handlers import NotePrior, Place, Unplace
 from pyrovi.bound.model import BoundModel
-from pyrovi.bound.pyro_patches import is_plate, own_module
+from pyrovi.bound.pyro_patches import own_module
 from pyrovi.bound.rows import at_once_or_each, in_plate_of_draws
 from pyrovi.bound.runs import carries_draws, discrete_draws, predictions, prior_draws
 from pyrovi.bound.sites import Site, Trace, sample_nodes, vectorised_frames
@@ -23,7 +23,6 @@ __all__ = [
     "carries_draws",
     "discrete_draws",
     "in_plate_of_draws",
-    "is_plate",
     "own_module",
     "predictions",
     "prior_draws",

@@ -53,11 +53,6 @@ def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
         parameters=any(node["type"] == "param" for node in trace.nodes.values()),
     )
     _check_latent(bound)
-    return _ready(bound, trace)
-
-
-def _ready(bound: BoundModel, trace: Trace) -> BoundModel:
-    """The model with the parameters that later runs start from, or with its prototype."""
     if bound.parameters:
         return replace(bound, params=initial_parameters(bound))
     if not (bound.missing or bound.subsampled):

@@ -8,7 +8,6 @@ from typing import Any
 
 import pyro
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from pyrovi.bound.handlers import InitialValues
@@ -25,26 +24,11 @@ __all__ = ["first_run", "initial_parameters"]
 # positive definite), and of tensors of two dtypes.
 IMPOSSIBLE_DRAW = ("Expected parameter", "Expected value argument", "positive-definite")
 TWO_DTYPES = ("dtype", "scalar type")
-MISTAKES = (
-    ValueError,
-    TypeError,
-    IndexError,
-    KeyError,
-    AttributeError,
-    ZeroDivisionError,
-    RuntimeError,
-)
+MISTAKES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 
 
 def first_run(candidate: BoundModel) -> tuple[BoundModel, Trace]:
-    """Run a model once on its data: in float64, or in float32 if its own tensors ask for it.
-
-    Returns:
-        The model in the dtype that it could be run in, and the run.
-
-    Raises:
-        ModelError: If it cannot be run.
-    """
+    """A model in float64, or in float32 if its own tensors ask for it; and one run of it."""
     try:
         return candidate, _validated_trace(candidate)
     except MISTAKES as error:
@@ -60,7 +44,7 @@ def first_run(candidate: BoundModel) -> tuple[BoundModel, Trace]:
 def initial_parameters(model: BoundModel) -> Any:
     """Pyro's store after one run, so that no later run makes a parameter (vmap forbids that)."""
     with model.running(), isolated(stream(0, "parameters")):
-        poutine.trace(model.model).get_trace(*model.args, **model.kwargs)
+        model.traced(model.model)
         return pyro.get_param_store().get_state()
 
 
@@ -113,7 +97,7 @@ def _traced(
         stack.enter_context(isolated(stream(0, "sites", *([attempt] if attempt else []))))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", UserWarning)
-        trace: Trace = poutine.trace(model).get_trace(*candidate.args, **candidate.kwargs)
+        trace = candidate.traced(model)
         trace.compute_log_prob(site_filter=lambda _, site: site["is_observed"])
     return trace
 

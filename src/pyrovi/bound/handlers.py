@@ -43,10 +43,6 @@ class Place(Messenger):
         self.pieces, self.free = pieces, free
         self.by_site: dict[str, Tensor] = {}
 
-    def __enter__(self) -> "Place":  # noqa: PYI034  beartype has no class here for Self
-        self.by_site = {}
-        return super().__enter__()
-
     @property
     def log_abs_det(self) -> Tensor:
         """The log absolute Jacobian determinant of the whole map, after a run."""

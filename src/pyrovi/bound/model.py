@@ -188,7 +188,11 @@ class BoundModel:
             stack.enter_context(self.running())
             if seed is not None:
                 stack.enter_context(isolated(seed))
-            return poutine.trace(model).get_trace(*self.args, **self.kwargs)
+            return self.traced(model)
+
+    def traced(self, runnable: Callable[..., Any]) -> Trace:
+        """One run of a model or guide on these arguments, within `running`."""
+        return poutine.trace(runnable).get_trace(*self.args, **self.kwargs)
 
     def enumerated(self, model: Callable[..., Any]) -> Callable[..., Any]:
         """A handler that sums discrete latent sites out, in parallel."""

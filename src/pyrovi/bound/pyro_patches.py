@@ -8,6 +8,8 @@ with (https://github.com/pyro-ppl/pyro/issues/3093). All were tried against pyro
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -24,8 +26,7 @@ def is_plate(node: Mapping[str, Any]) -> bool:
     return isinstance(node["fn"], _Subsample)
 
 
-@contextlib.contextmanager
-def whole_plates() -> Iterator[None]:
+def whole_plates() -> AbstractContextManager[None]:
     """Within this, a plate that subsamples at random takes all of its indices instead.
 
     Pyro offers no handler for it: the size is fixed before a message is sent. A plate that is
@@ -35,29 +36,19 @@ def whole_plates() -> Iterator[None]:
     original = SubsampleMessenger._subsample
 
     def whole(
-        name: str,
-        size: int | None = None,
-        subsample_size: int | None = None,
-        subsample: Tensor | None = None,
-        use_cuda: bool | None = None,
-        device: str | None = None,
+        name: str, size: int | None, subsample_size: int | None, subsample: Any, *device: Any
     ) -> Any:
-        if subsample is None:
-            subsample_size = None
-        return original(name, size, subsample_size, subsample, use_cuda, device)
+        return original(name, size, None if subsample is None else subsample_size, subsample, *device)
 
-    with _replaced(SubsampleMessenger, "_subsample", staticmethod(whole)):
-        yield
+    return _replaced(SubsampleMessenger, "_subsample", staticmethod(whole))
 
 
-@contextlib.contextmanager
-def vmappable_contraction() -> Iterator[None]:
+def vmappable_contraction() -> AbstractContextManager[None]:
     """Within this, Pyro contracts enumerated factors with a logarithm that vmap can carry.
 
     Its own, ``safe_log``, is an `torch.autograd.Function` without a rule for vmap.
     """
-    with _replaced(torch_log, "safe_log", _SafeLog.apply):
-        yield
+    return _replaced(torch_log, "safe_log", _SafeLog.apply)
 
 
 @contextlib.contextmanager
@@ -99,21 +90,11 @@ class Enumerate(EnumMessenger):
         value = msg["value"]
         if not isinstance(value, Tensor):
             return super()._pyro_post_sample(msg)
-        msg["value"] = _ShapeOnly(value)
+        msg["value"] = SimpleNamespace(data=value, dim=value.dim)  # all that it asks for
         try:
             super()._pyro_post_sample(msg)
         finally:
             msg["value"] = value
-
-
-class _ShapeOnly:
-    """Stands for a tensor where only ``.data.shape`` and ``.dim()`` are asked for."""
-
-    def __init__(self, value: Tensor) -> None:
-        self.data, self.shape = self, value.shape
-
-    def dim(self) -> int:
-        return len(self.shape)
 
 
 def own_module(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:

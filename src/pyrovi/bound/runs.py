@@ -11,7 +11,6 @@ from math import prod
 from typing import Any
 
 import torch
-from pyro import poutine
 from pyro.infer import config_enumerate, infer_discrete
 from torch import Tensor
 
@@ -27,14 +26,7 @@ Values = dict[str, Tensor]
 ENTRIES_AT_ONCE = 20_000_000  # tensor entries in one run, a bound on memory
 AGREEMENT = 1e-6
 # What models raise in one run for many draws, where they were written for one.
-MADE_FOR_ONE_DRAW = (
-    ValueError,
-    RuntimeError,
-    IndexError,
-    AssertionError,
-    KeyError,
-    TypeError,
-)
+MADE_FOR_ONE_DRAW = (ValueError, RuntimeError, LookupError, AssertionError, TypeError)
 
 
 def predictions(model: BoundModel, values: Mapping[str, Tensor], seed: int) -> Values:
@@ -75,17 +67,11 @@ def _count(values: Mapping[str, Tensor]) -> int:
 
 @dataclass(frozen=True)
 class _Runs:
-    """Runs of one model, given some of its latent values.
-
-    Attributes:
-        model: The model.
-        names: The sites whose values are asked for.
-        given_data: Whether discrete sites are drawn given the data, instead of data given them.
-    """
+    """Runs of one model, given some of its latent values."""
 
     model: BoundModel
-    names: list[str]
-    given_data: bool = False
+    names: list[str]  # the sites whose values are asked for
+    given_data: bool = False  # discrete sites are drawn given the data, not data given them
 
     def draw(self, values: Mapping[str, Tensor], count: int, seed: int) -> Values:
         """The sites of ``names``, each ``(draw, *shape)``."""
@@ -144,10 +130,7 @@ class _Runs:
             )
         else:
             handled = Predict()(handled)
-        return self._traced(handled)
-
-    def _traced(self, runnable: Any) -> Trace:
-        return poutine.trace(runnable).get_trace(*self.model.args, **self.model.kwargs)
+        return self.model.traced(handled)
 
     def _padded(self, name: str, value: Tensor) -> Tensor:
         """``(draw, *shape)`` to ``(draw, 1, ..., *shape)``: the draws lie left of all plates."""
@@ -179,7 +162,7 @@ class _Runs:
             )
             for name in names
         }
-        alone = self._traced(Fix(values)(Predict()(self.model.handled(Widen()))))
+        alone = self.model.traced(Fix(values)(Predict()(self.model.handled(Widen()))))
         alone.compute_log_prob()
         single = sum((alone.nodes[name]["log_prob"].sum() for name in names), torch.zeros(()))
         batched = sum((self._terms(trace, name, row, size) for name in names), torch.zeros(()))

@@ -120,14 +120,7 @@ def sites_of(
     labels: Mapping[str, tuple[str, ...]],
     event_dims: Mapping[str, tuple[str, ...]],
 ) -> tuple[Site, ...]:
-    """Every site of a trace.
-
-    Args:
-        trace: A run of the model.
-        plates: Its plates, by name.
-        labels: For sites whose data came labelled, the name of each axis.
-        event_dims: For sites that the model declares names for, those of the rightmost axes.
-    """
+    """Every site; ``labels`` name all axes of one, ``event_dims`` the rightmost, by its name."""
     nodes = sample_nodes(trace)
     taken = {node["name"] for node in nodes}
     sites = [_site(node, plates, labels.get(node["name"], ()), taken) for node in nodes]

@@ -2,6 +2,6 @@
 
 from pyrovi.density.budget import OutOfTime
 from pyrovi.density.log_density import LogDensity
-from pyrovi.density.threads import fitting_threads, measured_threads
+from pyrovi.density.threads import faster_threads, fitting_threads
 
-__all__ = ["LogDensity", "OutOfTime", "fitting_threads", "measured_threads"]
+__all__ = ["LogDensity", "OutOfTime", "faster_threads", "fitting_threads"]

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pyrovi.bound import BoundModel, at_once_or_each
 from pyrovi.density.budget import OutOfTime, at_once, entries_of, work_of
-from pyrovi.density.layout import labels_of
 from pyrovi.density.one_point import OnePoint
 from pyrovi.density.pointwise import explain, without_pointwise
 from pyrovi.density.recording import Recordings, Replayed
@@ -55,7 +55,7 @@ class LogDensity:
         self.evaluations = 0
         self.deadline: float | None = None
         self.threads: int | None = None
-        self.recordings = Recordings()
+        self.recordings = Recordings(self._can_be_recorded)
         self._notes: list[str] = []
 
     @property
@@ -80,7 +80,9 @@ class LogDensity:
         A point where the model fails or the density is not a number counts as minus infinity.
         """
         rows = flat.reshape(-1, self.dim)
-        if rows.requires_grad and self._recording("gradient", self._differentiated, rows.detach()):
+        if rows.requires_grad and self.recordings.of(
+            "gradient", self._differentiated, rows.detach()
+        ):
             value = Replayed.apply(rows, self.value_and_gradient)
         else:
             value = self._values(rows)
@@ -191,7 +193,11 @@ class LogDensity:
 
     def labels(self) -> list[str]:
         """A name for each entry of a flat vector, such as ``theta[3]``."""
-        return labels_of(self.pieces)
+        return [
+            piece.site + (f"[{','.join(map(str, index))}]" if index else "")
+            for piece in self.pieces
+            for index in np.ndindex(piece.shape)
+        ]
 
     def start(self, seed: int, *, avoid_prior: bool = False) -> Float[Tensor, "dim"]:
         """A flat vector where the density and its gradient are finite: the best of a few.
@@ -257,18 +263,13 @@ class LogDensity:
         self, kind: str, function: Callable[[Tensor], tuple[Tensor, ...]], rows: Tensor
     ) -> tuple[Tensor, ...]:
         """``function(rows)``, from the recording of it where there is one."""
-        recording = self._recording(kind, function, rows)
+        recording = self.recordings.of(kind, function, rows)
         if recording is None:
             return function(rows)
         self.evaluations += len(rows)
         self.check_time()
         with torch.no_grad():
             return recording(rows)
-
-    def _recording(
-        self, kind: str, function: Callable[[Tensor], tuple[Tensor, ...]], rows: Tensor
-    ) -> Callable[[Tensor], tuple[Tensor, ...]] | None:
-        return self.recordings.of(kind, function, rows, self._can_be_recorded)
 
     def _can_be_recorded(self, rows: int) -> bool:
         """Whether each run is the same operations: no loop, nothing learned, nothing random."""

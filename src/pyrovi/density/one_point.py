@@ -1,44 +1,56 @@
 """One run of a model at one flat vector: what vmap carries to many."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import torch
-from pyro import poutine
 from pyro.infer.mcmc.util import TraceEinsumEvaluator
 from torch import Tensor
+from torch.distributions import biject_to
 
 from pyrovi.bound import BoundModel, Place, Trace, Unplace
-from pyrovi.density.layout import layout, split
 
-__all__ = ["OnePoint"]
+__all__ = ["OnePoint", "Piece"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Where one latent site lies in the flat vector.
+
+    Attributes:
+        site: The site's name.
+        shape: The shape of its unconstrained piece.
+        start: The first index in the flat vector.
+        stop: One past the last.
+    """
+
+    site: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
 
 
 class OnePoint:
-    """A model at one flat vector. All but `trace_alone` is called where the model is running.
-
-    Args:
-        model: The model, tied to its data.
-
-    Attributes:
-        model: The model, tied to its data.
-        pieces: Where each latent site lies in the flat vector, in the model's order.
-        dim: Its length.
-    """
+    """A model at one flat vector; `trace_alone` is for where the model is not running yet."""
 
     def __init__(self, model: BoundModel) -> None:
         self.model = model
-        self.pieces = layout(model)
+        self.pieces = tuple(_layout(model))
         self.dim = self.pieces[-1].stop
 
     def trace(self, flat: Tensor) -> tuple[Trace, Place]:
         """One run, and where it put each site."""
-        place = Place(split(self.pieces, flat, self.model.dtype), self.model.free)
-        model = place(self.model.enumerated(self.model.handled()))
-        return poutine.trace(model).get_trace(*self.model.args, **self.model.kwargs), place
+        flat = flat.to(self.model.dtype)
+        pieces = {p.site: flat[p.start : p.stop].reshape(p.shape) for p in self.pieces}
+        place = Place(pieces, self.model.free)
+        return self._traced(place), place
+
+    def _traced(self, handler: Place | Unplace) -> Trace:
+        return self.model.traced(handler(self.model.enumerated(self.model.handled())))
 
     def trace_alone(self, flat: Tensor) -> Trace:
-        """One run, where the model is not running yet."""
         with self.model.running():
             return self.trace(flat)[0]
 
@@ -73,6 +85,19 @@ class OnePoint:
     def flat(self, values: Mapping[str, Tensor]) -> Tensor:
         """The flat vector at which the continuous latent sites have these values."""
         note = Unplace(values, self.model.free)
-        model = note(self.model.enumerated(self.model.handled()))
-        poutine.trace(model).get_trace(*self.model.args, **self.model.kwargs)
+        self._traced(note)
         return torch.cat([note.pieces[piece.site].reshape(-1) for piece in self.pieces])
+
+
+def _layout(model: BoundModel) -> Iterator[Piece]:
+    """One piece per continuous latent site, in the order the model meets them."""
+    start = 0
+    for site in model.latent:
+        node = model.prototype.nodes[site.name]
+        if site.name in model.free:
+            shape: tuple[int, ...] = (int(model.free[site.name].sum()),)
+        else:
+            # Torch's own shape arithmetic imports sympy, a third of a second.
+            shape = tuple(biject_to(node["fn"].support).inv(node["value"]).shape)
+        yield Piece(site.name, shape, start, start + prod(shape))
+        start += prod(shape)

@@ -19,13 +19,7 @@ MANY_ENUMERATED = 20  # above this, one contraction per observed site costs too 
 
 
 def explain(point: OnePoint, flat: Tensor, without: frozenset[str]) -> dict[str, Tensor]:
-    """The parts of the log density; see `LogDensity.explain`.
-
-    Args:
-        point: The model.
-        flat: One flat vector.
-        without: The observed sites that have no pointwise log likelihood.
-    """
+    """See `LogDensity.explain`; the observed sites ``without`` have no pointwise part."""
     trace, place = point.trace(flat)
     parts = {
         "log_joint": point.log_joint(trace).double(),

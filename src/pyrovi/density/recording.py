@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -36,28 +37,22 @@ class NotRecordableError(Exception):
 class Recordings:
     """The functions of one density that are asked for often, recorded by their number of rows.
 
+    Args:
+        allowed: Whether they are the same operations at all points, for a number of rows.
+
     Attributes:
         made: The recordings, by what they are of and how many rows they take.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, allowed: Callable[[int], bool]) -> None:
         self.made: dict[tuple[str, int], Function] = {}
-        self._asked: Counter[tuple[str, int]] = Counter()
+        self._allowed, self._asked = allowed, Counter[tuple[str, int]]()
 
-    def of(
-        self, kind: str, function: Function, rows: Tensor, allowed: Callable[[int], bool]
-    ) -> Function | None:
-        """The recording of ``function`` for this many rows, made once it is asked for often.
-
-        Args:
-            kind: What ``function`` is.
-            function: From rows to tensors.
-            rows: Where it is asked for.
-            allowed: Whether it is the same operations at all points, for a number of rows.
-        """
+    def of(self, kind: str, function: Function, rows: Tensor) -> Function | None:
+        """The recording of ``function`` for this many rows, made once it is asked for often."""
         key = (kind, len(rows))
         self._asked[key] += 1
-        if self._asked[key] == REPEATS and allowed(len(rows)):
+        if self._asked[key] == REPEATS and self._allowed(len(rows)):
             elsewhere = rows + 0.01 * torch.cos(torch.arange(rows.numel())).reshape(rows.shape)
             # Where it cannot be recorded, the function itself goes on: it is always right.
             with contextlib.suppress(NotRecordableError, RuntimeError):
@@ -204,8 +199,7 @@ _KEPT = ("placeholder", "output")
 
 
 def _writes(node: fx.Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and schema.is_mutable
+    return isinstance(node.target, OpOverload) and node.target._schema.is_mutable
 
 
 def _tensors(tree: Any) -> list[Tensor]:

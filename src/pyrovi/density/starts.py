@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Callable
 
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from pyrovi.bound import NotePrior
@@ -19,18 +18,15 @@ FIRST_STARTS = 8  # of which the best is taken, unless the density is finite at 
 NEAR_ORIGIN = 0.25  # of the draws from (-2, 2), for a model whose units may be exchanged
 PRIOR_RUNS = 15  # for the median of the prior
 
-Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-
-def best_start(point: OnePoint, evaluate: Evaluate, seed: int, *, avoid_prior: bool) -> Tensor:
-    """The best of a few flat vectors; see `LogDensity.start`.
-
-    Args:
-        point: The model.
-        evaluate: The log density and its gradient at each of several flat vectors.
-        seed: Makes the choice repeatable.
-        avoid_prior: Leave the median of the prior and the origin out.
-    """
+def best_start(
+    point: OnePoint,
+    evaluate: Callable[[Tensor], tuple[Tensor, Tensor]],
+    seed: int,
+    *,
+    avoid_prior: bool,
+) -> Tensor:
+    """The best of a few flat vectors by ``evaluate``; see `LogDensity.start`."""
     generator = torch.Generator().manual_seed(stream(seed, "start"))
     uniform = torch.rand(STARTS, point.dim, generator=generator, dtype=torch.float64) * 4 - 2
     candidates = uniform if avoid_prior else _candidates(point, uniform, seed)
@@ -65,8 +61,8 @@ def _prior_median(point: OnePoint, seed: int) -> Tensor:
 
 def _drawn_from_the_prior(point: OnePoint) -> Tensor:
     """The flat vector of one draw of each site from its prior."""
-    note, model = NotePrior(point.model.free), point.model
-    poutine.trace(note(model.handled())).get_trace(*model.args, **model.kwargs)
+    note = NotePrior(point.model.free)
+    point.model.traced(note(point.model.handled()))
     return torch.cat([note.pieces[piece.site].reshape(-1) for piece in point.pieces]).double()
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyrovi.density.log_density import LogDensity
 
-__all__ = ["fitting_threads", "measured_threads"]
+__all__ = ["faster_threads", "fitting_threads"]
 
 MEASURED_WORK = 5_000  # numbers in one evaluation, below which more threads never help
 SHARED_WORK = 100_000  # numbers in one evaluation, from which threads have something to share out
@@ -33,18 +33,11 @@ def fitting_threads(density: LogDensity) -> Iterator[int]:
         torch.set_num_threads(default)
 
 
-@contextlib.contextmanager
-def measured_threads(density: LogDensity, flat: Tensor) -> Iterator[int]:
-    """`fitting_threads`, after a measurement: one, or torch's default, whichever is faster.
+def faster_threads(density: LogDensity, rows: Tensor) -> int:
+    """One, or torch's default, whichever evaluates ``rows`` faster.
 
     On small tensors many threads can be ten times slower than one, on a busy machine above all.
     """
-    density.threads = _faster(density, flat.expand(8, -1))
-    with fitting_threads(density) as threads:
-        yield threads
-
-
-def _faster(density: LogDensity, rows: Tensor) -> int:
     default = torch.get_num_threads()
     if default == 1 or density.work < MEASURED_WORK:
         return 1

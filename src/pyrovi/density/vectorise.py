@@ -13,14 +13,9 @@ AGREEMENT = 1e-6  # relative; between the vectorised and the looped value
 
 
 def why_not_vectorised(log_prob: Callable[[Tensor], Tensor], dim: int) -> str | None:
-    """Run two points both ways and compare; the looped way is right by construction.
+    """Why points must be run one by one; None where they need not.
 
-    Args:
-        log_prob: The log density at one flat vector.
-        dim: Its length.
-
-    Returns:
-        Why the points must be run one by one; None where they need not.
+    Two points are run both ways and compared; the looped way is right by construction.
     """
     generator = torch.Generator().manual_seed(stream(0, "vectorise"))
     rows = torch.randn(2, dim, generator=generator, dtype=torch.float64) * 0.1

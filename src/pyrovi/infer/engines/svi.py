@@ -18,7 +18,6 @@ from typing import Any, cast
 
 import pyro
 import torch
-from pyro import poutine
 from pyro.infer import ELBO, RenyiELBO, Trace_ELBO, TraceEnum_ELBO, config_enumerate
 from pyro.infer.autoguide import AutoGuide, init_to_median, init_to_value
 from torch import Tensor
@@ -26,7 +25,7 @@ from torch.distributions import Distribution
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from pyrovi.approximations import GuideDraws
-from pyrovi.bound import Trace, carries_draws, is_plate, own_module
+from pyrovi.bound import carries_draws, own_module, sample_nodes
 from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError, GuideError
 from pyrovi.guides import FAMILIES, Family
@@ -312,13 +311,9 @@ class _PyroState(SVIState):
         """A guide must have the model's continuous latent sites, and no others."""
         model = self.density.model
         with self._scoped():
-            trace: Trace = poutine.trace(self.guide).get_trace(*model.args, **model.kwargs)
+            trace = model.traced(self.guide)
         own = {
-            name
-            for name, node in trace.nodes.items()
-            if node["type"] == "sample"
-            and not node["infer"].get("is_auxiliary")
-            and not is_plate(node)
+            node["name"] for node in sample_nodes(trace) if not node["infer"].get("is_auxiliary")
         }
         needed = {site.name for site in model.latent}
         listing = ", ".join(sorted(needed))
