@@ -150,6 +150,44 @@ def test_a_model_that_vmap_cannot_carry_is_looped_and_says_so() -> None:
 _HALF = torch.tensor(0.5)
 
 
+def test_a_model_that_vmap_carries_to_another_density_is_looped_and_says_so() -> None:
+    runs = []
+
+    def model() -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        runs.append(x)
+        pyro.factor("learnt", x * len(runs))  # each run is another density
+
+    density = LogDensity(bind_model(model, Arguments()))
+    assert not density.vectorised
+    assert any("another density" in note for note in density.notes)
+
+
+def test_where_a_looped_model_fails_its_density_is_zero() -> None:
+    def model() -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        if x > 1:
+            raise ValueError("x is too large for this model")
+
+    density = LogDensity(bind_model(model, Arguments()))
+    value = density.log_prob(torch.tensor([[0.0], [2.0]], dtype=torch.float64))
+    assert value.tolist() == [pytest.approx(-0.5 * math.log(2 * math.pi)), -math.inf]
+
+
+def test_one_matrix_that_cannot_be_factorised_spoils_no_other_row() -> None:
+    """Of all rows in one call, one failing Cholesky would fail them all."""
+
+    def model() -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        cov = torch.eye(2) * (1 - x)
+        pyro.sample("y", dist.MultivariateNormal(torch.zeros(2), cov), obs=torch.zeros(2))
+
+    density = LogDensity(bind_model(model, Arguments()))
+    value = density.log_prob(torch.tensor([[0.0], [3.0]], dtype=torch.float64))
+    assert density.vectorised
+    assert value.tolist() == [pytest.approx(-1.5 * math.log(2 * math.pi)), -math.inf]
+
+
 def test_a_subsampled_plate_is_taken_whole() -> None:
     y = torch.arange(10.0, dtype=torch.float64)
 

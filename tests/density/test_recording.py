@@ -43,6 +43,17 @@ def test_a_function_that_branches_on_its_input_is_refused() -> None:
         record(branches, torch.zeros(2), torch.ones(2))
 
 
+def test_a_function_that_is_another_at_another_point_is_refused() -> None:
+    calls = []
+
+    def counts(x: Tensor) -> tuple[Tensor]:
+        calls.append(x)
+        return (x * len(calls),)
+
+    with pytest.raises(NotRecordableError, match="another point"):
+        record(counts, torch.ones(2), 2 * torch.ones(2))
+
+
 def test_what_is_changed_in_place_is_no_constant() -> None:
     def counts(x: Tensor) -> tuple[Tensor]:
         held = torch.zeros(2)

@@ -38,7 +38,9 @@ def whole_plates() -> AbstractContextManager[None]:
     def whole(
         name: str, size: int | None, subsample_size: int | None, subsample: Any, *device: Any
     ) -> Any:
-        return original(name, size, None if subsample is None else subsample_size, subsample, *device)
+        return original(
+            name, size, None if subsample is None else subsample_size, subsample, *device
+        )
 
     return _replaced(SubsampleMessenger, "_subsample", staticmethod(whole))
 

@@ -33,14 +33,15 @@ def fitting_threads(density: LogDensity) -> Iterator[int]:
         torch.set_num_threads(default)
 
 
-def faster_threads(density: LogDensity, rows: Tensor) -> int:
-    """One, or torch's default, whichever evaluates ``rows`` faster.
+def faster_threads(density: LogDensity, flat: Tensor) -> int:
+    """One, or torch's default, whichever is faster at several points at once.
 
     On small tensors many threads can be ten times slower than one, on a busy machine above all.
     """
     default = torch.get_num_threads()
     if default == 1 or density.work < MEASURED_WORK:
         return 1
+    rows = flat.expand(8, -1)
     try:
         alone = _seconds(density, rows, 1)
         together = _seconds(density, rows, default) if alone > SHARED_SECONDS else np.inf

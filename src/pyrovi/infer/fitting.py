@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pyrovi.bound import bind, bind_model
-from pyrovi.density import LogDensity, fitting_threads, measured_threads
+from pyrovi.density import LogDensity, faster_threads, fitting_threads
 from pyrovi.errors import EngineError, whole_number
 from pyrovi.evidence import SAME_OPTIMUM_ERRORS, SAME_OPTIMUM_NATS
 from pyrovi.infer.engine import Engine
@@ -104,8 +104,9 @@ def _one(
         start = torch.zeros(density.dim, dtype=torch.float64)
     else:
         start = density.start(own_seed, avoid_prior=index > 0)
-    threads = fitting_threads(density) if needs.closed_forms else measured_threads(density, start)
-    with threads, isolated(own_seed):
+    if not needs.closed_forms:
+        density.threads = faster_threads(density, start)
+    with fitting_threads(density), isolated(own_seed):
         return run_once(
             engine,
             density,
