@@ -36,7 +36,7 @@ import pyrovi as vi
 from pyrovi.approximations.coordinates import Sweeper
 from pyrovi.bound import bind, bind_model
 from pyrovi.density import LogDensity
-from pyrovi.models.gaussian_mixture import forms as mixture
+from pyrovi.models import gaussian_mixture as mixture
 
 SWEEPS = 20
 COMPONENTS = 5

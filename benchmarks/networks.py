@@ -15,7 +15,7 @@ from pyro.infer import Predictive, Trace_ELBO
 
 from pyrovi.diagnostics.scores.uncertainty import variance_parts
 from pyrovi.guides import dropout
-from pyrovi.models.bayesian_neural_network.forms import network
+from pyrovi.models.bayesian_neural_network import network
 from pyrovi.seeds import isolated
 
 STEPS, STEP_SIZE, PARTICLES, DRAWS = 1000, 0.02, 8, 300

@@ -21,7 +21,7 @@ from scipy.special import logsumexp
 
 import pyrovi as vi
 from pyrovi.models import get
-from pyrovi.models.multitask_regression.forms import simulate
+from pyrovi.models.multitask_regression import simulate
 
 POOLINGS = ("no_pooling", "partial", "complete_pooling")
 ENGINE = vi.DADVI(whiten=True)

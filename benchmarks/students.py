@@ -22,7 +22,7 @@ from torch import Tensor
 
 import pyrovi as vi
 from pyrovi.bound.arguments import bind
-from pyrovi.models.multitask_regression import forms as multitask
+from pyrovi.models import multitask_regression as multitask
 
 SPREAD, NOISE, PHYSICS, CHEMISTRY = 0.2, 1.0, 1, 2
 DRAWS = 20_000

@@ -21,7 +21,7 @@ from pyrovi.bound import bind, bind_model
 from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError, ModelError
 from pyrovi.infer.engines.cavi import elbo
-from pyrovi.models.gaussian_mixture import forms as mixture
+from pyrovi.models import gaussian_mixture as mixture
 from pyrovi.structure import CoordinateUpdates, declare
 
 RANDOM_PROBLEMS = 200

@@ -12,8 +12,10 @@ from scipy.special import gammaln, logsumexp, multigammaln
 import pyrovi as vi
 from infer import declared
 from pyrovi.errors import EngineError
-from pyrovi.models.gaussian_mixture import forms as mixture
-from pyrovi.models.gaussian_mixture import updates as closed
+from pyrovi.models import gaussian_mixture as mixture
+from pyrovi.models.gaussian_mixture.conjugate_updates import assign, locate
+from pyrovi.models.gaussian_mixture.dirichlet import Weights
+from pyrovi.models.gaussian_mixture.priors import prepare
 
 BATCHES = 40
 ERRORS = 5.0  # batch-mean standard errors, themselves known to a tenth
@@ -115,12 +117,12 @@ def test_the_sums_of_sampled_assignments_are_on_average_what_cavi_expects() -> N
     """One record for both: the same conditional, sampled and expected."""
     rng = np.random.default_rng(1)
     y = torch.as_tensor(rng.normal(size=(40, 2)))
-    problem = closed.prepare(y, 3)
+    problem = prepare(y, 3)
     phi = rng.dirichlet(np.ones(3), size=40)
-    components = closed.locate(problem, mixture.start_from(y, phi))
-    weights = closed.Weights(torch.tensor([3.0, 4.0, 5.0], dtype=torch.float64))
+    components = locate(problem, mixture.start_from(y, phi))
+    weights = Weights(torch.tensor([3.0, 4.0, 5.0], dtype=torch.float64))
     given = {"components": components.expected(), "weight": weights.expected()}
-    conditional = closed.assign(problem, given)
+    conditional = assign(problem, given)
     generator = torch.Generator().manual_seed(3)
     sampled = [conditional.sample(generator)[1] for _ in range(4000)]
     expected = conditional.expected()

@@ -21,10 +21,11 @@ import pyrovi as vi
 from pyrovi import guides
 from pyrovi.diagnostics.scores.uncertainty import variance_parts
 from pyrovi.errors import DataError, ModelError
-from pyrovi.models.bayesian_neural_network.forms import classification, network, regression
+from pyrovi.models.bayesian_neural_network import network
 from pyrovi.seeds import isolated
 
 ENTRY = vi.models.get("bayesian_neural_network")
+regression, classification = ENTRY.model, ENTRY.variant("classification").model
 SHELF = Path(__file__).parents[2] / "models" / "bayesian_neural_network"
 
 
@@ -328,19 +329,19 @@ def test_rows_without_an_outcome_are_left_out_of_the_fit_and_predicted(variant: 
 @pytest.mark.parametrize("width", ["0", "2.5", "a", "", -1, 2.5, None, 10**6, "99999999999999999"])
 def test_a_width_that_is_none_is_told(width: Any) -> None:
     frame = pd.DataFrame({"a": [1.0, 2.0, 4.0], "y": [5.0, 7.0, 9.0]})
-    with pytest.raises(DataError, match=r"width is a whole number from 1 to 10000, and .* came"):
+    with pytest.raises(DataError, match=r"width: .* from 1 to 10000, and .* came"):
         ENTRY.read(frame, outcome="y", width=width)
 
 
 ARGUMENTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "a vector for a matrix": ("regression", {"x": np.arange(6.0)}, r"x\[:, None\]"),
     "other rows": ("regression", {"x": np.ones((5, 2))}, r"\(5, 2\) and \(6,\) came"),
-    "no units": ("deep", {"width": 0}, "width is a whole number from 1 .* 0 came"),
-    "half a unit": ("regression", {"width": 2.5}, r"width is .* 2\.5 came"),
-    "more than all": ("regression", {"batch": 7}, "batch is a whole number from 1 to 6, and 7"),
+    "no units": ("deep", {"width": 0}, "width: expected a whole number from 1 .* 0 came"),
+    "half a unit": ("regression", {"width": 2.5}, r"width: .* 2\.5 came"),
+    "more than all": ("regression", {"batch": 7}, "batch: .* from 1 to 6, and 7"),
     "no spread": ("heteroscedastic", {"bias_scale": 0.0}, "bias_scale is .* above 0, and 0.0"),
     "classes from 1": ("classification", {"classes": 2}, "0 to 1, and values from 0 to 2 came"),
-    "no classes": ("classification", {"classes": 0}, "classes is a whole number"),
+    "no classes": ("classification", {"classes": 0}, "classes: expected a whole number"),
 }
 
 

@@ -23,8 +23,9 @@ import pyrovi as vi
 from pyrovi.bound.arguments import bind
 from pyrovi.errors import DataError
 from pyrovi.guides import maf
+from pyrovi.models import gaussian_mixture as mixture
 from pyrovi.models import get
-from pyrovi.models.gaussian_mixture import forms as mixture
+from pyrovi.models.gaussian_mixture.model import PRECISION_RATE, PRECISION_SHAPE
 from pyrovi.seeds import isolated
 
 REFERENCE = Path(__file__).parents[2] / "models" / "gaussian_mixture" / "reference.json"
@@ -151,8 +152,8 @@ def test_no_component_can_gain_without_bound_by_closing_on_tied_values() -> None
     """29 irises share one petal width. A log-normal prior's tail would lose to 29 log(1/s)."""
 
     def gained(scale: float) -> float:
-        rate = mixture.PRECISION_RATE
-        prior = stats.gamma(mixture.PRECISION_SHAPE, scale=1 / rate).logpdf(scale**-2)
+        rate = PRECISION_RATE
+        prior = stats.gamma(PRECISION_SHAPE, scale=1 / rate).logpdf(scale**-2)
         return prior + np.log(2 * scale**-3) - 29 * np.log(scale)
 
     assert gained(0.05) > gained(0.02) > gained(0.005)

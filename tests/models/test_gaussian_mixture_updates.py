@@ -15,9 +15,12 @@ from scipy.special import digamma, gammaln, logsumexp, multigammaln
 from sklearn.cluster import KMeans
 from sklearn.mixture import BayesianGaussianMixture
 
-from pyrovi.models.gaussian_mixture import forms as mixture
-from pyrovi.models.gaussian_mixture import updates as closed
+from pyrovi.models import gaussian_mixture as mixture
 from pyrovi.models.gaussian_mixture.assignments import Assignments
+from pyrovi.models.gaussian_mixture.conjugate_updates import locate
+from pyrovi.models.gaussian_mixture.dirichlet import Weights
+from pyrovi.models.gaussian_mixture.normal_wishart import Components, whitening_of
+from pyrovi.models.gaussian_mixture.priors import prepare, start
 from pyrovi.structure import CoordinateUpdates
 
 SWEEPS = 6
@@ -89,7 +92,7 @@ def thesis_by_loops(
 @pytest.mark.parametrize(("D", "K"), [(1, 3), (3, 2)])
 def test_unit_follows_the_theses_equations_sweep_by_sweep(D: int, K: int) -> None:
     y, phi = example(D, K, n=25)
-    problem = closed.prepare(torch.as_tensor(y), K, 2.5)
+    problem = prepare(torch.as_tensor(y), K, 2.5)
     start = mixture.start_from(y, phi)
     slow = thesis_by_loops(y, phi.copy(), 2.5, SWEEPS)
     fast = sweeps(mixture.UNIT_UPDATES, problem, start, SWEEPS)
@@ -117,9 +120,9 @@ def log_evidence_unit(y: np.ndarray, K: int, spread: float) -> float:
 def test_the_bound_of_unit_is_below_the_evidence_and_is_it_with_one_component() -> None:
     y, _ = example(2, 2, n=6)
     for K in (1, 2, 3):
-        problem = closed.prepare(torch.as_tensor(y), K, 1.5)
+        problem = prepare(torch.as_tensor(y), K, 1.5)
         bounds = [
-            sweeps(mixture.UNIT_UPDATES, problem, closed.start(problem, seed), 200)[-1][0]
+            sweeps(mixture.UNIT_UPDATES, problem, start(problem, seed), 200)[-1][0]
             for seed in range(5)
         ]
         evidence = log_evidence_unit(y, K, 1.5)
@@ -227,7 +230,7 @@ def stats_terms(
 @pytest.mark.parametrize(("D", "K"), [(1, 3), (3, 2)])
 def test_conjugate_follows_bishops_equations_sweep_by_sweep(D: int, K: int) -> None:
     y, r = example(D, K, n=25)
-    problem = closed.prepare(torch.as_tensor(y), K, 1.7)
+    problem = prepare(torch.as_tensor(y), K, 1.7)
     slow = bishop_by_loops(y, r.copy(), 1.7, SWEEPS)
     fast = sweeps(mixture.CONJUGATE_UPDATES, problem, mixture.start_from(y, r), SWEEPS)
     for (bound, r_slow, p), (elbo, factors) in zip(slow, fast, strict=True):
@@ -270,9 +273,9 @@ def log_evidence_conjugate(y: np.ndarray, K: int, spread: float) -> float:
 def test_the_bound_of_conjugate_is_below_the_evidence_and_is_it_with_one_component() -> None:
     y, _ = example(2, 2, n=6)
     for K in (1, 2, 3):
-        problem = closed.prepare(torch.as_tensor(y), K, 1.5)
+        problem = prepare(torch.as_tensor(y), K, 1.5)
         bounds = [
-            sweeps(mixture.CONJUGATE_UPDATES, problem, closed.start(problem, s), 200)[-1][0]
+            sweeps(mixture.CONJUGATE_UPDATES, problem, start(problem, s), 200)[-1][0]
             for s in range(5)
         ]
         evidence = log_evidence_conjugate(y, K, 1.5)
@@ -285,11 +288,11 @@ def test_the_bound_of_conjugate_is_below_the_evidence_and_is_it_with_one_compone
 # ------------------------------------------------------------------------- densities and draws
 
 
-def components(D: int, K: int) -> closed.Components:
+def components(D: int, K: int) -> Components:
     """A normal-Wishart factor with nothing special about it."""
     y, r = example(D, K, n=30, seed=4)
-    problem = closed.prepare(torch.as_tensor(y), K, 1.3)
-    return closed.locate(problem, mixture.start_from(y, r))
+    problem = prepare(torch.as_tensor(y), K, 1.3)
+    return locate(problem, mixture.start_from(y, r))
 
 
 @pytest.mark.parametrize("D", [1, 2, 4])
@@ -297,7 +300,7 @@ def test_the_sites_of_the_whitening_matrix_are_scipys_wishart(D: int) -> None:
     r"""For Lambda = R^T R the Jacobian is 2^D times the product of R_ii^i, i from 1."""
     factor = components(D, 3)
     values = factor.draw(20, torch.Generator().manual_seed(1))
-    whitening = closed.whitening_of(values).numpy()
+    whitening = whitening_of(values).numpy()
     inverse_scale = (factor.inverse_scale_tril @ factor.inverse_scale_tril.mT).numpy()
     expected = np.zeros(20)
     for s, k in itertools.product(range(20), range(3)):
@@ -317,7 +320,7 @@ def test_the_prior_of_the_model_is_scipys_wishart_too(D: int) -> None:
     y = torch.zeros(4, D, dtype=torch.float64)
     trace = torch_trace(y, spread)
     sites = {n: trace.nodes[n] for n in ("whitening_diagonal", "whitening_below") if n in trace}
-    whitening = closed.whitening_of({n: site["value"] for n, site in sites.items()}).numpy()
+    whitening = whitening_of({n: site["value"] for n, site in sites.items()}).numpy()
     for k in range(2):
         own = sum(float(site["fn"].log_prob(site["value"])[k]) for site in sites.values())
         R = whitening[k]
@@ -342,7 +345,7 @@ def torch_trace(y: torch.Tensor, spread: float) -> Any:
 
 def test_each_scale_of_conjugate_has_the_prior_it_has_in_diagonal() -> None:
     """The claim by which its hyper-parameters were chosen, in three dimensions."""
-    prior = closed.prepare(torch.zeros(2, 3), 1, 2.0).prior
+    prior = prepare(torch.zeros(2, 3), 1, 2.0).prior
     draws = stats.wishart(prior.degrees, np.eye(3) / prior.inverse_scale).rvs(4000, random_state=1)
     variances = np.linalg.inv(draws)[:, [0, 1, 2], [0, 1, 2]]
     of_diagonal = stats.gamma(2.0, scale=1 / (0.1 * 2.0**2))
@@ -354,7 +357,7 @@ def test_each_scale_of_conjugate_has_the_prior_it_has_in_diagonal() -> None:
 def test_what_is_drawn_has_the_moments_that_the_updates_expect(D: int) -> None:
     factor, draws = components(D, 2), 40_000
     values = factor.draw(draws, torch.Generator().manual_seed(2))
-    whitening = closed.whitening_of(values)
+    whitening = whitening_of(values)
     precision = whitening.mT @ whitening
     offset = (values["loc"] - factor.centre)[..., None]
     linear = precision @ offset
@@ -379,7 +382,7 @@ def test_what_is_drawn_has_the_moments_that_the_updates_expect(D: int) -> None:
 
 
 def test_weights_are_dirichlet() -> None:
-    factor = closed.Weights(torch.tensor([2.5, 7.0, 1.2], dtype=torch.float64))
+    factor = Weights(torch.tensor([2.5, 7.0, 1.2], dtype=torch.float64))
     values = factor.draw(40_000, torch.Generator().manual_seed(2))["weight"]
     exact = stats.dirichlet(factor.concentration.numpy())
     np.testing.assert_allclose(
@@ -399,7 +402,7 @@ def test_weights_are_dirichlet() -> None:
 def test_the_predictive_density_is_the_mean_over_draws(variant: str) -> None:
     y, r = example(2, 3, n=20)
     updates = mixture.UNIT_UPDATES if variant == "unit" else mixture.CONJUGATE_UPDATES
-    problem = closed.prepare(torch.as_tensor(y), 3, 2.0)
+    problem = prepare(torch.as_tensor(y), 3, 2.0)
     factors = sweeps(updates, problem, mixture.start_from(y, r), 3)[-1][1]
     del factors["assignment"]
     generator = torch.Generator().manual_seed(5)
@@ -409,7 +412,7 @@ def test_the_predictive_density_is_the_mean_over_draws(variant: str) -> None:
     residual = at - values["loc"][:, :, None]  # draw, component, observation, dimension
     log_det, log_weight = torch.zeros(draws, 3), torch.full((draws, 3), -math.log(3))
     if variant == "conjugate":
-        whitening = closed.whitening_of(values)
+        whitening = whitening_of(values)
         residual = (whitening[:, :, None] @ residual[..., None])[..., 0]
         log_det = whitening.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         log_weight = values["weight"].log()
@@ -423,7 +426,7 @@ def test_the_predictive_density_is_the_mean_over_draws(variant: str) -> None:
 
 def test_with_the_means_plugged_in_it_is_equation_2_40() -> None:
     y, r = example(1, 3, n=20)
-    problem = closed.prepare(torch.as_tensor(y), 3, 2.0)
+    problem = prepare(torch.as_tensor(y), 3, 2.0)
     factors = sweeps(mixture.UNIT_UPDATES, problem, mixture.start_from(y, r), 3)[-1][1]
     m = factors["loc"].loc[:, 0].numpy()
     expected = np.mean([stats.norm(mk, 1).pdf(y[:, 0]) for mk in m], axis=0)
@@ -442,7 +445,7 @@ def test_the_pass_in_blocks_is_the_plain_formula(n: int, squares: bool) -> None:
     rng = np.random.default_rng(n)
     loc = rng.normal(0, 10, (K, D))
     y = loc[rng.integers(K, size=n)] + rng.normal(size=(n, D)) + 50.0
-    problem = closed.prepare(torch.as_tensor(y), K)
+    problem = prepare(torch.as_tensor(y), K)
     spread = np.eye(D) + 0.3
     offset = torch.as_tensor(loc + 50.0) - problem.data.centre
     precision = torch.as_tensor(np.linalg.inv(spread)).expand(K, D, D) if squares else None
@@ -513,7 +516,7 @@ def test_the_bound_is_scikit_learns_and_the_constants_it_drops(name: str) -> Non
     r = np.eye(3)[labels]
     peer = the_same_prior(y, 3, r).fit(y)
     assert peer.converged_
-    problem = closed.prepare(torch.as_tensor(y), 3, 1.0)
+    problem = prepare(torch.as_tensor(y), 3, 1.0)
     start = mixture.start_from(y, r)
     elbo, factors = sweeps(mixture.CONJUGATE_UPDATES, problem, start, peer.n_iter_)[-1]
     assert elbo == pytest.approx(peer.lower_bound_ + dropped(n, D, 3), rel=1e-9)

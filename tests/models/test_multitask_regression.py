@@ -21,7 +21,8 @@ import pyrovi as vi
 from pyrovi.bound.arguments import bind
 from pyrovi.errors import DataError
 from pyrovi.models import get
-from pyrovi.models.multitask_regression import forms as multitask
+from pyrovi.models import multitask_regression as multitask
+from pyrovi.models.multitask_regression.model import ALONE, SCALE_LOC, SCALE_SCALE
 from pyrovi.seeds import isolated
 from pyrovi.tree import quantities
 
@@ -82,9 +83,10 @@ def test_the_likelihood_is_the_regression_of_each_row_s_own_task() -> None:
 
 def test_binary_marks_are_logistic_in_their_task_s_coefficients() -> None:
     tree = multitask.simulate(2, variant="binary")
-    data = dict(bind(multitask.binary, tree).kwargs)
+    model = get("multitask_regression:binary").model
+    data = dict(bind(model, tree).kwargs)
     assert set(np.unique(data["outcome"])) == {0.0, 1.0}
-    trace = poutine.trace(multitask.binary).get_trace(**data)
+    trace = poutine.trace(model).get_trace(**data)
     trace.compute_log_prob()
     beta = trace.nodes["beta"]["value"].numpy()[data["task_index"].numpy()]
     chance = 1 / (1 + np.exp(-(data["x"].numpy() * beta).sum(-1)))
@@ -94,9 +96,9 @@ def test_binary_marks_are_logistic_in_their_task_s_coefficients() -> None:
 
 def test_before_any_data_one_task_alone_has_the_spread_of_a_task_among_others() -> None:
     """E[1 + tau ** 2] for log-normal tau, against 40,000 draws of the prior."""
-    values = torch.exp(torch.randn(40_000) * multitask.SCALE_SCALE + multitask.SCALE_LOC)
+    values = torch.exp(torch.randn(40_000) * SCALE_SCALE + SCALE_LOC)
     beta = torch.randn(40_000) + values * torch.randn(40_000)
-    assert pytest.approx(float(beta.std()), rel=0.05) == multitask.ALONE
+    assert pytest.approx(float(beta.std()), rel=0.05) == ALONE
 
 
 def test_simulated_marks_scatter_about_the_truth_as_its_noise_says() -> None:
@@ -439,7 +441,7 @@ BAD_TABLES: dict[str, tuple[Any, dict[str, Any], str]] = {
     ),
     "a column for two things": (table, {"covariates": "mark"}, "'mark' is named twice"),
     "one column and no task": (table, {"task": None}, "no task column"),
-    "a scale that is none": (table, {"standardised": "apart"}, "together or by_task"),
+    "a scale that is none": (table, {"standardised": "apart"}, "one of together, by_task, and"),
     "an id that is a word": (
         lambda: table().assign(pupil="p"),
         {},

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ import torch
 import xarray as xr
 
 from pyrovi.errors import DataError, UnknownModelError
+from pyrovi.models.options import options_of, typed
 from pyrovi.registry import nearest
 from pyrovi.seeds import isolated
 
-__all__ = ["Variant", "ZooModel", "as_floats", "run_forward", "variant_named"]
+__all__ = ["Variant", "ZooModel", "as_floats", "run_forward", "variant_named", "variants_of"]
 
 Reader = Callable[..., xr.DataTree]
 Loaders = Mapping[str, Callable[[], xr.DataTree]]
@@ -87,12 +89,12 @@ class ZooModel:
     @property
     def options(self) -> tuple[str, ...]:
         """What `read` can be told about a table."""
-        if self.reader is None:
-            return ()
-        return tuple(inspect.signature(self.reader).parameters)[1:]
+        return tuple(options_of(self.reader)) if self.reader is not None else ()
 
     def read(self, frame: Any, **options: Any) -> xr.DataTree:
         """The data of a table whose columns have names of their own, a `pandas.DataFrame`.
+
+        An option may come as its text, such as ``width="20"``.
 
         Raises:
             DataError: If the entry reads no such tables, an option is unknown or lacking, or the
@@ -109,21 +111,23 @@ class ZooModel:
                 f"A table is a pandas DataFrame, and a {type(frame).__name__} came. "
                 "Make one of it: pandas.DataFrame(...)."
             )
-        unknown = [name for name in options if name not in self.options]
-        if unknown:
-            raise DataError(
-                f"{self.name!r} has no option {unknown[0]!r} for a table"
-                f"{nearest(unknown[0], self.options)}. It has: {', '.join(self.options)}."
-            )
-        parameters = inspect.signature(self.reader).parameters
-        empty = inspect.Parameter.empty
-        lacking = [n for n in self.options if parameters[n].default is empty and n not in options]
-        if lacking:
-            raise DataError(
-                f"To read a table {self.name!r} needs the option {lacking[0]!r} "
-                f"(--{lacking[0].replace('_', '-')}). It takes: {', '.join(self.options)}."
-            )
-        return self.reader(frame, **options)
+        self._refuse_unknown_or_lacking(options)
+        return self.reader(frame, **typed(self.reader, options))
+
+    def _refuse_unknown_or_lacking(self, options: Mapping[str, Any]) -> None:
+        there = options_of(self.reader) if self.reader is not None else {}
+        for name in options:
+            if name not in there:
+                raise DataError(
+                    f"{self.name!r} has no option {name!r} for a table{nearest(name, there)}. "
+                    f"It has: {', '.join(there)}."
+                )
+        for name, parameter in there.items():
+            if parameter.default is parameter.empty and name not in options:
+                raise DataError(
+                    f"To read a table {self.name!r} needs the option {name!r} "
+                    f"(--{name.replace('_', '-')}). It takes: {', '.join(there)}."
+                )
 
     def variant(self, name: str) -> "ZooModel":
         """The entry with the variant called ``name`` as its model.
@@ -139,6 +143,24 @@ class ZooModel:
         form = self.variants[name]
         own = {n: each for n, each in vars(form).items() if each is not None}
         return dataclasses.replace(self, name=f"{self.name}:{name}", **own)
+
+
+def variants_of(
+    forms: Mapping[str, Callable[..., Any]],
+    simulate: Callable[..., xr.DataTree],
+    **others: Mapping[str, Any],
+) -> dict[str, Variant]:
+    """A variant of each form, whose data are those of ``simulate(seed, variant=name)``.
+
+    Args:
+        forms: The models, by name.
+        simulate: The entry's simulator.
+        others: What else a variant has of its own, by its name.
+    """
+    return {
+        name: Variant(model=form, simulate=partial(simulate, variant=name), **others.get(name, {}))
+        for name, form in forms.items()
+    }
 
 
 def variant_named(name: str, variants: Mapping[str, Any]) -> Any:

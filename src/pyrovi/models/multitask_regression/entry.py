@@ -1,0 +1,29 @@
+"""The record of multi-task regression in the zoo."""
+
+from pyrovi.models.entry import ZooModel, variants_of
+from pyrovi.models.multitask_regression.data import simulate
+from pyrovi.models.multitask_regression.loaders import (
+    anes96,
+    grunfeld,
+    linnerud,
+    linnerud_above,
+    read,
+    read_binary,
+)
+from pyrovi.models.multitask_regression.model import FORMS, partial
+
+__all__ = ["MULTITASK_REGRESSION"]
+
+ZEROS_AND_ONES = {
+    "loaders": {"linnerud_above": linnerud_above, "anes96": anes96},
+    "reader": read_binary,
+}
+MULTITASK_REGRESSION = ZooModel(
+    name="multitask_regression",
+    title="Multi-task regression: related tasks that lend each other strength",
+    model=partial,
+    simulate=simulate,
+    loaders={"linnerud": linnerud, "grunfeld": grunfeld},
+    variants=variants_of(FORMS, simulate, binary=ZEROS_AND_ONES),
+    reader=read,
+)
