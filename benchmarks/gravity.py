@@ -17,14 +17,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
 import xarray as xr
 from arviz_stats.base import array_stats
-from matplotlib.figure import Figure
 from pyro.infer import MCMC, NUTS, SVI, Trace_ELBO
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -550,106 +548,6 @@ def scale_here() -> None:
     ratio = drawn.std(0) / sd
     print(f"sd of draws over sd: {ratio.mean():.3f}; log evidence {evidence:.1f}")
     print(f"  trace of the resolution {resolution.sum():.1f} of at most {SCALE['stations']}")
-
-
-# ------------------------------------------------------------------------------ pictures
-
-INK, SOFT, WARM = "#2b2f33", "#b0b7bd", "#d68910"
-BLOCKS = ((700.0, 1100.0, 150.0, 450.0), (1900.0, 2400.0, 250.0, 600.0))
-
-
-def figure() -> Figure:
-    """The worked example: data, what is believed of the ground, and what is seen of it."""
-    data = ENTRY.load("buried_block")
-    exact = Exact.of(data)
-    drawn, panels = plt.subplots(3, 2, figsize=(8.0, 6.6), layout="constrained", sharex=True)
-    (curve, resolved), (mean, sd), draws = panels
-    _fitted(curve, data, exact)
-    top = float(np.abs(exact.draws(2, seed=4)).max())
-    dark = {"vmin": 0, "outline": "white"}
-    _section(drawn, resolved, data, exact.resolution, "resolution", cmap="cividis", **dark)
-    shown = {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
-    _section(drawn, mean, data, exact.mean, "posterior mean (kg/m³)", **shown)
-    _section(drawn, sd, data, exact.sd, "posterior sd (kg/m³)", cmap="viridis", **dark)
-    for axes, density in zip(draws, exact.draws(2, seed=4), strict=True):
-        _section(drawn, axes, data, density, "a posterior draw (kg/m³)", **shown)
-        axes.set_xlabel("easting (km)")
-    for axes in (resolved, *panels[1:, 0]):
-        axes.set_ylabel("depth (km)")
-    curve.set_ylabel("gravity (mGal)")
-    return drawn
-
-
-def _fitted(axes: Any, data: xr.DataTree, exact: Exact) -> None:
-    """The profile with its noise, and what the posterior says it is without."""
-    easting = data["constant_data"]["position"].sel(coordinate="easting").to_numpy() / 1e3
-    drawn = exact.draws(2000, seed=0).reshape(2000, -1) @ exact.sensitivity.flatten(1).T.numpy()
-    low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
-    axes.fill_between(easting, low, high, color=SOFT, label="posterior, 90%")
-    noise = 1.645 * data["constant_data"]["sigma"].to_numpy()
-    axes.errorbar(
-        easting, data["observed_data"]["gravity"], yerr=noise, fmt="o", color=INK, markersize=3,
-        linewidth=1, label="measured",
-    )  # fmt: skip
-    axes.set_title("anomaly", fontsize=9)
-    axes.legend(frameon=False, fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _section(
-    figure: Figure,
-    axes: Any,
-    data: xr.DataTree,
-    cells: np.ndarray,
-    title: str,
-    outline: str = INK,
-    **look: Any,
-) -> None:
-    """One value for each cell of a section, and where the blocks are."""
-    given = data["constant_data"]
-    east, depth = (given[name].to_numpy() / 1e3 for name in ("easting", "depth"))
-    half_east, half_depth = (east[1] - east[0]) / 2, (depth[1] - depth[0]) / 2
-    extent = (
-        east[0] - half_east,
-        east[-1] + half_east,
-        depth[-1] + half_depth,
-        depth[0] - half_depth,
-    )
-    image = axes.imshow(
-        cells[:, 0, :], extent=extent, aspect="auto", interpolation="nearest", **look
-    )
-    for west, right, top, bottom in BLOCKS:
-        corner, size = (west / 1e3, top / 1e3), ((right - west) / 1e3, (bottom - top) / 1e3)
-        axes.add_patch(plt.Rectangle(corner, *size, fill=False, linewidth=0.9, color=outline))
-    figure.colorbar(image, ax=axes, pad=0.02)
-    axes.set_title(title, fontsize=9)
-
-
-def anomaly_map(data: xr.DataTree) -> Figure:
-    """Gravity of a survey in the plane, and the mean density of three levels below it."""
-    exact, given = Exact.of(data), data["constant_data"]
-    place = given["position"].to_numpy() / 1e3
-    drawn, panels = plt.subplots(1, 4, figsize=(10.0, 2.8), layout="constrained", sharey=True)
-    gravity_ = data["observed_data"]["gravity"].to_numpy()
-    top = np.abs(gravity_).max()
-    dots = panels[0].scatter(*place.T[:2], c=gravity_, cmap="PuOr_r", vmin=-top, vmax=top, s=18)
-    drawn.colorbar(dots, ax=panels[0], shrink=0.8, label="mGal")
-    panels[0].set(title="anomaly", xlabel="easting (km)", ylabel="northing (km)", aspect="equal")
-    levels = np.linspace(0, len(given["depth"]) - 1, 5).round().astype(int)[[0, 1, 2]]
-    top = np.abs(exact.mean[levels]).max()
-    sides = [given[name].to_numpy() / 1e3 for name in ("easting", "northing")]
-    half = [(side[1] - side[0]) / 2 for side in sides]
-    extent = [
-        end for side, h in zip(sides, half, strict=True) for end in (side[0] - h, side[-1] + h)
-    ]
-    for axes, level in zip(panels[1:], levels, strict=True):
-        image = axes.imshow(
-            exact.mean[level], extent=extent, origin="lower", cmap="RdBu_r", vmin=-top, vmax=top
-        )
-        depth = float(given["depth"][level])
-        axes.set(title=f"mean at {depth:.0f} m", xlabel="easting (km)")
-    drawn.colorbar(image, ax=panels[1:], shrink=0.8, label="kg/m³")
-    return drawn
 
 
 def main() -> None:

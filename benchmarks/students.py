@@ -12,10 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from pyro import poutine
 from scipy import stats
 from torch import Tensor
@@ -93,55 +91,6 @@ def reweighted(draws: np.ndarray, mark: float) -> np.ndarray:
 
 def surprising(data: dict[str, Any]) -> float:
     return float(exact(data)[0][PHYSICS] + 3 * NOISE)
-
-
-GREY, INK, WARM, COOL = "#b0b7bd", "#2b2f33", "#d68910", "#2e86c1"
-
-
-def figure() -> Figure:
-    """The beliefs about physics and chemistry, and what the surprise does to chemistry."""
-    data = marks()
-    mark = surprising(data)
-    mean, cov = exact(data)
-    after, cov_after = exact(with_surprise(data, mark))
-    pair = [PHYSICS, CHEMISTRY]
-    drawn, (left, right) = plt.subplots(1, 2, figsize=(8.0, 3.6), layout="constrained")
-    _ellipse(left, mean[pair], cov[np.ix_(pair, pair)], color=GREY, linewidth=6, label="exact")
-    looks = {
-        "mean field": {"color": WARM, "linewidth": 1.6},
-        "full rank": {"color": COOL, "linewidth": 1.6},
-        "linear response": {"color": INK, "linewidth": 1.6, "linestyle": ":"},
-    }
-    grid = np.linspace(mean[CHEMISTRY] - 0.9, mean[CHEMISTRY] + 1.2, 300)
-    for moment, covariance, style, label in (
-        (mean, cov, "--", "exact, before"),
-        (after, cov_after, "-", "exact, after"),
-    ):
-        density = stats.norm(moment[CHEMISTRY], np.sqrt(covariance[CHEMISTRY, CHEMISTRY]))
-        right.plot(grid, density.pdf(grid), style, color=GREY, linewidth=3.5, label=label)
-    for name, look in looks.items():
-        draws = levels(known, data, ENGINES[name])
-        _ellipse(left, draws.mean(0)[pair], np.cov(draws[:, pair].T), label=name, **look)
-        weight = reweighted(draws, mark)
-        centre = float(weight @ draws[:, CHEMISTRY])
-        sd = float(np.sqrt(weight @ (draws[:, CHEMISTRY] - centre) ** 2))
-        right.plot(grid, stats.norm(centre, sd).pdf(grid), label=f"{name}, after", **look)
-    left.set(xlabel="level of physics", ylabel="level of chemistry", title="given the marks")
-    left.legend(frameon=False, fontsize=8, loc="upper left")
-    left.margins(y=0.22)
-    right.set(xlabel="level of chemistry", ylabel="density", title="after a surprise in physics")
-    right.set_ylim(0, right.get_ylim()[1] * 1.45)
-    right.legend(frameon=False, fontsize=8, loc="upper right", ncols=2)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-    return drawn
-
-
-def _ellipse(axes: Any, mean: np.ndarray, cov: np.ndarray, **look: Any) -> None:
-    """Where 90% of a Gaussian lies."""
-    angle = np.linspace(0, 2 * np.pi, 200)
-    edge = np.sqrt(-2 * np.log(0.1)) * np.linalg.cholesky(cov) @ [np.cos(angle), np.sin(angle)]
-    axes.plot(mean[0] + edge[0], mean[1] + edge[1], **look)
 
 
 def main() -> None:

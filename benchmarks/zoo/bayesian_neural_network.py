@@ -1,7 +1,4 @@
-"""The card's picture of a Bayesian neural network: noise and ignorance, by MC dropout.
-
-python benchmarks/make_reference.py --draw
-"""
+"""The network: NUTS at some rows of the data; and noise and ignorance, by MC dropout."""
 
 from typing import Any
 
@@ -12,17 +9,37 @@ import torch
 import xarray as xr
 from matplotlib.figure import Figure
 from pyro.infer import Predictive, Trace_ELBO
+from references import SAMPLE, given, nuts, summary
 
 from pyrovi.diagnostics.scores.uncertainty import variance_parts
 from pyrovi.guides import dropout
 from pyrovi.models.bayesian_neural_network import network
 from pyrovi.seeds import isolated
 
+ROWS = 40  # of the data, at which the network is held
 STEPS, STEP_SIZE, PARTICLES, DRAWS = 1000, 0.02, 8, 300
 RATE = 0.02
 CLIP = 100.0  # a mask may leave a noise next to nothing far from what was seen
 GAP = (-1.0, 1.0)
 BLUE, ORANGE, GREEN = "#2e86c1", "#d68910", "#1e8449"
+
+
+def reference() -> dict[str, Any]:
+    """Of the function alone: weights have no meaning of their own."""
+    model, arguments, _ = given("bayesian_neural_network", "diabetes")
+    draws, how = nuts(model, arguments, seed=1996, warmup=500, draws=1000, target=0.8, jobs=2)
+    layers = [(draws[f"weight_{k}"], draws[f"bias_{k}"]) for k in (1, 2)]
+    rows = np.arange(0, len(arguments["x"]), len(arguments["x"]) // ROWS)[:ROWS]
+    x = arguments["x"].numpy()[rows]
+    (first, bias), (last, level) = layers
+    hidden = np.tanh(np.einsum("...uc,rc->...ru", first, x) + bias[..., None, :])
+    mean = np.einsum("...ou,...ru->...ro", last, hidden)[..., 0] + level
+    posterior = xr.Dataset(
+        {"noise": (SAMPLE, draws["noise"]), "mean": ((*SAMPLE, "row"), mean)},
+        coords={"row": rows},
+    )
+    variants = {"regression": {"how": how, "quantities": summary(posterior)}}
+    return {"model": "bayesian_neural_network", "data": "diabetes", "variants": variants}
 
 
 def curve(x: np.ndarray) -> np.ndarray:
@@ -68,7 +85,7 @@ def learned(grid: np.ndarray) -> xr.Dataset:
     return variance_parts(xr.DataArray(mean, dims=dims), xr.DataArray(sd, dims=dims))
 
 
-def figure() -> Figure:
+def figure(_kept: dict[str, Any]) -> Figure:
     """Above what is predicted; below what of its spread is noise, and what ignorance."""
     grid = np.linspace(-5, 5, 161)
     part = learned(grid)
