@@ -20,11 +20,12 @@ from pyrovi.tree import labels, quantities, require
 
 __all__ = ["SHELF", "Reference", "aligned", "moments", "reference_of", "with_correlations"]
 
-SHELF = Path(__file__).parents[3] / "models"
-"""The zoo's shelf, where the code runs from its own repository; a wheel has none."""
+REPOSITORY, PACKAGE = Path(__file__).parents[3], Path(__file__).parents[1]
+SHELF = PACKAGE / "shelf" if (PACKAGE / "shelf").is_dir() else REPOSITORY / "models"
+"""The zoo's cards and references: a wheel has them in the package, beside the code."""
 CHOLESKY = "_chol"
 """What the name of a Cholesky factor of correlations ends with; the rest names the matrix."""
-FAR = 5.0
+FARTHEST = 5.0
 """Standard deviations; components of a mixture that are farther apart than this are apart."""
 
 
@@ -209,4 +210,4 @@ def _cost(variable: xr.DataArray, name: str, plate: str, reference: Reference) -
         for each in (ours.to_numpy(), mean, sd)
     )
     z = (own[:, None] - mean[None]) / sd[None]
-    return np.nansum(np.minimum(z**2, FAR**2), axis=-1)
+    return np.nansum(np.minimum(z**2, FARTHEST**2), axis=-1)
