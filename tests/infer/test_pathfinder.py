@@ -1,7 +1,6 @@
-"""Pathfinder against dense BFGS, Gaussians in closed form, two humps, and gold-standard draws."""
+"""Pathfinder against Gaussians in closed form, two humps, and gold-standard draws."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pyro
@@ -9,104 +8,16 @@ import pyro.distributions as dist
 import pytest
 import torch
 from scipy.stats import wasserstein_distance
-from torch import Tensor
-from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 import pyrovi as vi
 from infer.conjugate import Conjugate, model
 from posteriordb import needs_posteriordb, posterior
-from pyrovi.approximations import Gaussian, GaussianMixture, restored
+from pyrovi.approximations import Gaussian, GaussianMixture
 from pyrovi.errors import EngineError
 from pyrovi.evidence.weights import smooth
 from pyrovi.infer.engines.pathfinder import best_weights
-from pyrovi.optimise.path_gaussians import inverse_hessian, path_gaussians
 
 EXACT = Conjugate()
-
-
-def precision_of(dim: int, seed: int = 0) -> Tensor:
-    """A dense positive-definite matrix."""
-    root = torch.randn(dim, dim, generator=torch.Generator().manual_seed(seed)).double()
-    return root @ root.T + torch.eye(dim, dtype=torch.float64)
-
-
-def steps_and_changes(dim: int, count: int) -> tuple[Tensor, Tensor]:
-    """Random steps on a quadratic, and the changes of gradient they make, as columns."""
-    generator = torch.Generator().manual_seed(1)
-    steps = torch.randn(dim, count, generator=generator, dtype=torch.float64)
-    return steps, precision_of(dim) @ steps
-
-
-def dense_bfgs(alpha: Tensor, steps: Tensor, changes: Tensor) -> Tensor:
-    """H <- (I - s z' / s'z) H (I - z s' / s'z) + s s' / s'z, a step at a time."""
-    found, eye = torch.diag(alpha), torch.eye(len(alpha), dtype=alpha.dtype)
-    for step, change in zip(steps.T, changes.T, strict=True):
-        product = step @ change
-        if product == 0:
-            continue
-        left = eye - torch.outer(step, change) / product
-        found = left @ found @ left.T + torch.outer(step, step) / product
-    return found
-
-
-# ------------------------------------------------------------------ the inverse Hessian
-
-
-@pytest.mark.parametrize(("dim", "count", "absent"), [(7, 4, 0), (7, 4, 2), (3, 6, 0), (40, 6, 3)])
-def test_the_compact_inverse_hessian_is_the_dense_product(
-    dim: int, count: int, absent: int
-) -> None:
-    steps, changes = steps_and_changes(dim, count)
-    steps[:, :absent] = changes[:, :absent] = 0
-    alpha = torch.linspace(0.5, 2.0, dim, dtype=torch.float64)
-    beta, gamma = inverse_hessian(alpha[None], steps[None], changes[None])
-    compact = torch.diag(alpha) + beta[0] @ gamma[0] @ beta[0].T
-    torch.testing.assert_close(compact, dense_bfgs(alpha, steps, changes), rtol=1e-9, atol=1e-9)
-
-
-def conjugate_path(precision: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """The points and gradients of conjugate gradients, each line search exact."""
-    point = torch.zeros_like(mean)
-    gradient = precision @ (point - mean)
-    direction, points, gradients = -gradient, [point], [gradient]
-    for _ in range(len(mean)):
-        point = point - (gradient @ direction) / (direction @ precision @ direction) * direction
-        before, gradient = gradient, precision @ (point - mean)
-        direction = -gradient + (gradient @ gradient) / (before @ before) * direction
-        points.append(point)
-        gradients.append(gradient)
-    return torch.stack(points), torch.stack(gradients)
-
-
-def test_as_many_conjugate_steps_as_dimensions_give_a_gaussian_exactly() -> None:
-    """BFGS ends with the inverse Hessian of a quadratic, whatever diagonal it began with."""
-    precision, mean = precision_of(5), torch.arange(1.0, 6.0, dtype=torch.float64)
-    points, gradients = conjugate_path(precision, mean)
-    local = path_gaussians(points, gradients, history=6)
-    root = local.scale_tril(4)
-    torch.testing.assert_close(root @ root.T, torch.linalg.inv(precision), rtol=1e-7, atol=1e-7)
-    torch.testing.assert_close(local.loc[4], mean, rtol=1e-9, atol=1e-9)
-
-
-def test_the_mean_is_a_newton_step_from_the_point() -> None:
-    """One step on a round bowl tells its scale, and so where its bottom is."""
-    points = torch.tensor([[8.0, 1.0], [5.0, -2.0]], dtype=torch.float64)
-    bottom = torch.tensor([1.0, 2.0], dtype=torch.float64)
-    local = path_gaussians(points, (points - bottom) / 0.25, history=6)
-    torch.testing.assert_close(local.loc[0], bottom)
-    torch.testing.assert_close(local.scale_tril(0), 0.5 * torch.eye(2, dtype=torch.float64))
-
-
-@pytest.mark.parametrize("dim", [3, 30])
-def test_a_points_draws_have_the_density_they_are_given(dim: int) -> None:
-    generator = torch.Generator().manual_seed(2)
-    points = torch.randn(9, dim, generator=generator, dtype=torch.float64)
-    local = path_gaussians(points, points @ precision_of(dim), history=4)
-    noise = torch.randn(5, dim, generator=generator, dtype=torch.float64)
-    flat, log_prob = local.draw(noise)
-    for point in range(8):
-        own = MultivariateNormal(local.loc[point], scale_tril=local.scale_tril(point))
-        torch.testing.assert_close(log_prob[point], own.log_prob(flat[point]))
 
 
 # ------------------------------------------------------------------ Gaussian posteriors
@@ -237,27 +148,6 @@ def test_a_component_outside_the_support_gets_no_weight() -> None:
     log_joint = torch.tensor([[0.0], [-math.inf]], dtype=torch.float64)
     weights = best_weights(log_joint, torch.zeros(2, 1, 2, dtype=torch.float64))
     assert weights.tolist() == [1.0, 0.0]
-
-
-def test_a_mixtures_density_is_that_of_torch_and_survives_a_file(tmp_path: Path) -> None:
-    fit = vi.fit(two_humps, {}, vi.Pathfinder(paths=6), seed=0)
-    (found,) = fit.approximations()
-    assert isinstance(found, GaussianMixture)
-    normals = MultivariateNormal(found.locs, scale_tril=found.scale_trils)
-    drawn = found.draw(50, seed=1)
-    expected = MixtureSameFamily(Categorical(found.weights), normals).log_prob(drawn.flat)
-    torch.testing.assert_close(drawn.log_guide, expected)
-    fit.save(tmp_path)
-    again = vi.Fit.open(tmp_path, two_humps, {}).draw(50)[0]
-    assert torch.equal(again.flat, fit.draw(50)[0].flat)
-
-
-def test_a_mixture_of_another_model_is_refused(tmp_path: Path) -> None:
-    fit = vi.fit(two_humps, {}, vi.Pathfinder(paths=2), seed=0)
-    (found,) = fit.approximations()
-    other = vi.fit(funnel, {}, vi.Pathfinder(), seed=0)
-    with pytest.raises(ValueError, match="2 latent dimensions, and the model 10"):
-        restored(GaussianMixture.kind, other.density, found.tensors(), {})
 
 
 # ------------------------------------------------------------------ settings

@@ -52,25 +52,19 @@ class Approximation(ABC):
     Attributes:
         density: The density of the model, with the parameters that the engine learnt.
         kind: What stands for the class in a file.
+        draw_kind: What its draws are to each other, one of `pyrovi.tree.DRAW_KINDS`.
+        has_density: Whether its draws come with their log density.
     """
 
     density: LogDensity
     kind: ClassVar[str]
+    draw_kind: ClassVar[str] = INDEPENDENT
+    has_density: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "kind" in cls.__dict__:
             KINDS[cls.kind] = cls
-
-    @property
-    def draw_kind(self) -> str:
-        """What its draws are to each other, one of `pyrovi.tree.DRAW_KINDS`."""
-        return INDEPENDENT
-
-    @property
-    def has_density(self) -> bool:
-        """Whether its draws come with their log density."""
-        return True
 
     @property
     def dim(self) -> int:

@@ -26,16 +26,12 @@ class Empirical(Approximation):
     diverging: Bool[Tensor, "draw"] | None = None
     in_order: bool = True
     kind: ClassVar[str] = "empirical"
+    has_density: ClassVar[bool] = False
 
     @property
-    def draw_kind(self) -> str:
+    def draw_kind(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """States of a chain depend on each other."""
         return CHAINS if self.in_order else INDEPENDENT
-
-    @property
-    def has_density(self) -> bool:
-        """A sampler knows the density it samples, but for its constant."""
-        return False
 
     def draw(self, draws: int, seed: int) -> Draws:
         """The last ``draws`` of the chain, or all of it if it is shorter."""

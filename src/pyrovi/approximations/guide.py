@@ -35,12 +35,12 @@ class GuideDraws(Approximation):
     kind: ClassVar[str] = "guide"
 
     @property
-    def draw_kind(self) -> str:
+    def draw_kind(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Independent draws, or the one point that some families are."""
         return POINTS if self.family is not None and self.family.point else INDEPENDENT
 
     @property
-    def has_density(self) -> bool:
+    def has_density(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether draws of the family have a density."""
         return self.family is None or self.family.density
 

@@ -23,16 +23,8 @@ class Points(Approximation):
 
     flat: Float[Tensor, "member dim"]
     kind: ClassVar[str] = "points"
-
-    @property
-    def draw_kind(self) -> str:
-        """The same points come again and again."""
-        return POINTS
-
-    @property
-    def has_density(self) -> bool:
-        """A point has none."""
-        return False
+    draw_kind: ClassVar[str] = POINTS
+    has_density: ClassVar[bool] = False
 
     def draw(self, draws: int, seed: int) -> Draws:
         """Each point as often as the others, give or take one, in random order."""

@@ -30,11 +30,7 @@ class Resampled(Approximation):
 
     base: Approximation
     kind: ClassVar[str] = "resampled"
-
-    @property
-    def has_density(self) -> bool:
-        """The weights are smoothed, and known at the draws alone."""
-        return False
+    has_density: ClassVar[bool] = False
 
     @property
     def dim(self) -> int:

@@ -1,9 +1,9 @@
 """`linear_response`: the standard deviations that mean field understates, for chosen quantities.
 
 Mean field gives right means more often than right spreads. How its means would move if the
-posterior were tilted says how wide the posterior is (see `_fixed_draws`). That takes one system of
-linear equations a quantity, solved by conjugate gradients with products of the matrix of second
-derivatives, so that nothing of the size of the covariance is ever formed.
+posterior were tilted says how wide the posterior is (see `pyrovi.optimise.FixedDraws`). That
+takes one system of linear equations a quantity, solved by conjugate gradients with products of the
+matrix of second derivatives, so that nothing of the size of the covariance is ever formed.
 
 Reference: Giordano, Broderick and Jordan (2018), https://jmlr.org/papers/v19/17-670.html
 """

@@ -84,13 +84,13 @@ class FixedDraws:
         count = min(MOST_FOR_CURVATURE, max(64, 16 * dim, cheap - cheap % 2))
         noise = fixed_noise(count, dim, seed + 1)
         pulled = -scale * self._turned(loc + scale * noise)[1]
-        found = pulled.T @ noise / len(noise)
-        found = (found + found.T) / 2
-        diagonal = torch.diag(found.diagonal())
-        left = (pulled - noise @ found).square().T @ noise.square()
+        mean = pulled.T @ noise / len(noise)
+        mean = (mean + mean.T) / 2
+        diagonal = torch.diag(mean.diagonal())
+        left = (pulled - noise @ mean).square().T @ noise.square()
         error = float(left.sum() - left.diagonal().sum()) / len(noise) ** 2
-        squares = float((found - diagonal).square().sum())
-        return diagonal + max(0.0, 1 - error / max(squares, error, TINY)) * (found - diagonal)
+        squares = float((mean - diagonal).square().sum())
+        return diagonal + max(0.0, 1 - error / max(squares, error, TINY)) * (mean - diagonal)
 
     def hessian(
         self, parameters: Float[Tensor, "parameter"]
@@ -99,20 +99,20 @@ class FixedDraws:
         loc, log_scale = parameters.chunk(2)
         stretched = log_scale.exp() * self.noise
         dim = len(loc)
-        found = torch.zeros(2 * dim, 2 * dim, dtype=loc.dtype)
+        total = torch.zeros(2 * dim, 2 * dim, dtype=loc.dtype)
         for stretch in stretched.split(max(1, ENTRIES // dim**2)):
             curvature = -self.density.hessian(self.flat(loc + stretch))
             if self.turn is not None:
                 curvature = self.turn.T @ curvature @ self.turn
             crossed = curvature * stretch[:, None, :]
-            found[:dim, :dim] += curvature.sum(0)
-            found[:dim, dim:] += crossed.sum(0)
-            found[dim:, dim:] += (crossed * stretch[:, :, None]).sum(0)
-        found /= len(self.noise)
-        found[dim:, :dim] = found[:dim, dim:].T
+            total[:dim, :dim] += curvature.sum(0)
+            total[:dim, dim:] += crossed.sum(0)
+            total[dim:, dim:] += (crossed * stretch[:, :, None]).sum(0)
+        total /= len(self.noise)
+        total[dim:, :dim] = total[:dim, dim:].T
         # The scale itself bends with its logarithm.
-        found[dim:, dim:] += torch.diag(self.evaluate(parameters)[1][dim:] + 1)
-        return found
+        total[dim:, dim:] += torch.diag(self.evaluate(parameters)[1][dim:] + 1)
+        return total
 
     def hessian_product(
         self, parameters: Float[Tensor, "parameter"], direction: Float[Tensor, "parameter"]
@@ -122,11 +122,11 @@ class FixedDraws:
         along_loc, along_log_scale = direction.chunk(2)
         stretched = log_scale.exp() * self.noise
         moved = self.flat(along_loc + stretched * along_log_scale) - self.centre
-        found = -self.density.hessian_product(self.flat(loc + stretched), moved)
+        product = -self.density.hessian_product(self.flat(loc + stretched), moved)
         if self.turn is not None:
-            found = found @ self.turn
+            product = product @ self.turn
         bent = (self.evaluate(parameters)[1][len(loc) :] + 1) * along_log_scale
-        return torch.cat([found.mean(0), (found * stretched).mean(0) + bent])
+        return torch.cat([product.mean(0), (product * stretched).mean(0) + bent])
 
     def error(self, parameters: Float[Tensor, "parameter"], seed: int) -> Float[Tensor, "dim"]:
         """About how far other draws would move each flat mean, in its standard deviations.

@@ -17,7 +17,7 @@ from torch import Tensor
 __all__ = ["Iterates"]
 
 RHAT_THRESHOLD = 1.1  # Dhaka et al. (2020), section 4
-FEWEST = 200  # iterates in the shortest window that is judged
+FEWEST_ITERATES = 200  # in the window that is judged, the last half
 BLOCK = 20  # iterates per stored mean of all parameters
 STILL = 1e-9  # a quantity that moves less than this has arrived exactly
 
@@ -85,6 +85,6 @@ class Iterates:
         return torch.stack(self.blocks[len(self.blocks) // 2 :]).mean(0)
 
     def _window(self) -> np.ndarray | None:
-        if len(self.watched) < 2 * FEWEST:
+        if len(self.watched) < 2 * FEWEST_ITERATES:
             return None
         return np.stack(self.watched[len(self.watched) // 2 :])

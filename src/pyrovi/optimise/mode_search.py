@@ -14,10 +14,11 @@ from torch import Tensor
 
 from pyrovi.approximations import Gaussian
 from pyrovi.density import LogDensity
+from pyrovi.optimise.linalg import SMALLEST_EIGENVALUE, curvature_cholesky, scaled_eigh
 from pyrovi.optimise.quasi_newton import QuasiNewton
 from pyrovi.seeds import stream
 
-__all__ = ["affordable", "curvature_cholesky", "find_mode", "find_modes", "log_evidence", "scout"]
+__all__ = ["affordable", "find_mode", "find_modes", "log_evidence", "scout"]
 
 SEARCH_EVALUATIONS = 250  # enough for what has a mode; a funnel would take any number
 WINDOW = 10  # steps in which a search that is still going gains
@@ -28,8 +29,6 @@ DECREMENT = 1e-6  # nats that a full step still promises, at which Newton's meth
 NEAR = 1e-3  # nats that it may promise at the most at what is called a mode
 MOST_DAMPING = 1e8
 MOST_STUCK = 2  # steps in a row that gain nothing
-SMALLEST_EIGENVALUE = 1e-10  # as a share of the largest
-SMALLEST_PIVOT = 1e-3  # of a matrix with a unit diagonal; below, its eigenvalues are looked at
 SCOUT_STEPS = 150
 SCOUT_STEP_SIZE = 0.1
 HALVED_AFTER = 100  # steps; sooner, it is too soon to tell who is going to be high
@@ -53,14 +52,14 @@ def find_modes(
     *,
     insist: bool = True,
 ) -> list[Gaussian]:
-    """The modes found from some starts, the one with most evidence first.
+    """The modes that searches from some starts come to, the one with most evidence first.
 
     Args:
         density: The density.
         start: The first start.
         count: How many starts; None for three, and 32 where they come to different places.
         seed: Draws the other starts.
-        insist: Whether to look elsewhere where there is no mode next to ``start``.
+        insist: Whether to search elsewhere where there is no mode next to ``start``.
     """
     if count is not None:
         return _from_scouts(density, start, count, seed, [])
@@ -71,26 +70,25 @@ def find_modes(
     other = density.start(stream(seed, "other start"), avoid_prior=True)
     near = [first]
     for place in (other, -other):
-        near.append(find_mode(density, place, known=_distinct_modes(near)))
-    found = _distinct_modes(near)
-    if len(found) == 1 and None not in near:
-        return found
-    return _from_scouts(density, start, MANY_STARTS, seed, found)
+        near.append(find_mode(density, place, _distinct_modes(near)))
+    modes = _distinct_modes(near)
+    if len(modes) == 1 and None not in near:
+        return modes
+    return _from_scouts(density, start, MANY_STARTS, seed, modes)
 
 
 def _from_scouts(
-    density: LogDensity, start: Tensor, count: int, seed: int, known: list[Gaussian]
+    density: LogDensity, start: Tensor, count: int, seed: int, modes: list[Gaussian]
 ) -> list[Gaussian]:
-    """Known modes, and those next to the highest places that scouts came to."""
+    """``modes``, and those next to the highest places that scouts came to."""
     places = start[None] if count == 1 else scout(density, _around(start, count, seed))
-    found = list(known)
     for place in places[:FINALISTS]:
-        found = _distinct_modes([*found, find_mode(density, place, found)])
-    return found
+        modes = _distinct_modes([*modes, find_mode(density, place, modes)])
+    return modes
 
 
 def _distinct_modes(modes: Sequence[Gaussian | None]) -> list[Gaussian]:
-    """The modes that were found, each once, the one with most evidence first."""
+    """The modes, each once, the one with most evidence first."""
     kept: list[Gaussian] = []
     for mode in sorted((m for m in modes if m is not None), key=log_evidence, reverse=True):
         if not any(_same(other, mode) for other in kept):
@@ -112,7 +110,7 @@ def _around(start: Tensor, count: int, seed: int) -> Float[Tensor, "start dim"]:
 
 
 def find_mode(
-    density: LogDensity, start: Float[Tensor, "dim"], known: Sequence[Gaussian] = ()
+    density: LogDensity, start: Float[Tensor, "dim"], modes: Sequence[Gaussian] = ()
 ) -> Gaussian | None:
     """The Gaussian at the mode next to ``start``; None where there is none to stand on.
 
@@ -121,9 +119,9 @@ def find_mode(
     Args:
         density: The density.
         start: Where the search begins.
-        known: Modes, to one of which the search is not followed to the end once it leads there.
+        modes: Modes, to one of which the search is not followed to the end once it leads there.
     """
-    point = _search(density, start, known)
+    point = _search(density, start, modes)
     if point is None or isinstance(point, Gaussian):
         return point
     return _newton(density, point)
@@ -143,9 +141,9 @@ def log_evidence(mode: Gaussian) -> float:
 
 
 def _search(
-    density: LogDensity, start: Tensor, known: Sequence[Gaussian]
+    density: LogDensity, start: Tensor, modes: Sequence[Gaussian]
 ) -> Tensor | Gaussian | None:
-    """Where a quasi-Newton search no longer gains, or the known mode it comes to.
+    """Where a quasi-Newton search no longer gains, or which of the modes it comes to.
 
     None where the density is not finite.
     """
@@ -155,7 +153,7 @@ def _search(
         losses.append(search.step())
         if math.isnan(losses[-1]):
             return None
-        if there := next((mode for mode in known if _leads_to(mode, search)), None):
+        if there := next((mode for mode in modes if _leads_to(mode, search)), None):
             return there
         stuck = stuck + 1 if search.stuck else 0
         gained = losses[-1 - WINDOW] - losses[-1] if len(losses) > WINDOW else torch.inf
@@ -178,16 +176,10 @@ def _newton(density: LogDensity, start: Tensor) -> Gaussian | None:
     if density.dim > NEWTON_DIM:
         return _at(density, point, gradient)
     for _ in range(NEWTON_STEPS):
-        curvature = -density.hessian(point[None])[0]
-        if not bool(curvature.isfinite().all()):
-            return None
-        units, values, vectors = _scaled(curvature)
-        along = vectors.T @ (units * gradient)
-        held = values.abs().clamp(min=SMALLEST_EIGENVALUE * float(values.abs().max()))
-        promised = 0.5 * float((along.square() / held).sum())
-        if promised < DECREMENT and bool((values > 0).all()):
+        step = _damped_step(-density.hessian(point[None])[0], gradient, damping)
+        if step is None:
             break
-        there = point - units * (vectors @ (along / (held + damping)))
+        there = point - step
         below, gradient_there = density.descent(there)
         if below < value and bool(gradient_there.isfinite().all()):
             point, value, gradient, damping = there, below, gradient_there, damping / 10
@@ -198,6 +190,19 @@ def _newton(density: LogDensity, start: Tensor) -> Gaussian | None:
     return _at(density, point, gradient)
 
 
+def _damped_step(curvature: Tensor, gradient: Tensor, damping: float) -> Tensor | None:
+    """Newton's step; None where the curvature is not finite, or there is nothing more to gain."""
+    if not bool(curvature.isfinite().all()):
+        return None
+    units, values, vectors = scaled_eigh(curvature)
+    along = vectors.T @ (units * gradient)
+    held = values.abs().clamp(min=SMALLEST_EIGENVALUE * float(values.abs().max()))
+    promised = 0.5 * float((along.square() / held).sum())
+    if promised < DECREMENT and bool((values > 0).all()):
+        return None
+    return units * (vectors @ (along / (held + damping)))
+
+
 def _at(density: LogDensity, point: Tensor, gradient: Tensor) -> Gaussian | None:
     """The Gaussian at ``point``, if it is a mode: nothing to gain by a step, curved every way."""
     curvature = -density.hessian(point[None])[0]
@@ -206,51 +211,6 @@ def _at(density: LogDensity, point: Tensor, gradient: Tensor) -> Gaussian | None
     scale_tril, raised = curvature_cholesky(curvature)
     promised = 0.5 * float((scale_tril.T @ gradient).square().sum())
     return None if raised or promised > NEAR else Gaussian(density, point, scale_tril)
-
-
-def _scaled(precision: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Units that make the diagonal one, and the eigenvalues and eigenvectors in those units."""
-    units = _units(precision)
-    return units, *torch.linalg.eigh(units[:, None] * precision * units)
-
-
-def _units(precision: Tensor) -> Tensor:
-    return precision.diagonal().abs().clamp(min=torch.finfo(precision.dtype).tiny).rsqrt()
-
-
-def _inverse_cholesky(precision: Tensor) -> Tensor | None:
-    """The lower factor of the inverse, where rounding cannot spoil it; else None.
-
-    The factor of the matrix with its entries in reverse order is an upper factor of the matrix.
-    """
-    factor, failed = torch.linalg.cholesky_ex(precision.flip(0, 1))
-    if int(failed) or not bool(factor.diagonal().min() > SMALLEST_PIVOT):
-        return None
-    identity = torch.eye(len(factor), dtype=factor.dtype)
-    return torch.linalg.solve_triangular(factor, identity, upper=False).flip(0, 1).T
-
-
-def curvature_cholesky(
-    precision: Float[Tensor, "dim dim"],
-) -> tuple[Float[Tensor, "dim dim"], list[int]]:
-    """The Cholesky factor of the inverse of ``precision``, made positive definite.
-
-    Returns:
-        The lower factor of the covariance, and for each eigenvalue that had to be raised the
-        index of the entry that its eigenvector mostly points to.
-    """
-    units = _units(precision)
-    plain = _inverse_cholesky(units[:, None] * precision * units)
-    if plain is not None:
-        return units[:, None] * plain, []
-    _, values, vectors = _scaled(precision)
-    floor = SMALLEST_EIGENVALUE * values.abs().max()
-    raised = [int(vectors[:, i].abs().argmax()) for i in torch.nonzero(values < floor).flatten()]
-    held = torch.where(values < floor, values.abs().clamp(min=floor), values)
-    root = units[:, None] * vectors * held.rsqrt()
-    # The R of a QR of the root's transpose is its Cholesky factor, without squaring the condition.
-    factor = torch.linalg.qr(root.T, mode="r").R.T
-    return factor * factor.diagonal().sign(), raised
 
 
 def scout(density: LogDensity, rows: Float[Tensor, "start dim"]) -> Float[Tensor, "place dim"]:

@@ -18,7 +18,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["PathGaussians", "inverse_hessian", "path_gaussians"]
+from pyrovi.optimise.linalg import lower_factor
+
+__all__ = ["PathGaussians", "gaussians_along", "inverse_hessian"]
 
 SMALLEST_CURVATURE = 1e-12  # of a step, beside the change in the gradient it made
 
@@ -56,9 +58,7 @@ class PathGaussians:
         """The lower Cholesky factor of one point's covariance."""
         basis, eye = self.basis[point], torch.eye(self.loc.shape[1], dtype=self.loc.dtype)
         root = self.scale[point, :, None] * (eye + basis @ self._less_one()[point] @ basis.T)
-        # The R of a QR of the root's transpose is its Cholesky factor, and squares no condition.
-        factor = torch.linalg.qr(root.T, mode="r").R.T
-        return factor * factor.diagonal().sign()
+        return lower_factor(root)
 
     def split(self, points: int) -> Iterator["PathGaussians"]:
         """The same in parts of so many points."""
@@ -74,7 +74,7 @@ class PathGaussians:
         return self.inner - torch.eye(self.inner.shape[-1], dtype=self.inner.dtype)
 
 
-def path_gaussians(
+def gaussians_along(
     points: Float[Tensor, "point dim"], gradients: Float[Tensor, "point dim"], history: int
 ) -> PathGaussians:
     """The Gaussian at each point of a path but the first, where no step tells of the curvature.

@@ -15,13 +15,13 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["QuasiNewton"]
+__all__ = ["Asking", "QuasiNewton"]
 
 MEMORY = 20  # past steps that the curvature is read from
 MOST_TRIALS = 25  # lengths of one step
 SUFFICIENT_DECREASE = 1e-4
 CURVATURE = 0.9
-FIRST_STEP = 1.0  # units, the longest entry of the first step: little is known of the scales
+FIRST_STEP = 1.0  # units, the longest entry of the first step, before any curvature is met
 
 Asking: TypeAlias = Generator[Tensor, tuple[float, Tensor], float]
 Trial: TypeAlias = Generator[Tensor, tuple[float, Tensor], tuple[Tensor, float, Tensor] | None]
@@ -90,10 +90,17 @@ class QuasiNewton:
         slope = float(direction @ self.gradient)
         if not slope < 0:
             return self._forget()
-        found = yield from self._search(direction, slope)
-        if found is None:
-            return self._forget()
-        point, value, gradient = found
+        lower = yield from self._search(direction, slope)
+        return self._forget() if lower is None else self._take(*lower)
+
+    def go_to(self, point: Tensor, value: float, gradient: Tensor) -> None:
+        """Go on from a point that something else came to."""
+        self.point, self.value, self.gradient = point, value, gradient
+        self.stuck_for = 0
+        self._pairs.clear()
+
+    def _take(self, point: Tensor, value: float, gradient: Tensor) -> float:
+        """Go to where a step ends, and remember how the gradient changed on the way."""
         moved, turned = point - self.point, gradient - self.gradient
         product = float(moved @ turned)
         if product > 1e-12 * float(turned @ turned):
@@ -102,28 +109,22 @@ class QuasiNewton:
         self.point, self.value, self.gradient = point, value, gradient
         return value
 
-    def go_to(self, point: Tensor, value: float, gradient: Tensor) -> None:
-        """Go on from a point that something else has found."""
-        self.point, self.value, self.gradient = point, value, gradient
-        self.stuck_for = 0
-        self._pairs.clear()
-
     def _times_inverse_hessian(self, gradient: Tensor) -> Tensor:
         """The two-loop recursion."""
         if not self._pairs:
             first = self._squared_units * gradient
             longest = float((first / self._squared_units.sqrt()).abs().max())
             return first / max(1.0, longest / FIRST_STEP)
-        found, shares = gradient, []
+        result, shares = gradient, []
         for moved, turned, product in reversed(self._pairs):
-            shares.append(float(moved @ found) / product)
-            found = found - shares[-1] * turned
+            shares.append(float(moved @ result) / product)
+            result = result - shares[-1] * turned
         _, turned, product = self._pairs[-1]
-        found = self._squared_units * found
-        found = found * (product / float(turned @ (self._squared_units * turned)))
+        result = self._squared_units * result
+        result = result * (product / float(turned @ (self._squared_units * turned)))
         for (moved, turned, product), share in zip(self._pairs, reversed(shares), strict=True):
-            found = found + (share - float(turned @ found) / product) * moved
-        return found
+            result = result + (share - float(turned @ result) / product) * moved
+        return result
 
     def _search(self, direction: Tensor, slope: float) -> Trial:
         """A step that goes down enough, to where the slope is less steep; None if there is none.
@@ -148,7 +149,7 @@ class QuasiNewton:
         return best
 
     def _forget(self) -> float:
-        """No step down was found: forget the curvature, and go on from the best point."""
+        """There is no step down: forget the curvature, and go on from the best point."""
         self.stuck_for += 1
         self._pairs.clear()
         return self.value

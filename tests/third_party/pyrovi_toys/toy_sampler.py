@@ -48,7 +48,7 @@ class ToySampler:
     def outcome(self, state: "Walk") -> Outcome:
         """The states after warm-up."""
         kept = state.past[self.draws :] or state.past or [state.place]
-        return Outcome(approximation=Empirical(torch.stack(kept)))
+        return Outcome(approximation=Empirical(state.density, torch.stack(kept)))
 
 
 class Walk:

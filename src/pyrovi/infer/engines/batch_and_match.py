@@ -29,7 +29,7 @@ from pyrovi.errors import EngineError
 from pyrovi.infer.engine import EXACTLY, Capabilities, Outcome
 from pyrovi.infer.engines.pathfinder import best_of_a_path
 from pyrovi.infer.settings import Settings, positive, whole
-from pyrovi.optimise import find_mode, fixed_noise
+from pyrovi.optimise import find_mode, fixed_noise, lower_factor
 from pyrovi.seeds import stream
 from pyrovi.tree import INDEPENDENT
 
@@ -176,9 +176,7 @@ def matched(
     root = torch.linalg.cholesky(v)
     values, vectors = torch.linalg.eigh(root.T @ u @ root)
     root = root @ vectors * (2 / (1 + (1 + 4 * values.clamp(min=0)).sqrt())).sqrt()
-    factor = torch.linalg.qr(root.T, mode="r").R.T
-    moved = share * (root @ (root.T @ score) + middle)
-    return moved, factor * factor.diagonal().sign()
+    return share * (root @ (root.T @ score) + middle), lower_factor(root)
 
 
 def _covariance(rows: Tensor) -> Tensor:

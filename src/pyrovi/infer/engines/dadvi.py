@@ -46,6 +46,7 @@ from pyrovi.optimise import (
     curvature_cholesky,
     find_modes,
     fixed_noise,
+    lower_factor,
 )
 from pyrovi.tree import INDEPENDENT
 
@@ -237,12 +238,6 @@ def gain_of_a_turn(curvature: Float[Tensor, "dim dim"]) -> float:
     return float(0.5 * curvature.diagonal().log().sum() - factor.diagonal().log().sum())
 
 
-def lower_factor(root: Float[Tensor, "dim dim"]) -> Float[Tensor, "dim dim"]:
-    """The lower Cholesky factor of a matrix, from any root of it."""
-    factor = torch.linalg.qr(root.T, mode="r").R.T
-    return factor * factor.diagonal().sign()
-
-
 class DADVIState:
     """The search over means and log scales, in a space that may be turned.
 
@@ -296,9 +291,10 @@ class DADVIState:
 
     def begin_turned(self, gaussian: Gaussian) -> None:
         """Search on in a space whose standard normal is the Gaussian given."""
-        old, loc, factor = self.problem, gaussian.loc, gaussian.scale_tril
-        turn = torch.diag(factor) if gaussian.diagonal else factor
-        self.problem = FixedDraws(old.density, old.noise, paired=old.paired, turn=turn, centre=loc)
+        old, loc, factor = self.problem, gaussian.loc, gaussian.factor
+        self.problem = FixedDraws(
+            old.density, old.noise, paired=old.paired, turn=factor, centre=loc
+        )
         self.begin(torch.zeros(2 * len(loc), dtype=loc.dtype), known_scales=True)
 
     def newton(self, tolerance: float) -> float:

@@ -25,7 +25,7 @@ from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError, ModelError
 from pyrovi.infer.engine import EXACTLY, Capabilities, Outcome
 from pyrovi.infer.settings import Settings, positive, whole
-from pyrovi.optimise import PathGaussians, QuasiNewton, path_gaussians
+from pyrovi.optimise import PathGaussians, QuasiNewton, gaussians_along
 from pyrovi.seeds import stream
 from pyrovi.tree import INDEPENDENT
 
@@ -127,7 +127,8 @@ class Pathfinder(Settings):
         """Find the point with the best bound, and end a path whose bounds have stopped to rise."""
         if len(path.points) == len(path.bounds) + 1:
             return
-        local = path_gaussians(torch.stack(path.points), torch.stack(path.gradients), self.history)
+        points, gradients = torch.stack(path.points), torch.stack(path.gradients)
+        local = gaussians_along(points, gradients, self.history)
         generator = torch.Generator().manual_seed(stream(state.seed, "bounds"))
         shape = (self.draws_per_elbo, state.density.dim)
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)

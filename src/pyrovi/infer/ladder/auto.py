@@ -376,7 +376,6 @@ def turned_flow() -> Family:
 
 def lay_over(guide: Any, gaussian: Gaussian) -> None:
     """Set a `turned_flow` so that it starts as a fitted Gaussian."""
-    factor = torch.diag(gaussian.scale_tril) if gaussian.diagonal else gaussian.scale_tril
     with torch.no_grad():
         guide.loc.copy_(gaussian.loc)
-        guide.turn.copy_(factor)
+        guide.turn.copy_(gaussian.factor)

@@ -67,7 +67,7 @@ class Modes(Settings):
         mixture = GaussianMixture(
             gaussians[0].density,
             torch.stack([each.loc for each in gaussians]),
-            torch.stack([_full(each.scale_tril) for each in gaussians]),
+            torch.stack([each.factor for each in gaussians]),
             torch.softmax(-losses.double(), 0),
         )
         return Outcome(approximation=mixture)
@@ -90,7 +90,3 @@ class ModesState:
             return False
         self.done += 1
         return True
-
-
-def _full(scale_tril: Tensor) -> Tensor:
-    return torch.diag(scale_tril) if scale_tril.dim() == 1 else scale_tril
