@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import xarray as xr
 from pyro.infer.autoguide import init_to_mean
 from safetensors import safe_open
 
@@ -115,3 +117,26 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
     fit = vi.fit(model, EXACT.data, vi.Laplace(), seed=0)
     with pytest.raises(OutputError, match="Cannot write"):
         fit.save(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["eight_schools", "eight_schools:centered", "quadratic_observation", "gravity_inversion"],
+)
+def test_what_is_drawn_and_judged_is_the_same_after_saving(name: str, tmp_path: Path) -> None:
+    entry = vi.models.get(name)
+    data = entry.load() if entry.datasets else entry.simulate(seed=1)
+    fit = vi.fit(entry.model, data, seed=0)
+    again = vi.Fit.open(fit.save(tmp_path), entry.model, data)
+    judged, reread = fit.best.judgement, again.best.judgement
+    assert judged is not None
+    assert reread is not None
+    assert replace(reread, chains=None) == replace(judged, chains=None)
+    one, other = (vi.draw(each, draws=500) for each in (fit, again))
+    if judged.chains is not None:
+        assert other["drift"].sizes["draw"] == len(judged.chains.start)
+    for tree in (one, other):
+        del tree["sample_stats"].attrs["created"]
+    assert set(one.children) == set(other.children)
+    for group in one.children:
+        xr.testing.assert_identical(one[group].to_dataset(), other[group].to_dataset())

@@ -29,7 +29,7 @@ from pyrovi.evidence import threshold
 from pyrovi.infer import Fit, Rung, Status, importance_khat, judge, send_out
 from pyrovi.seeds import stream
 from pyrovi.structure import Exchangeable
-from pyrovi.tree import ACCEPTANCE, DISCREPANCIES, data_tree, grow, safe_name
+from pyrovi.tree import ACCEPTANCE, DISCREPANCIES, DRAWS, data_tree, grow, safe_name
 
 __all__ = ["draw"]
 
@@ -479,6 +479,7 @@ def _record(fit: Fit, notes: list[str]) -> dict[str, Any]:
         "status": worst.value,
         "why": fit.restarts[fit.kept[0]].why,
         "seed": fit.seed,
+        DRAWS: fit.approximations()[0].draw_kind,
         "seconds_total": fit.seconds,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": json.dumps(_versions()),
