@@ -60,7 +60,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovi.diagnostics.scores.calibration import coverage, mixture_log_density, mixture_pit
+from pyrovi.diagnostics.scores import coverage, mixture_log_density, mixture_pit
 from pyrovi.guides import keep_mask, weight_decay
 from pyrovi.seeds import isolated, stream
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from pyro.infer import Predictive, Trace_ELBO
 from references import SAMPLE, given, nuts, summary
 
-from pyrovi.diagnostics.scores.uncertainty import variance_parts
+from pyrovi.diagnostics.scores import variance_parts
 from pyrovi.guides import dropout
 from pyrovi.models.bayesian_neural_network import network
 from pyrovi.seeds import isolated

@@ -7,7 +7,7 @@ from scipy import stats
 from sklearn.metrics import brier_score_loss, log_loss
 
 from pyrovi.diagnostics.checks.predictive import uniformity
-from pyrovi.diagnostics.scores.calibration import (
+from pyrovi.diagnostics.scores import (
     class_scores,
     coverage,
     mixture_crps,

@@ -87,7 +87,7 @@ def test_one_restart_says_what_to_do():
 
 @pytest.mark.parametrize(
     ("engine", "said"),
-    [("NUTS(warmup=100)", "chains of NUTS"), ("Gibbs()", "chains of Gibbs"), ("", "of NUTS")],
+    [("NUTS(warmup=100)", "chains of NUTS"), ("Gibbs()", "chains of Gibbs"), ("", "of a sampler")],
 )
 def test_a_sampler_s_chains_are_left_to_r_hat_and_the_sampler_is_named(engine, said):
     tree = trees.linear_gaussian_tree(chains=2, draws=50)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pyrovi.diagnostics.scores.uncertainty import class_uncertainty, uncertainty, variance_parts
+from pyrovi.diagnostics.scores import class_uncertainty, uncertainty, variance_parts
 from pyrovi.errors import DiagnosticError
 
 NOISE, PRIOR = 0.4, 2.0

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import pyrovi as vi
 from pyrovi import guides
-from pyrovi.diagnostics.scores.uncertainty import variance_parts
+from pyrovi.diagnostics.scores import variance_parts
 from pyrovi.errors import DataError, ModelError
 from pyrovi.models.bayesian_neural_network import network
 from pyrovi.seeds import isolated

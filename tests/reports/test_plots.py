@@ -1,15 +1,19 @@
 """Claims about the report's pictures: what is drawn of what, and that they show what is so."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
+from pyrovi.diagnostics import Verdict
 from pyrovi.reports.figures import draw
 from pyrovi.reports.sections.fit import fit_section
 from pyrovi.reports.sections.maps import field_plots, is_field, station_plots
 from pyrovi.reports.sections.predictive import predictive_section
 from pyrovi.tree import grow
 
+NOTHING = Verdict(pd.DataFrame(columns=["check"]), "ok", "unknown", {})
+"""A verdict without a row."""
 DEPTH, EAST, NORTH = np.array([50.0, 150.0, 300.0]), np.arange(4) * 100.0, np.array([0.0, 90.0])
 
 
@@ -150,9 +154,8 @@ def regression(*, alike: bool) -> xr.DataTree:
 
 
 def test_each_observation_is_shown_beside_its_prediction_where_these_differ() -> None:
-    kinds = [plot.kind for plot in predictive_section(regression(alike=False)).plots]
-    assert kinds == ["density", "against", "parts"]
-    plots = {plot.kind: plot for plot in predictive_section(regression(alike=False)).plots}
+    plots = {p.kind: p for p in predictive_section(regression(alike=False), NOTHING).plots}
+    assert list(plots) == ["density", "against", "parts"]
     mean, observed, low, high = plots["against"].arrays[0]
     assert (np.diff(mean) >= 0).all()
     inside = ((low < observed) & (observed < high)).mean()
@@ -167,4 +170,4 @@ def test_each_observation_is_shown_beside_its_prediction_where_these_differ() ->
 def test_a_loss_that_is_exact_at_once_has_no_curve() -> None:
     for end, shown in ((1e-12, 0), (1.0, 1)):
         stats = xr.Dataset({"loss": (("chain", "step"), [[-30.0, -30.0 - end]])})
-        assert len(fit_section(grow(xr.DataTree(), sample_stats=stats)).plots) == shown
+        assert len(fit_section(grow(xr.DataTree(), sample_stats=stats), NOTHING).plots) == shown

@@ -4,60 +4,77 @@
 them. Nothing here knows torch or Pyro: draws from any sampler or file are judged alike.
 """
 
-import json
 from collections.abc import Callable
 
 import xarray as xr
 
-from pyrovi.diagnostics.checks.convergence import convergence, is_nuts
-from pyrovi.diagnostics.checks.drift import drift
-from pyrovi.diagnostics.checks.elbo import elbo
-from pyrovi.diagnostics.checks.loo import loo
-from pyrovi.diagnostics.checks.predictive import predictive
-from pyrovi.diagnostics.checks.psis import psis
-from pyrovi.diagnostics.checks.restarts import restarts
-from pyrovi.diagnostics.scores.uncertainty import uncertainty
-from pyrovi.diagnostics.verdicts import Verdict, read
+from pyrovi.diagnostics.findings import CANNOT_TELL, JUDGED, NOT_RUN, ROW, Row, table
+from pyrovi.diagnostics.scores import uncertainty
+from pyrovi.diagnostics.sentences import Finding, asked, number
+from pyrovi.diagnostics.verdicts import Verdict, not_run, read
 from pyrovi.errors import DiagnosticError
 from pyrovi.evidence import khat
+from pyrovi.registry import Registry
 from pyrovi.tree import grow, require, validate
 
-__all__ = ["CHECKS", "Verdict", "check", "is_nuts", "khat", "uncertainty", "verdict"]
+__all__ = [
+    "CANNOT_TELL",
+    "CHECKS",
+    "JUDGED",
+    "NOT_RUN",
+    "Finding",
+    "Row",
+    "Verdict",
+    "asked",
+    "check",
+    "khat",
+    "number",
+    "table",
+    "uncertainty",
+    "verdict",
+]
 
-CHECKS: dict[str, Callable[[xr.DataTree], xr.Dataset]] = {
-    "convergence": convergence,
-    "restarts": restarts,
-    "psis": psis,
-    "drift": drift,
-    "elbo": elbo,
-    "predictive": predictive,
-    "loo": loo,
-}
-"""Every diagnostic by name. One more is its file, its line here and its pair of tests."""
+OWN = ("convergence", "restarts", "psis", "drift", "elbo", "predictive", "loo")
+CHECKS: Registry[Callable[[xr.DataTree], xr.Dataset]] = Registry(
+    "diagnostic",
+    {name: f"pyrovi.diagnostics.checks.{name}:{name}" for name in OWN},
+    group="pyrovi.diagnostics",
+    accepts=callable,
+    asked="a function from a tree to a Dataset of `pyrovi.diagnostics.table`",
+    unknown=DiagnosticError,
+)
+"""Every diagnostic by name. One more is its file, its name here and its pair of tests."""
 
 
 def check(tree: xr.DataTree) -> xr.DataTree:
     """A new tree with what every diagnostic that applies found, as `diagnostics/<check>`.
 
-    A diagnostic that lacks what it needs is named, with the reason, in the JSON attribute
-    ``skipped`` of the group `diagnostics`.
+    A diagnostic that lacks what it needs is named, with the reason, in the group `diagnostics`:
+    its variables `check`, `kind` ("not run") and `why`.
 
     Raises:
         TreeError: If the tree holds no posterior, or is not built as trees are.
     """
     require(tree, "posterior")
     validate(tree)
-    found: dict[str, xr.Dataset] = {}
+    made: dict[str, xr.Dataset] = {}
     skipped: dict[str, str] = {}
-    for name, diagnostic in CHECKS.items():
+    for name, diagnostic in CHECKS.available().items():
         try:
-            found[f"diagnostics/{name}"] = diagnostic(tree)
+            made[f"diagnostics/{name}"] = diagnostic(tree)
         except DiagnosticError as reason:
             skipped[name] = str(reason)
-    group = xr.Dataset(attrs={"skipped": json.dumps(skipped)})
-    return grow(tree, diagnostics=group, **found)
+    return grow(tree, diagnostics=not_run(skipped), **made)
 
 
 def verdict(tree: xr.DataTree) -> Verdict:
     """What the diagnostics say together; they are run first where the tree holds none."""
-    return read(tree if "diagnostics" in tree else check(tree), order=list(CHECKS))
+    return read(tree if _checked(tree) else check(tree), order=list(CHECKS))
+
+
+def _checked(tree: xr.DataTree) -> bool:
+    """Whether the tree holds rows of numbers, as those that older versions wrote do not."""
+    if "diagnostics" not in tree:
+        return False
+    made = tree["diagnostics"].children.values()
+    return all(name in each.variables for each in made for name in ROW)

@@ -1,6 +1,5 @@
-"""What every diagnostic returns: rows of findings, as one Dataset."""
+"""What every diagnostic returns: rows of findings, as one Dataset of numbers and sentences."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,45 +7,41 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from pyrovi.evidence import Status, first_case
+from pyrovi.evidence import Difference, Limit, Status
 
+__all__ = ["CANNOT_TELL", "JUDGED", "NOT_RUN", "ROW", "Kind", "Row", "of_differences", "table"]
 
-def asked(low: float, high: float, unit: str = "") -> str:
-    """What is asked of a number, in words; nothing where it is no number.
+Kind = Literal["judged", "cannot tell", "not run"]
+JUDGED: Kind = "judged"
+CANNOT_TELL: Kind = "cannot tell"
+"""The check was made, and its evidence is too weak to say anything of the quantity."""
+NOT_RUN: Kind = "not run"
 
-    >>> asked(-math.inf, 0.1, "sd"), asked(400.0, math.inf), asked(1 / 1.1, 1.1), asked(0.0, 0.0)
-    ('<= 0.1 sd', '>= 400', 'in [0.909, 1.1]', '0')
-    """
-    if math.isnan(low) or math.isnan(high):
-        return ""
-    words = first_case(
-        (low == high, f"{high:.3g}"),
-        (low == -math.inf, f"<= {high:.3g}"),
-        (high == math.inf, f">= {low:.3g}"),
-        otherwise=f"in [{low:.3g}, {high:.3g}]",
-    )
-    return f"{words} {unit}".rstrip()
+ROW = ("quantity", "value", "low", "high", "unit", "kind", "status", "why", "action")
+"""The variables of a diagnostic's Dataset that a verdict reads."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One finding: a number about a quantity, what was asked of it, and what follows.
+    """One finding: a number about a quantity, what is asked of it, and what follows.
 
     Attributes:
         quantity: A label as `pyrovi.tree.quantities` gives it, or what else was judged.
         value: The number that was judged; NaN if there is none.
-        threshold: What was asked of it, for a reader: ``"< 0.7"``.
+        limit: What is asked of it: that it lies from `Limit.low` to `Limit.high`, beyond noise.
         why: One sentence.
         status: ``"ok"``, ``"warn"`` or ``"fail"``.
         action: The next thing to do; empty if all is well.
+        kind: Whether it could be judged.
     """
 
     quantity: str
     value: float | int
-    threshold: str
+    limit: Limit
     why: str
     status: Status = "ok"
     action: str = ""
+    kind: Kind = JUDGED
 
 
 def table(
@@ -72,8 +67,11 @@ def table(
     """
     columns = {
         "value": np.array([row.value for row in rows], dtype=float),
+        "low": np.array([row.limit.low for row in rows], dtype=float),
+        "high": np.array([row.limit.high for row in rows], dtype=float),
+        "unit": _text(row.limit.unit for row in rows),
+        "kind": _text(row.kind for row in rows),
         "status": _text(row.status for row in rows),
-        "threshold": _text(row.threshold for row in rows),
         "why": _text(row.why for row in rows),
         "action": _text(row.action for row in rows),
     }
@@ -82,6 +80,15 @@ def table(
         coords={"quantity": _text(row.quantity for row in rows), **(coords or {})},
         attrs={"check": check, "title": title, "source": source, "about": about},
     )
+
+
+def of_differences(found: Sequence[Difference | None]) -> dict[str, Any]:
+    """The numbers behind rows that hold draws against another account; NaN where there is none."""
+    names = ("shift", "shift_error", "ratio", "ratio_error", "mean", "sd")
+    return {
+        name: ("quantity", [np.nan if d is None else getattr(d, name) for d in found])
+        for name in names
+    }
 
 
 def _text(values: Iterable[str]) -> np.ndarray:

@@ -17,7 +17,6 @@ __all__ = [
     "FLEXIBLE",
     "HARD_OBSERVATIONS",
     "HARD_TO_PREDICT",
-    "IMPOSSIBLE",
     "KHAT",
     "LOSS_TREND",
     "NO_LIMIT",
@@ -85,7 +84,7 @@ class Limit:
     fail_high: float = inf
     unit: str = ""
 
-    def status(self, value: float) -> Status:
+    def status(self, value: float | int) -> Status:
         """How ``value`` stands; what is not a number is within no limit.
 
         >>> RHAT.status(1.0), RHAT.status(1.05), RHAT.status(float("nan"))
@@ -255,7 +254,4 @@ FLEXIBLE = Limit(
     "Vehtari's CV-FAQ",
     low=0.2,
     high=1.0,
-)
-IMPOSSIBLE = Limit(
-    "observations that some draws rule out", LIBRARY, high=0.0, unit="impossible observations"
 )

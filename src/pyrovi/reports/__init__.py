@@ -12,11 +12,11 @@ from pyrovi import diagnostics
 from pyrovi.files import write_whole
 from pyrovi.reports.figures import Drawing, draw
 from pyrovi.reports.page import page
-from pyrovi.reports.parts import Plot, Section
-from pyrovi.reports.sections import sections
+from pyrovi.reports.parts import Column, Plot, Section, Table
+from pyrovi.reports.sections import SECTIONS, sections
 from pyrovi.tree import require
 
-__all__ = ["Report", "report"]
+__all__ = ["SECTIONS", "Column", "Plot", "Report", "Section", "Table", "report"]
 
 _log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 import math
 
-__all__ = ["MINUS", "count", "decimals", "fixed", "seconds", "short"]
+__all__ = ["MINUS", "decimals", "fixed", "seconds", "short"]
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -50,15 +50,6 @@ def fixed(value: float, places: int | None) -> str:
     text = f"{value:.2e}" if places is None else f"{value:.{places}f}"
     zero = float(text) == 0 and text.startswith("-")
     return (text[1:] if zero else text).replace("-", MINUS)
-
-
-def count(number: int, noun: str, plural: str = "") -> str:
-    """A number with its noun.
-
-    >>> count(1, "quantity", "quantities"), count(1200, "draw")
-    ('1 quantity', '1,200 draws')
-    """
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def seconds(value: float) -> str:

@@ -10,23 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["ROWS_CAP", "Column", "Finding", "Plot", "PlotKind", "Section", "Table", "present"]
+from pyrovi.diagnostics import Finding
 
-PlotKind = Literal[
-    "loss",
-    "marginal",
-    "forest",
-    "map",
-    "profile",
-    "stations",
-    "against",
-    "parts",
-    "density",
-    "ecdf",
-    "counts",
-    "calibration",
-    "pit",
-]
+__all__ = ["ROWS_CAP", "Column", "Plot", "Section", "Table", "present"]
 
 ROWS_CAP = 200
 """Rows of a table that are shown; its note says how many there were."""
@@ -69,27 +55,14 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One judgement of the verdict, in words and numbers; `value` is "" where there is none."""
-
-    status: str
-    quantity: str
-    check: str
-    value: str
-    threshold: str
-    why: str
-    action: str
-
-
-@dataclass(frozen=True)
 class Plot:
     """A figure still to be drawn: its words and its arrays.
 
-    What the arrays are depends on `kind` (see `pyrovi.reports.figures`); `labels` names them
-    where the figure does.
+    What the arrays are depends on `kind`, one of `pyrovi.reports.figures.FIGURES`; `labels` names
+    them where the figure does.
     """
 
-    kind: PlotKind
+    kind: str
     title: str
     alt: str
     caption: str

@@ -15,7 +15,7 @@ import xarray as xr
 
 from pyrovi.bound import bind, bind_model
 from pyrovi.density import LogDensity
-from pyrovi.diagnostics import Verdict, check, is_nuts, verdict
+from pyrovi.diagnostics import CANNOT_TELL, Verdict, check, verdict
 from pyrovi.errors import EngineError, PyroviError
 from pyrovi.evidence import REFERENCE_RATIO, SHIFT
 from pyrovi.infer import ENGINES, Fit, fit
@@ -23,7 +23,8 @@ from pyrovi.infer.engines import SVI
 from pyrovi.posterior import draw
 from pyrovi.seeds import check_seed
 from pyrovi.studies.reference import CHOLESKY, Reference, aligned, moments, with_correlations
-from pyrovi.tree import has, labels
+from pyrovi.tree import CHAINS, draw_kind, has, labels
+from pyrovi.words import listed
 
 __all__ = ["HEAD", "Comparison", "compare", "default_engines", "engine_named"]
 
@@ -106,8 +107,7 @@ class Comparison:
         for engine in self.silent:
             found = marks["quantity"][marks.sel(engine=engine).to_numpy() == "silent"]
             names = [str(name) for name in found.to_numpy()]
-            more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
-            notes.append(f"silent: {engine} about {', '.join(names[:NAMED])}{more}")
+            notes.append(f"silent: {engine} about {listed(names, NAMED)}")
         return notes
 
     def __repr__(self) -> str:
@@ -307,7 +307,9 @@ def _one_of_them(found: Sequence[_Outcome]) -> Reference | None:
     ended = [each for each in found if each.tree is not None]
     if not ended:
         return None
-    nuts = [e for e in ended if e.tree and is_nuts(e.tree) and _status(e) == "converged"]
+    nuts = [
+        e for e in ended if e.tree and draw_kind(e.tree) == CHAINS and _status(e) == "converged"
+    ]
     if nuts:
         return _reference_of(nuts[0], "")
     passed = [each for each in ended if not _doubt(each)]
@@ -395,7 +397,7 @@ def _own_labels(posterior: xr.Dataset, plates: Sequence[str], held: Reference) -
 class _Said:
     """What a verdict on the fit says, row by row."""
 
-    rows: tuple[tuple[str, str, str, str], ...]  # quantity, check, status, why
+    rows: tuple[tuple[str, str, str, str], ...]  # quantity, check, status, kind
     variables: frozenset[str]
 
     @staticmethod
@@ -403,7 +405,7 @@ class _Said:
         about = {
             name: each.attrs.get("about") for name, each in tree["diagnostics"].children.items()
         }
-        columns = [found.table[key] for key in ("quantity", "check", "status", "why")]
+        columns = [found.table[key] for key in ("quantity", "check", "status", "kind")]
         rows = zip(*columns, strict=True)
         kept = tuple(row for row in rows if about.get(row[1], "fit") == "fit" and row[1] != "elbo")
         return _Said(kept, frozenset(map(str, tree["posterior"].data_vars)))
@@ -413,11 +415,11 @@ class _Said:
         own = self._of(label)
         if self.names(label) or self._of_all(judged=any(row[2] == "ok" for row in own)):
             return "named"
-        return "unknown" if any(_cannot_tell(row) for row in own) else "silent"
+        return "unknown" if any(row[3] == CANNOT_TELL for row in own) else "silent"
 
     def names(self, label: str) -> bool:
         """Whether a row about the quantity itself, or its variable, finds fault."""
-        return any(row[2] != "ok" and not _cannot_tell(row) for row in self._of(label))
+        return any(row[2] != "ok" and row[3] != CANNOT_TELL for row in self._of(label))
 
     def _of(self, label: str) -> list[tuple[str, str, str, str]]:
         """The rows about a quantity; of a correlation, about its two rows of the factor."""
@@ -441,14 +443,10 @@ class _Said:
         have passed is not flagged by the weights.
         """
         return any(
-            row[2] != "ok" and not _cannot_tell(row) and not (judged and row[1] == "psis")
+            row[2] != "ok" and row[3] != CANNOT_TELL and not (judged and row[1] == "psis")
             for row in self.rows
             if row[0].partition("[")[0] not in self.variables
         )
-
-
-def _cannot_tell(row: tuple[str, str, str, str]) -> bool:
-    return row[2] == "unknown" or row[3].startswith("Cannot tell")
 
 
 # As tables

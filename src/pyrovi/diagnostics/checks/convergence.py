@@ -1,7 +1,7 @@
 """Did the fit end where it was going? Its status, its loss curve, or a sampler's chains.
 
-R-hat and effective sample size are shown for NUTS alone: independent draws from a guide have
-perfect ones, whatever the guide.
+R-hat and effective sample size are shown of Markov chains alone: independent draws of an
+approximation have perfect ones, whatever the approximation.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,18 @@ from scipy import stats
 from pyrovi.diagnostics.findings import Row, table
 from pyrovi.diagnostics.quantities import blocks
 from pyrovi.errors import DiagnosticError
-from pyrovi.tree import has, require
+from pyrovi.evidence import (
+    DIVERGENCES,
+    EFFECTIVE_DRAWS,
+    LOSS_TREND,
+    NO_LIMIT,
+    NONFINITE_STEPS,
+    OPTIMUM_ERROR,
+    RHAT,
+    Status,
+    worst,
+)
+from pyrovi.tree import CHAINS, draw_kind, has, require
 
 __all__ = ["convergence"]
 
@@ -25,60 +36,52 @@ SOURCE = (
     "Dhaka et al. (2020), NeurIPS; Welandawe et al. (2022), arXiv:2203.15945; "
     "Giordano, Ingram & Broderick (2024), arXiv:2304.05527"
 )
-SOURCE_NUTS = "Vehtari, Gelman, Simpson, Carpenter & Buerkner (2021), Bayesian Analysis 16(2)"
-
 WINDOW = 0.1
 """The last part of the run, in which the loss should be level."""
 MIN_WINDOW = 5
 """Steps of it, for engines that need few steps: a line through fewer says nothing."""
 BATCHES = 20
 """Averages of neighbouring steps that the line goes through: their noise is independent."""
-TREND_NATS = 0.1
-"""A change within the window that matters: the KL of a mean that is 0.45 sd off."""
 TREND_LEVEL = 1e-4
 """Share of level, noisy curves that would be called falling."""
 FEW_ERRORS = 4.0
 """Standard errors of a trend over few steps, as quasi-Newton takes, which have little noise."""
-NONFINITE_SHARE = 0.05
-"""Share of steps without a finite loss that makes a fit diverged."""
-
-OPTIMUM_ERROR = 0.1
-"""Sds by which the choice of the fixed draws may move a mean: an upper bound where the draws are
-moved to match moments."""
-
-RHAT_WARN, RHAT_FAIL = 1.01, 1.1
-"""Vehtari et al. (2021), section 4; 1.1 is the older bound of Gelman & Rubin (1992)."""
-ESS_WARN, ESS_FAIL = 400, 100
-"""Vehtari et al. (2021), section 4: 100 per chain for four chains."""
+ENDED: dict[str, tuple[Status, str, str]] = {
+    "converged": ("ok", "The engine's own rule for stopping was met.", ""),
+    "stopped": (
+        "warn",
+        "The fit was stopped by its limit of steps or time, before its rule was met.",
+        "Allow more steps or time, and fit again.",
+    ),
+    "diverged": (
+        "fail",
+        "The fit diverged: its loss became infinite, not a number, or ever larger.",
+        "Use a smaller learning rate, look for a mistake in the model, or scale the data.",
+    ),
+}
+"""What follows from how a fit ended; an end of another name is no good one."""
+AGREEMENT = {"ok": "", "warn": "The chains barely agree: ", "fail": "The chains do not agree: "}
 SPLIT = 2
 """Parts that each chain is cut into, so that a drifting chain disagrees with itself."""
 
 
 def convergence(tree: xr.DataTree) -> xr.Dataset:
-    """Judge how the fit ended: per restart for a variational fit, per quantity for NUTS.
+    """Judge how the fit ended: per restart of an optimiser, per quantity of a sampler.
 
     Returns:
-        For a variational fit two rows per restart, ``status`` and ``loss``. For NUTS one row per
+        For a variational fit two rows per restart, ``status`` and ``loss``. For chains one row per
         quantity, with variables `rhat` and `ess` (quantity), and a row ``divergences``.
 
     Raises:
         DiagnosticError: If the tree holds no history of the fit.
     """
     require(tree, "posterior")
-    if is_nuts(tree):
-        return _nuts(tree)
+    if draw_kind(tree) == CHAINS:
+        return _sampled(tree)
     rows = list(_fits(tree))
     if not rows:
         raise DiagnosticError("the tree holds no status and no loss curve of the fit")
     return table(rows, check="convergence", title=TITLE, source=SOURCE, about="fit")
-
-
-def is_nuts(tree: xr.DataTree) -> bool:
-    """Whether the draws are a Markov chain, of which R-hat means something."""
-    if "sample_stats" not in tree:
-        return False
-    engine = str(tree["sample_stats"].attrs.get("engine", ""))
-    return engine.startswith(("NUTS", "Gibbs")) or "diverging" in tree["sample_stats"]
 
 
 # A variational fit
@@ -107,69 +110,61 @@ def _suffix(group: xr.Dataset, chain: int) -> str:
 
 
 def _judge_status(label: str, status: str) -> Row:
-    if status == "converged":
-        return Row(label, np.nan, "converged", "The engine's own rule for stopping was met.")
-    if status == "stopped":
-        why = "The fit was stopped by its limit of steps or time, before its rule was met."
-        act = "Allow more steps or time, and fit again."
-        return Row(label, np.nan, "converged", why, "warn", act)
-    why = f"The fit ended as '{status}': its loss became infinite, not a number, or ever larger."
-    act = "Use a smaller learning rate, look for a mistake in the model, or scale the data."
-    return Row(label, np.nan, "converged", why, "fail", act)
+    how, why, act = ENDED.get(status, ENDED["diverged"])
+    return Row(label, np.nan, NO_LIMIT, why, how, act)
 
 
 def _judge_loss(label: str, loss: np.ndarray) -> Row:
-    known = np.flatnonzero(~np.isnan(loss))
-    curve = loss[: known[-1] + 1] if len(known) else loss[:0]
+    recorded = np.flatnonzero(~np.isnan(loss))
+    curve = loss[: recorded[-1] + 1] if len(recorded) else loss[:0]
     bad = ~np.isfinite(curve)
-    if not len(curve) or bad[-1] or bad.mean() > NONFINITE_SHARE:
+    if not len(curve) or bad[-1] or bad.mean() > NONFINITE_STEPS.high:
         return _not_finite(label, bad)
     trend = _trend(curve[~bad])
-    asked = f"change < {TREND_NATS:g} nats"
-    if not trend.clear:
+    limit = LOSS_TREND.between(-trend.allowed, trend.allowed)
+    if limit.status(trend.change) == "ok":
         why = f"The loss is level over its last {trend.steps} steps, at {trend.level:.2f} nats."
-        return Row(label, trend.change, asked, why)
-    verb = "falling" if trend.change < 0 else "rising"
+        return Row(label, trend.change, limit, why)
+    falls = trend.change < 0
     why = (
-        f"The loss was still {verb} when the fit ended: by {abs(trend.change):.2g} nats over the "
-        f"last {trend.steps} steps, more than its noise ({trend.error:.1g})."
+        f"The loss was still {'falling' if falls else 'rising'} when the fit ended: by "
+        f"{abs(trend.change):.2g} nats over the last {trend.steps} steps, more than its noise "
+        f"({trend.error:.1g})."
     )
-    act = "Fit for longer." if trend.change < 0 else "Use a smaller learning rate, and fit again."
-    return Row(label, trend.change, asked, why, "warn", act)
+    act = "Fit for longer." if falls else "Use a smaller learning rate, and fit again."
+    return Row(label, trend.change, limit, why, "warn", act)
 
 
 def _judge_optimum(label: str, errors: xr.DataArray) -> Row:
     """The Monte Carlo error of an optimum over fixed draws (Giordano et al. 2024)."""
-    worst = int(errors.to_numpy().argmax())
-    size, name = float(errors[worst]), str(errors["latent"].to_numpy()[worst])
+    largest = int(errors.to_numpy().argmax())
+    size, name = float(errors[largest]), str(errors["latent"].to_numpy()[largest])
     why = f"Other fixed draws would move the means by {size:.2g} sd at the most ({name})."
-    if size <= OPTIMUM_ERROR:
-        return Row(label, size, f"< {OPTIMUM_ERROR:g} sd", why)
-    act = "Fit with more particles: DADVI(particles=1024)."
-    return Row(label, size, f"< {OPTIMUM_ERROR:g} sd", why, "warn", act)
+    status = OPTIMUM_ERROR.status(size)
+    act = "Fit with more particles: DADVI(particles=1024)." * (status != "ok")
+    return Row(label, size, OPTIMUM_ERROR, why, status, act)
 
 
 def _not_finite(label: str, bad: np.ndarray) -> Row:
     count = f"{bad.sum()} of {len(bad)} steps" if len(bad) else "any step"
-    return Row(
-        label,
-        float(bad.mean()) if len(bad) else 1.0,
-        f"< {NONFINITE_SHARE:.0%} of the steps",
-        f"The loss was not finite in {count}{' and at the end' if len(bad) and bad[-1] else ''}.",
-        "fail",
-        "Use a smaller learning rate, look for a mistake in the model, or scale the data.",
-    )
+    end = " and at the end" * bool(len(bad) and bad[-1])
+    share = float(bad.mean()) if len(bad) else 1.0
+    why = f"The loss was not finite in {count}{end}."
+    return Row(label, share, NONFINITE_STEPS, why, "fail", ENDED["diverged"][2])
 
 
 @dataclass(frozen=True)
 class _Trend:
-    """The line through the end of a loss curve: `change` nats over `steps`, and its error."""
+    """The line through the end of a loss curve: `change` nats over `steps`, and its error.
+
+    `allowed` is what a level curve may change by: `LOSS_TREND`, or its noise if that is more.
+    """
 
     level: float
     change: float
     error: float
     steps: int
-    clear: bool
+    allowed: float
 
 
 def _trend(curve: np.ndarray) -> _Trend:
@@ -177,21 +172,21 @@ def _trend(curve: np.ndarray) -> _Trend:
     window = curve[-steps:]
     level = float(window.mean())
     if steps < MIN_WINDOW:
-        return _Trend(level, 0.0, 0.0, steps, clear=False)
+        return _Trend(level, 0.0, 0.0, steps, LOSS_TREND.high)
     means = np.array([batch.mean() for batch in np.array_split(window, min(BATCHES, steps))])
     line: Any = stats.linregress(np.linspace(0.0, 1.0, len(means)), means)
     change, error = float(line.slope), float(line.stderr)
     many = len(means) == BATCHES
     needed = error * (stats.t.isf(TREND_LEVEL / 2, BATCHES - 2) if many else FEW_ERRORS)
-    return _Trend(level, change, error, steps, bool(abs(change) > max(TREND_NATS, needed)))
+    return _Trend(level, change, error, steps, max(LOSS_TREND.high, float(needed)))
 
 
-# NUTS
+# Markov chains
 
 
-def _nuts(tree: xr.DataTree) -> xr.Dataset:
+def _sampled(tree: xr.DataTree) -> xr.Dataset:
     labels, rhats, sizes = _mixing(tree)
-    rows = [_judge_mixing(*found) for found in zip(labels, rhats, sizes, strict=True)]
+    rows = [_judge_mixing(*each) for each in zip(labels, rhats, sizes, strict=True)]
     if has(tree, "sample_stats", "diverging"):
         rows.append(_judge_divergences(tree["sample_stats"]["diverging"].to_numpy().astype(bool)))
         rhats, sizes = [*rhats, np.nan], [*sizes, np.nan]
@@ -199,7 +194,7 @@ def _nuts(tree: xr.DataTree) -> xr.Dataset:
         rows,
         check="convergence",
         title="Convergence of the chains",
-        source=SOURCE_NUTS,
+        source=RHAT.source,
         about="fit",
         extra={"rhat": ("quantity", rhats), "ess": ("quantity", sizes)},
     )
@@ -227,23 +222,20 @@ def _split(draws: np.ndarray) -> np.ndarray:
 
 
 def _judge_mixing(label: str, rhat: float, ess: float) -> Row:
-    facts = f"R-hat {rhat:.3f}, bulk effective sample size {ess:.0f}"
-    act = "Run longer chains, or reparameterise the model."
-    by_ess = rhat <= RHAT_WARN and ess < ESS_WARN
-    value, asked = (ess, f">= {ESS_WARN}") if by_ess else (rhat, f"<= {RHAT_WARN:g}")
-    if not np.isfinite(rhat) or rhat > RHAT_FAIL or ess < ESS_FAIL:
-        return Row(label, value, asked, f"The chains do not agree: {facts}.", "fail", act)
-    if rhat > RHAT_WARN or ess < ESS_WARN:
-        return Row(label, value, asked, f"The chains barely agree: {facts}.", "warn", act)
-    return Row(label, value, asked, f"{facts}.")
+    by_rhat, by_ess = RHAT.status(rhat), EFFECTIVE_DRAWS.status(ess)
+    status = worst([by_rhat, by_ess])
+    value, limit = (rhat, RHAT) if by_rhat != "ok" or by_ess == "ok" else (ess, EFFECTIVE_DRAWS)
+    why = f"{AGREEMENT[status]}R-hat {rhat:.3f}, bulk effective sample size {ess:.0f}."
+    act = "Run longer chains, or reparameterise the model." * (status != "ok")
+    return Row(label, value, limit, why, status, act)
 
 
 def _judge_divergences(diverging: np.ndarray) -> Row:
     count = int(diverging.sum())
     if not count:
-        return Row("divergences", 0, "0", "No transition diverged.")
+        return Row("divergences", 0, DIVERGENCES, "No transition diverged.")
     why = (
         f"{count} of {diverging.size} transitions diverged: part of the posterior is not reached."
     )
     act = "Raise the target acceptance probability, or reparameterise (non-centred)."
-    return Row("divergences", count, "0", why, "warn", act)
+    return Row("divergences", count, DIVERGENCES, why, DIVERGENCES.status(count), act)

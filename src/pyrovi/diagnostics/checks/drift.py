@@ -6,14 +6,25 @@ any dimension. It detects; it does not repair: chains this short have not arrive
 draw is near stays unseen.
 """
 
+from functools import partial
+
 import numpy as np
 import xarray as xr
 
-from pyrovi.diagnostics.findings import Row, asked, table
+from pyrovi.diagnostics.findings import CANNOT_TELL, Row, of_differences, table
 from pyrovi.diagnostics.quantities import blocks
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import ACCEPTED, Difference, moved
-from pyrovi.tree import ACCEPTANCE, SAMPLE_DIMS, quantities, require
+from pyrovi.evidence import ACCEPTED, FAR_OFF, Difference, first_case, moved
+from pyrovi.tree import (
+    ACCEPTANCE,
+    POINTS,
+    SAMPLE_DIMS,
+    draw_kind,
+    json_attr,
+    quantities,
+    require,
+)
+from pyrovi.words import listed
 
 __all__ = ["drift"]
 
@@ -32,88 +43,72 @@ def drift(tree: xr.DataTree) -> xr.Dataset:
         their Monte Carlo errors, in standard deviations of what the chains came to.
 
     Raises:
-        DiagnosticError: If no chains were run from the draws.
+        DiagnosticError: If no chains were run from the draws, or these are points.
     """
     require(tree, "posterior")
     if "drift" not in tree:
         raise DiagnosticError("no Markov chains were sent out: the importance weights could tell")
+    if draw_kind(tree) == POINTS:
+        raise DiagnosticError("the draws are points, which have no sd to be judged")
     group = tree["drift"].to_dataset()
     act = _advice(tree)
-    found = _differences(tree["posterior"].to_dataset(), group)
-    rows = [_chains(group[ACCEPTANCE].to_numpy(), found, act)]
-    rows += [_judge(label, difference, act) for label, difference in found]
-    differences: list[Difference | None] = [None, *(difference for _, difference in found)]
-    columns = ("shift", "shift_error", "ratio", "ratio_error", "mean", "sd")
-    extra = {
-        name: ("quantity", [np.nan if d is None else getattr(d, name) for d in differences])
-        for name in columns
-    }
+    labels, differences = _differences(tree["posterior"].to_dataset(), group)
+    far = [label for label, d in zip(labels, differences, strict=True) if d.status == "fail"]
+    rows = [_chains(group[ACCEPTANCE].to_numpy(), far, act)]
+    rows += [_judge(*each, act) for each in zip(labels, differences, strict=True)]
+    extra = of_differences([None, *differences])
     return table(rows, check="drift", title=TITLE, source=SOURCE, about="fit", extra=extra)
 
 
-def _differences(posterior: xr.Dataset, group: xr.Dataset) -> list[tuple[str, Difference]]:
+def _differences(posterior: xr.Dataset, group: xr.Dataset) -> tuple[list[str], list[Difference]]:
     shared = [name for name in group.data_vars if name in posterior.data_vars]
     after = dict(quantities(group[shared], dims=(*SAMPLE_DIMS, "state")))
-    found = []
+    names: list[str] = []
+    differences: list[Difference] = []
     for labels, draws in blocks(posterior[shared]):
         kept = [i for i, label in enumerate(labels) if np.isfinite(after[label]).all()]
         chains = np.stack([after[labels[i]].astype(float) for i in kept], axis=-1)
         before = draws[..., kept].reshape(-1, len(kept))
         path = chains.reshape(-1, *chains.shape[2:])
-        both = moved(before, path[:, 0], path[:, 1:])
-        found += [(labels[i], each) for i, each in zip(kept, both, strict=True)]
-    return found
+        names += [labels[i] for i in kept]
+        differences += moved(before, path[:, 0], path[:, 1:])
+    return names, differences
 
 
 def _advice(tree: xr.DataTree) -> str:
-    """What to do next: the default, unless it is what was done."""
-    engine = str(tree["sample_stats"].attrs.get("engine", "")) if "sample_stats" in tree else ""
-    if engine.startswith("auto"):
+    """What to do next: the ladder of engines, unless it was climbed."""
+    if json_attr(tree, "rungs", []):
         return "Compare with NUTS, or fit a flow (SVI(guide='nsf')), or reparameterise the model."
     return "Fit with engine='auto', or a flow, or compare with NUTS."
 
 
-def _chains(acceptance: np.ndarray, found: list[tuple[str, Difference]], act: str) -> Row:
+def _chains(acceptance: np.ndarray, far: list[str], act: str) -> Row:
     """How the chains moved, and what a quantity that is far off says of those that lean on it."""
     mean = float(acceptance.mean())
-    far = [label for label, difference in found if difference.status == "fail"]
-    if far and mean > ACCEPTED.low:
-        named = ", ".join(far[:3]) + (f" and {len(far) - 3} more" if len(far) > 3 else "")
+    status = ACCEPTED.status(mean)
+    if far and status == "ok":
         why = (
             f"{mean:.0%} of the transitions of {acceptance.size} chains were accepted, and "
-            f"{named} moved far. Chains this short only begin to carry that to what depends on "
-            "it: a quantity that they pass may be off as well."
+            f"{listed(far, 3)} moved far. Chains this short only begin to carry that to what "
+            "depends on it: a quantity that they pass may be off as well."
         )
-        return Row("joint", mean, f"> {ACCEPTED.low:g}", why, "fail", act)
-    status = "fail" if mean < ACCEPTED.fail_low else "warn" if mean < ACCEPTED.low else "ok"
+        return Row("joint", len(far), FAR_OFF, why, "fail", act)
     if status == "ok":
         why = f"{acceptance.size} short Markov chains moved freely: {mean:.0%} were accepted."
-        return Row("joint", mean, f"> {ACCEPTED.low:g}", why)
+        return Row("joint", mean, ACCEPTED, why)
     why = f"Only {mean:.0%} of the transitions were accepted: the draws lie where it is too steep."
-    return Row("joint", mean, f"> {ACCEPTED.low:g}", why, status, act)
+    return Row("joint", mean, ACCEPTED, why, status, act)
 
 
 def _judge(label: str, found: Difference, act: str) -> Row:
-    why = (
+    off = (
         f"Mean off by {found.shift:+.2f} sd (error {found.shift_error:.2f}), sd {found.ratio:.2f} "
         f"(error {found.ratio_error:.2f}) of where Markov chains took the draws."
     )
-    if found.status == "ok" and found.error_hides_failure:
-        why = f"Cannot tell: the chains kept {found.kept:.0%} of where they started."
-        return Row(
-            label,
-            found.value,
-            asked(found.limit.low, found.limit.high, found.limit.unit),
-            why,
-            "warn",
-            act,
-        )
-    act = "" if found.status == "ok" else act
-    return Row(
-        label,
-        found.value,
-        asked(found.limit.low, found.limit.high, found.limit.unit),
-        why,
-        found.status,
-        act,
+    kept = f"The chains kept {found.kept:.0%} of where they started."
+    row = partial(Row, label, found.value, found.limit)
+    return first_case(
+        (found.status != "ok", row(off, found.status, act)),
+        (found.error_hides_failure, row(kept, "warn", act, CANNOT_TELL)),
+        otherwise=row(off),
     )

@@ -11,6 +11,7 @@ import xarray as xr
 
 from pyrovi.diagnostics.findings import Row, table
 from pyrovi.errors import DiagnosticError
+from pyrovi.evidence import ELBO_ERROR
 from pyrovi.tree import has, require
 
 __all__ = ["elbo"]
@@ -18,15 +19,13 @@ __all__ = ["elbo"]
 TITLE = "Evidence lower bound"
 SOURCE = "Blei, Kucukelbir & McAuliffe (2017), JASA 112(518), equations 13 to 15"
 
-ERROR_NATS = 1.0
-"""A larger Monte Carlo error hides differences between models that would count as evidence."""
-
 
 def elbo(tree: xr.DataTree) -> xr.Dataset:
     """The ELBO of the draws, in nats, and its parts.
 
     Returns:
-        The row ``elbo``; its `accuracy`, `complexity`, `expected_log_joint` and `entropy`, each
+        The row ``elbo``, whose value is its Monte Carlo error; `elbo`, `accuracy`, `complexity`,
+        `expected_log_joint` and `entropy`, each
         with an error `<name>_error`; `site_log_prior` and, where the guide factorises over sites,
         `site_entropy` and `site_complexity` (site); `observed_log_likelihood` (observed);
         `elbo_chain` (chain).
@@ -82,17 +81,16 @@ def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
 
 
 def _judge(means: dict[str, tuple[float, float]]) -> Row:
+    """The row is of the Monte Carlo error: how large an ELBO is says nothing by itself."""
     value, error = means["elbo"]
-    asked = f"Monte Carlo error < {ERROR_NATS:g} nat"
     if not np.isfinite(value):
         why = "The ELBO is not finite: some draws lie where the model or the guide has no density."
         act = "Look for a prior or likelihood that the guide's draws fall outside of."
-        return Row("elbo", value, asked, why, "fail", act)
-    facts = f"The ELBO is {value:.2f} nats with a Monte Carlo error of {error:.2g}{_split(means)}."
-    if error > ERROR_NATS:
-        act = "Draw more before comparing models by it; k-hat may show why it is noisy."
-        return Row("elbo", value, asked, facts, "warn", act)
-    return Row("elbo", value, asked, facts)
+        return Row("elbo", error, ELBO_ERROR, why, "fail", act)
+    why = f"The ELBO is {value:.2f} nats with a Monte Carlo error of {error:.2g}{_split(means)}."
+    status = ELBO_ERROR.status(error)
+    act = "Draw more before comparing models by it; k-hat may show why it is noisy."
+    return Row("elbo", error, ELBO_ERROR, why, status, act * (status != "ok"))
 
 
 def _split(means: dict[str, tuple[float, float]]) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,19 @@ from arviz_stats.base.array import array_stats
 from arviz_stats.loo import loo as arviz_loo
 from arviz_stats.loo import loo_approximate_posterior
 
-from pyrovi.diagnostics.checks.convergence import is_nuts
 from pyrovi.diagnostics.findings import Row, table
 from pyrovi.diagnostics.quantities import blocks
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import MIN_DRAWS, smooth, tied_tail
-from pyrovi.tree import SAMPLE_DIMS, has, require
+from pyrovi.evidence import (
+    FLEXIBLE,
+    HARD_OBSERVATIONS,
+    KHAT,
+    MIN_DRAWS,
+    first_case,
+    smooth,
+    tied_tail,
+)
+from pyrovi.tree import CHAINS, SAMPLE_DIMS, draw_kind, has, require
 
 __all__ = ["loo"]
 
@@ -27,13 +35,6 @@ SOURCE = (
     "Magnusson et al. (2019), ICML (approximate posteriors)"
 )
 
-K_BAD = 0.7
-"""An observation with a larger k changes the posterior too much (Vehtari et al. 2024)."""
-BAD_SHARE = 0.01
-"""Share of such observations beyond which the sum is not to be trusted."""
-FLEXIBLE = 0.2
-"""Effective parameters per observation from which large k come of a model that bends to its data;
-more parameters than observations speak of a wrong model instead (Vehtari's CV-FAQ)."""
 TIE = 1e-9
 """Added, in proportion to the rank of a draw, where equal tails leave ArviZ no Pareto to fit."""
 
@@ -52,21 +53,23 @@ class _Score:
     @property
     def bad(self) -> int:
         """Observations that the draws cannot be rid of."""
-        return int((self.k > K_BAD).sum())
+        return int((self.k > KHAT.high).sum())
 
     @property
     def unknowable(self) -> str:
         """Why the draws cannot tell, through no fault of fit or model; empty where they can."""
         size = int((~np.isnan(self.k)).sum())
-        if self.impossible or self.bad <= BAD_SHARE * size:
-            return ""
-        if size == 1:
-            return "a single observation has no others to be predicted from"
-        if not FLEXIBLE < self.p_loo / size < 1:
-            return ""
-        return (
+        flexible = size > 0 and FLEXIBLE.low < self.p_loo / size < FLEXIBLE.high
+        bent = (
             f"with {self.p_loo:.1f} effective parameters for {size} observations, {self.bad} of "
-            f"k > {K_BAD:g}, draws cannot leave one out: compare models by K-fold cross-validation"
+            f"k > {KHAT.high:g}, draws cannot leave one out: compare models by K-fold "
+            "cross-validation"
+        )
+        return first_case(
+            (self.impossible or self.bad <= HARD_OBSERVATIONS.high * size, ""),
+            (size == 1, "a single observation has no others to be predicted from"),
+            (flexible, bent),
+            otherwise="",
         )
 
 
@@ -90,7 +93,7 @@ def loo(tree: xr.DataTree) -> xr.Dataset:
         raise DiagnosticError(f"{draws} draws are too few to weigh; draw at least 1000")
     guide_k = _guide_k(tree)
     scores = [_score(tree, str(name)) for name in tree["log_likelihood"].data_vars]
-    if guide_k <= K_BAD and all(score.unknowable for score in scores):
+    if guide_k <= KHAT.high and all(score.unknowable for score in scores):
         raise DiagnosticError(scores[0].unknowable)
     extra: dict[str, Any] = {
         name: ("variable", [getattr(score, name) for score in scores])
@@ -102,7 +105,7 @@ def loo(tree: xr.DataTree) -> xr.Dataset:
         check="loo",
         title=TITLE,
         source=SOURCE,
-        about="fit" if guide_k > K_BAD else "model",
+        about="fit" if guide_k > KHAT.high else "model",
         extra=extra,
         coords={"variable": [score.name for score in scores]},
     )
@@ -128,7 +131,7 @@ def _arviz(tree: xr.DataTree, log_lik: np.ndarray) -> Any:
     """ArviZ's result for one variable, flattened: its shape and its neighbours cannot matter."""
     ratios = _log_ratios(tree)
     if ratios is None:
-        reff = _relative_efficiency(tree) if is_nuts(tree) else 1.0
+        reff = _relative_efficiency(tree) if draw_kind(tree) == CHAINS else 1.0
         with _quiet():
             return arviz_loo(_minimal(log_lik), pointwise=True, var_name="y", reff=reff)
     usable = ~np.isnan(ratios) & ~np.isposinf(ratios)
@@ -156,7 +159,7 @@ def _log_ratios(tree: xr.DataTree) -> np.ndarray | None:
     stats = tree["sample_stats"]
     with np.errstate(invalid="ignore"):
         ratios = (stats["log_joint"].to_numpy() - stats["log_guide"].to_numpy()).ravel()
-    return None if "drift" in tree and _k(ratios) > K_BAD else ratios
+    return None if "drift" in tree and _k(ratios) > KHAT.high else ratios
 
 
 def _minimal(log_lik: np.ndarray, ratios: np.ndarray | float = 0.0) -> xr.DataTree:
@@ -186,34 +189,48 @@ def _relative_efficiency(tree: xr.DataTree) -> float:
 
 
 def _judge(score: _Score, guide_k: float) -> Row:
-    label, asked = f"elpd({score.name})", f"<= {BAD_SHARE:.0%} of observations with k > {K_BAD:g}"
-    judged = score.k[~np.isnan(score.k)]
-    if not judged.size:
-        why = "No observation has a finite log likelihood under every draw."
-        act = "Check the likelihood where the guide's draws fall; fit again."
-        return Row(label, np.nan, asked, why, "warn", act)
-    bad = score.bad
+    bad, size = score.bad, int((~np.isnan(score.k)).sum())
+    share = bad / size if size else np.nan
     facts = f"elpd {score.elpd:.2f} (se {score.se:.2f}), {score.p_loo:.1f} effective parameters"
-    if score.impossible:
-        why = (
-            f"{facts}; {score.impossible} observations are impossible under some draws, left out."
-        )
-        act = "Check the likelihood where the guide's draws fall."
-        return Row(label, bad / judged.size, asked, why, "warn", act)
-    if bad / judged.size <= BAD_SHARE:
-        return Row(label, bad / judged.size, asked, f"{facts}.")
-    why = f"{facts}; {bad} of {judged.size} observations have k > {K_BAD:g}"
-    if guide_k > K_BAD:
-        why += f", as the guide is far from the posterior (joint k-hat {guide_k:.2f})."
-        act = "Improve the fit first, as psis says."
-    else:
-        why += ": leaving one out changes the posterior too much to reweight."
-        act = "Look at those observations; compare models by K-fold cross-validation instead."
-    return Row(label, bad / judged.size, asked, why, "warn", act)
+    hard = f"{facts}; {bad} of {size} observations have k > {KHAT.high:g}"
+    row = partial(Row, f"elpd({score.name})", share, HARD_OBSERVATIONS)
+    return first_case(
+        (
+            not size,
+            row(
+                "No observation has a finite log likelihood under every draw.",
+                "warn",
+                "Check the likelihood where the guide's draws fall; fit again.",
+            ),
+        ),
+        (
+            score.impossible,
+            row(
+                f"{facts}; {score.impossible} observations are impossible under some draws, left "
+                "out.",
+                "warn",
+                "Check the likelihood where the guide's draws fall.",
+            ),
+        ),
+        (share <= HARD_OBSERVATIONS.high, row(f"{facts}.")),
+        (
+            guide_k > KHAT.high,
+            row(
+                f"{hard}, as the guide is far from the posterior (joint k-hat {guide_k:.2f}).",
+                "warn",
+                "Improve the fit first, as psis says.",
+            ),
+        ),
+        otherwise=row(
+            f"{hard}: leaving one out changes the posterior too much to reweight.",
+            "warn",
+            "Inspect those observations; compare models by K-fold cross-validation instead.",
+        ),
+    )
 
 
 def _guide_k(tree: xr.DataTree) -> float:
-    """The joint k-hat of the guide: above `K_BAD`, what fails here is the fit."""
+    """The joint k-hat of the guide: above 0.7, what fails here is the fit."""
     ratios = _log_ratios(tree)
     return 0.0 if ratios is None else _k(ratios)
 

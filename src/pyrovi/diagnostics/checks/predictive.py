@@ -14,7 +14,15 @@ from scipy.special import betainc, logsumexp
 
 from pyrovi.diagnostics.findings import Row, table
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import MIN_DRAWS, tied_tail
+from pyrovi.evidence import (
+    DECLARED_TAIL,
+    HARD_TO_PREDICT,
+    KHAT,
+    MIN_DRAWS,
+    PIT_P,
+    TAIL,
+    tied_tail,
+)
 from pyrovi.tree import DISCREPANCIES, SAMPLE_DIMS, has, require
 
 __all__ = ["pit_values", "predictive", "uniformity"]
@@ -25,17 +33,8 @@ SOURCE = (
     "Tesso & Vehtari (2026), arXiv:2603.02928 (uniformity of PIT values)"
 )
 
-TAIL = 0.01
-"""A statistic of the data in either tail of this size is not what the model makes."""
-DECLARED_TAIL = 0.005
-"""The same of each statistic that a model declares of its own; they are several, and sharper."""
-PIT_LEVEL = 0.01
-"""Share of right models whose PIT values would be called not uniform."""
 MIN_PIT = 5
 """Observations below which PIT values say nothing."""
-LEAVES, MOST_LEAVE = 0.7, 0.2
-"""Pareto k of an observation that the draws cannot be rid of, and the share of these from which
-PIT values are those of data used twice: they crowd at 1/2 under a right model."""
 SEED = 0
 """Of the randomised PIT; fixed, because a diagnostic is a function of the tree alone."""
 
@@ -167,18 +166,22 @@ def _is_count(each: Replicated) -> bool:
 def _judge_statistic(each: Replicated, statistic: str, function: Statistic) -> Row:
     label = f"{statistic}({each.name})"
     of_data, of_draws = float(function(each.observed)), function(each.draws)
-    # Ties count half, or discrete data would look extreme.
-    above = float(np.mean(of_draws > of_data) + 0.5 * np.mean(of_draws == of_data))
-    asked = f"in [{TAIL:g}, {1 - TAIL:g}]"
+    above = _above(of_draws, of_data)
     low, high = np.quantile(of_draws, [0.055, 0.945])
     rounding = 1e-12 * float(np.abs(each.observed).max(initial=0.0))
     shown = 0.0 if abs(of_data) < rounding else of_data  # the mean of centred data
     facts = f"{shown:.4g} in the data; 89 % of the replications lie in [{low:.4g}, {high:.4g}]"
-    if TAIL <= above <= 1 - TAIL:
-        return Row(label, above, asked, f"{facts}.")
-    side = "smaller" if above < TAIL else "larger"
+    status = TAIL.status(above)
+    if status == "ok":
+        return Row(label, above, TAIL, f"{facts}.")
+    side = "smaller" if above < TAIL.low else "larger"
     why = f"{facts}: the model's is {side} than the data's."
-    return Row(label, above, asked, why, "warn", f"{_REVISE} {_FIXES[statistic]}")
+    return Row(label, above, TAIL, why, status, f"{_REVISE} {_FIXES[statistic]}")
+
+
+def _above(of_draws: np.ndarray, of_data: np.ndarray | float) -> float:
+    """The share of replications above the data; ties count half, or counts would be extreme."""
+    return float(np.mean(of_draws > of_data) + 0.5 * np.mean(of_draws == of_data))
 
 
 def _declared(tree: xr.DataTree) -> list[Row]:
@@ -193,16 +196,14 @@ def _declared(tree: xr.DataTree) -> list[Row]:
 
 def _judge_declared(name: str, found: xr.Dataset) -> Row:
     of_data, of_draws = found["data"].to_numpy(), found["replicated"].to_numpy()
-    above = float(np.mean(of_draws > of_data) + 0.5 * np.mean(of_draws == of_data))
-    asked = f"in [{DECLARED_TAIL:g}, {1 - DECLARED_TAIL:g}]"
+    above = _above(of_draws, of_data)
     low, high = np.quantile(of_draws, [0.055, 0.945])
     facts = (
         f"{of_data.mean():.3g} in the data; 89 % of replications lie in [{low:.3g}, {high:.3g}]."
     )
-    if DECLARED_TAIL <= above <= 1 - DECLARED_TAIL:
-        return Row(name, above, asked, facts)
-    act = str(found["smaller" if above > 0.5 else "larger"].item())
-    return Row(name, above, asked, facts, "warn", act)
+    status = DECLARED_TAIL.status(above)
+    act = "" if status == "ok" else str(found["smaller" if above > 0.5 else "larger"].item())
+    return Row(name, above, DECLARED_TAIL, facts, status, act)
 
 
 # PIT values
@@ -249,7 +250,8 @@ def _can_leave_out(log_likelihood: np.ndarray | None) -> bool:
     """Whether the draws can tell what most observations are predicted to be from the others."""
     if log_likelihood is None or len(log_likelihood) < MIN_DRAWS:
         return True
-    return bool((_leave_one_out(log_likelihood)[1] > LEAVES).mean() <= MOST_LEAVE)
+    hard = (_leave_one_out(log_likelihood)[1] > KHAT.high).mean()
+    return HARD_TO_PREDICT.status(float(hard)) == "ok"
 
 
 def uniformity(pit: np.ndarray) -> float:
@@ -271,12 +273,11 @@ def uniformity(pit: np.ndarray) -> float:
 
 def _judge_pit(name: str, pit: np.ndarray) -> Row:
     p = uniformity(pit)
-    label, asked = f"PIT({name})", f"> {PIT_LEVEL:g}"
-    if p > PIT_LEVEL:
-        why = f"The data fall evenly over their predictive distributions (p = {p:.2g})."
-        return Row(label, p, asked, why)
-    why = f"The data do not fall evenly over their predictive distributions: {_pattern(pit)}."
-    return Row(label, p, asked, why, "warn", _REVISE)
+    status = PIT_P.status(p)
+    why = f"The data fall evenly over their predictive distributions (p = {p:.2g})."
+    if status != "ok":
+        why = f"The data do not fall evenly over their predictive distributions: {_pattern(pit)}."
+    return Row(f"PIT({name})", p, PIT_P, why, status, _REVISE * (status != "ok"))
 
 
 def _pattern(pit: np.ndarray) -> str:

@@ -6,24 +6,30 @@ the posterior's, and every quantity can be compared with them.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from pyrovi.diagnostics.findings import Row, asked, table
+from pyrovi.diagnostics.findings import CANNOT_TELL, Row, of_differences, table
 from pyrovi.diagnostics.quantities import blocks
 from pyrovi.errors import DiagnosticError
 from pyrovi.evidence import (
     KHAT,
     MIN_DRAWS,
+    NO_LIMIT,
+    NONFINITE_DRAWS,
+    POINTS_APART,
     Difference,
+    Limit,
     Status,
+    first_case,
     reweighted,
     smooth,
     threshold,
 )
-from pyrovi.tree import has, require
+from pyrovi.tree import CHAINS, POINTS, draw_kind, has, require
 
 __all__ = ["psis"]
 
@@ -33,8 +39,6 @@ SOURCE = (
     "Yao, Vehtari, Simpson & Gelman (2018), ICML"
 )
 
-NONFINITE_SHARE = 0.05
-"""Share of draws without a finite density that makes a fit diverged."""
 CROWDED = 50
 """Quantities beyond which the joint k is above 0.7 for almost every guide (Dhaka et al. 2021)."""
 SEVERAL_TIMES = 4
@@ -56,37 +60,41 @@ def psis(tree: xr.DataTree) -> xr.Dataset:
             discrete sites alone.
     """
     require(tree, "posterior")
-    pointed = _continuous(tree) and not any(True for _ in blocks(tree["posterior"].to_dataset()))
-    if pointed and not has(tree, "sample_stats", "log_joint", "log_guide"):
-        sizes = tree["posterior"].sizes
-        return _package([_point()], np.full((sizes["chain"], sizes["draw"]), -np.inf))
-    if not has(tree, "sample_stats", "log_guide") and (points := _few_points(tree)):
-        sizes = tree["posterior"].sizes
+    sizes = tree["posterior"].sizes
+    if points := _points(tree):
         nothing = np.full((sizes["chain"], sizes["draw"]), -np.inf)
-        return _package([_several_points(points)], nothing)
+        return _package([_of_points(points, nothing.size)], nothing)
     log_ratios = _log_ratios(tree)
     if np.isfinite(log_ratios).sum() < MIN_DRAWS:
         return _package([_no_density(log_ratios)], log_ratios)
     if not _continuous(tree):
         raise DiagnosticError("the posterior has no continuous quantity, and a guide is for those")
-    if pointed:
-        return _package([_point()], log_ratios)
+    return _weighed(tree, log_ratios)
+
+
+def _weighed(tree: xr.DataTree, log_ratios: np.ndarray) -> xr.Dataset:
+    """The rows of draws that have weights: as a whole, and one by one if these are even enough."""
     log_weights, k = _weigh(log_ratios)
     joint = _judge_joint(tree, k, log_ratios)
-    if k > threshold(int(np.isfinite(log_ratios).sum())):
+    if k > _limit(log_ratios).high:
         rest = [] if "drift" in tree else _cannot_tell(tree, k)
         return _package([joint, *rest], log_ratios, log_weights, k)
-    found = _compare(tree, log_weights)
-    chains = _judge_chains(tree, log_ratios)
+    compared = _compare(tree, log_weights)
     if "drift" in tree:  # which can tell where the weights are too uneven
-        found = {
+        compared = {
             label: each
-            for label, each in found.items()
+            for label, each in compared.items()
             if each.shown_within_limits or each.status != "ok"
         }
-    rows = [joint, *chains, *(_judge(label, difference) for label, difference in found.items())]
+    chains = _judge_chains(tree, log_ratios)
+    rows = [joint, *chains, *(_judge(*each) for each in compared.items())]
     none = [None] * (1 + len(chains))
-    return _package(rows, log_ratios, log_weights, k, [*none, *found.values()])
+    return _package(rows, log_ratios, log_weights, k, [*none, *compared.values()])
+
+
+def _limit(log_ratios: np.ndarray) -> Limit:
+    """What is asked of k: less of few draws."""
+    return KHAT.between(high=threshold(int(np.isfinite(log_ratios).sum())))
 
 
 def _continuous(tree: xr.DataTree) -> dict[str, xr.DataArray]:
@@ -117,60 +125,62 @@ def _log_ratios(tree: xr.DataTree) -> np.ndarray:
 
 
 def _no_density(log_ratios: np.ndarray) -> Row:
-    share = float(np.mean(~np.isfinite(log_ratios)))
+    share = _lost(log_ratios)
     return Row(
         "joint",
         share,
-        f"< {NONFINITE_SHARE:g} of the draws",
+        NONFINITE_DRAWS,
         f"The density of {share:.0%} of the draws is not finite, so nothing can be weighed.",
         "fail",
         "Look for a prior or likelihood that the guide's draws fall outside of, then fit again.",
     )
 
 
-def _point() -> Row:
-    return Row(
-        "joint",
-        np.nan,
-        "more than one point",
+def _points(tree: xr.DataTree) -> int:
+    """How many points the draws are; 0 where they are draws of a distribution."""
+    kind = draw_kind(tree)
+    varying = blocks(tree["posterior"].to_dataset())
+    first = next(varying, None)
+    if first is None:
+        return 1 if _continuous(tree) else 0
+    if kind != POINTS and (kind == CHAINS or has(tree, "sample_stats", "log_guide")):
+        return 0
+    columns = [draws.reshape(-1, draws.shape[-1]) for _, draws in (first, *varying)]
+    apart = len({row.tobytes() for row in np.concatenate(columns, axis=-1)})
+    return apart if kind == POINTS or apart * SEVERAL_TIMES <= len(columns[0]) else 0
+
+
+def _of_points(points: int, draws: int) -> Row:
+    one = (
         "All draws are one point, so every posterior sd is zero: an estimate without uncertainty.",
-        "fail",
         "Use it as a point estimate only, or fit a guide with a spread (mean_field, full_rank).",
     )
-
-
-def _few_points(tree: xr.DataTree) -> int:
-    """How many points the draws are, where each comes many times; else zero."""
-    columns = [draws for _, draws in blocks(tree["posterior"].to_dataset())]
-    if not columns:
-        return 0
-    rows = np.concatenate([each.reshape(-1, each.shape[-1]) for each in columns], axis=-1)
-    apart = len({row.tobytes() for row in rows})
-    return apart if apart * SEVERAL_TIMES <= len(rows) else 0
-
-
-def _several_points(points: int) -> Row:
-    return Row(
-        "joint",
-        points,
-        "more than a few points",
+    ensemble = (
         f"All draws are one of {points} points, as of an ensemble: how far these are apart is no "
-        "posterior sd, however many draws are taken of them.",
-        "fail",
-        "Judge it by predictions of held-out data, or fit a guide with a spread (full_rank).",
+        "posterior sd, however many draws are taken of them."
     )
+    held_out = (
+        "Judge it by predictions of held-out data, or fit a guide with a spread (full_rank)."
+    )
+    why, act = one if points == 1 else (ensemble, held_out)
+    limit = POINTS_APART.between(low=max(POINTS_APART.low, draws / SEVERAL_TIMES))
+    return Row("joint", points, limit, why, "fail", act)
 
 
 def _judge_joint(tree: xr.DataTree, k: float, log_ratios: np.ndarray) -> Row:
-    limit = threshold(int(np.isfinite(log_ratios).sum()))
-    status: Status = "fail" if k > KHAT.fail_high else "warn" if k > limit else "ok"
-    if "drift" in tree and k > limit:
+    limit, lost = _limit(log_ratios), _lost(log_ratios)
+    if "drift" in tree and k > limit.high:
         return _left_to_drift(k)
-    lost = _lost(log_ratios)
-    if lost and status == "ok":
-        status = "fail" if np.mean(~np.isfinite(log_ratios)) > NONFINITE_SHARE else "warn"
-    action = "" if status == "ok" else _RICHER
-    return Row("joint", k, f"< {limit:.2g}", _explain(tree, k, limit) + lost, status, action)
+    status: Status = first_case(
+        (k > limit.fail_high, "fail"),
+        (k > limit.high, "warn"),
+        (lost > NONFINITE_DRAWS.high, "fail"),
+        (lost > 0, "warn"),
+        otherwise="ok",
+    )
+    left_out = f" The density of {lost:.1%} of the draws is not finite; they are left out."
+    why = _explain(tree, k, limit) + left_out * (lost > 0)
+    return Row("joint", k, limit, why, status, _RICHER * (status != "ok"))
 
 
 def _left_to_drift(k: float) -> Row:
@@ -179,33 +189,36 @@ def _left_to_drift(k: float) -> Row:
         f"k-hat is {k:.2f}, so the draws cannot be reweighted; each quantity is judged by where "
         "Markov chains took the draws (drift)."
     )
-    if k > KHAT.fail_high:
-        act = "Trust the quantities that drift passes, and no tail probability."
-        return Row("joint", k, f"< {KHAT.fail_high:g}, where drift judges", why, "warn", act)
-    return Row("joint", k, f"< {KHAT.fail_high:g}, where drift judges", why)
+    limit = KHAT.between(high=KHAT.fail_high)
+    act = "Trust the quantities that drift passes, and no tail probability."
+    hopeless = k > limit.high
+    return Row("joint", k, limit, why, "warn" if hopeless else "ok", act * hopeless)
 
 
-def _explain(tree: xr.DataTree, k: float, limit: float) -> str:
-    if k == 0.0:
-        return "The guide is exact: all importance weights are equal, so it is the posterior."
-    if k <= limit:
-        return (
-            f"k-hat is {k:.2f}: the guide covers the posterior, and its draws can be reweighted."
-        )
+def _explain(tree: xr.DataTree, k: float, limit: Limit) -> str:
     size = sum(variable[0, 0].size for variable in _continuous(tree).values())
-    crowd = f" With {size} continuous quantities this is common: judge the few you need." * (
-        size > CROWDED
+    crowd = f" With {size} continuous quantities this is common: judge the few you need."
+    crowd *= size > CROWDED
+    return first_case(
+        (
+            k == 0.0,
+            "The guide is exact: all importance weights are equal, so it is the posterior.",
+        ),
+        (
+            k <= limit.high,
+            f"k-hat is {k:.2f}: the guide covers the posterior, and its draws can be reweighted.",
+        ),
+        (
+            k <= limit.fail_high,
+            f"k-hat is {k:.2f}: the guide misses part of the posterior.{crowd}",
+        ),
+        otherwise=f"k-hat is {k:.2f}: the guide misses much of the posterior.{crowd}",
     )
-    if k > KHAT.fail_high:
-        return f"k-hat is {k:.2f}: the guide misses much of the posterior.{crowd}"
-    return f"k-hat is {k:.2f}: the guide misses part of the posterior.{crowd}"
 
 
-def _lost(log_ratios: np.ndarray) -> str:
-    share = float(np.mean(~np.isfinite(log_ratios)))
-    return f" The density of {share:.1%} of the draws is not finite; they are left out." * (
-        share > 0
-    )
+def _lost(log_ratios: np.ndarray) -> float:
+    """The share of draws without a finite density."""
+    return float(np.mean(~np.isfinite(log_ratios)))
 
 
 def _cannot_tell(tree: xr.DataTree, k: float) -> list[Row]:
@@ -214,23 +227,24 @@ def _cannot_tell(tree: xr.DataTree, k: float) -> list[Row]:
         Row(
             str(name),
             np.nan,
-            "joint k-hat below its threshold",
-            f"Cannot tell: the draws cannot be reweighted, so nothing here shows whether its mean "
-            f"and sd are right (joint k-hat {k:.2f}).",
+            NO_LIMIT,
+            "The draws cannot be reweighted, so nothing here shows whether its mean and sd are "
+            f"right (joint k-hat {k:.2f}).",
             "warn",
             "Mend the joint fit first; or take these from NUTS.",
+            CANNOT_TELL,
         )
         for name in _continuous(tree)
     ]
 
 
 def _compare(tree: xr.DataTree, log_weights: np.ndarray) -> dict[str, Difference]:
-    known = ~np.isnan(log_weights)
-    weights = np.exp(log_weights[known])
-    found: dict[str, Difference] = {}
+    weighed = ~np.isnan(log_weights)
+    weights = np.exp(log_weights[weighed])
+    compared: dict[str, Difference] = {}
     for names, draws in blocks(tree["posterior"].to_dataset()):
-        found |= dict(zip(names, reweighted(draws[known], weights), strict=True))
-    return found
+        compared |= dict(zip(names, reweighted(draws[weighed], weights), strict=True))
+    return compared
 
 
 def _judge(label: str, found: Difference) -> Row:
@@ -238,34 +252,16 @@ def _judge(label: str, found: Difference) -> Row:
         f"Mean off by {found.shift:+.2f} sd (error {found.shift_error:.2f}), sd {found.ratio:.2f} "
         f"(error {found.ratio_error:.2f}) of the reweighted one"
     )
-    if found.status != "ok":
-        better = f"mean {found.mean:.4g} and sd {found.sd:.3g}"
-        act = (
-            f"Use the reweighted {better}, or a richer guide."
-            if found.error_within_limits
-            else _RICHER
-        )
-        return Row(
-            label,
-            found.value,
-            asked(found.limit.low, found.limit.high, found.limit.unit),
-            f"{facts}.",
-            found.status,
-            act,
-        )
-    if not found.shown_within_limits:
-        why = f"Cannot tell: {facts[0].lower()}{facts[1:]}; the weights are too uneven."
-        act = "Draw more, or fit a richer guide (full_rank, or a flow)."
-        return Row(
-            label,
-            found.value,
-            asked(found.limit.low, found.limit.high, found.limit.unit),
-            why,
-            "warn",
-            act,
-        )
-    return Row(
-        label, found.value, asked(found.limit.low, found.limit.high, found.limit.unit), f"{facts}."
+    use = f"Use the reweighted mean {found.mean:.4g} and sd {found.sd:.3g}, or a richer guide."
+    more = "Draw more, or fit a richer guide (full_rank, or a flow)."
+    uneven = f"{facts}; the weights are too uneven."
+    off = found.status != "ok"
+    row = partial(Row, label, found.value, found.limit)
+    return first_case(
+        (off and found.error_within_limits, row(f"{facts}.", found.status, use)),
+        (off, row(f"{facts}.", found.status, _RICHER)),
+        (not found.shown_within_limits, row(uneven, "warn", more, CANNOT_TELL)),
+        otherwise=row(f"{facts}."),
     )
 
 
@@ -274,15 +270,10 @@ def _package(
     log_ratios: np.ndarray,
     log_weights: np.ndarray | None = None,
     k: float = np.nan,
-    found: Sequence[Difference | None] = (),
+    compared: Sequence[Difference | None] = (),
 ) -> xr.Dataset:
-    by_row = found or [None] * len(rows)
-    names = ("shift", "shift_error", "ratio", "ratio_error", "mean", "sd")
-    extra: dict[str, Any] = {
-        name: ("quantity", [np.nan if d is None else getattr(d, name) for d in by_row])
-        for name in names
-    }
     nothing = np.full_like(log_ratios, np.nan)
+    extra: dict[str, Any] = of_differences(compared or [None] * len(rows))
     extra["khat"] = k
     extra["khat_chain"] = ("chain", _by_chain(log_ratios))
     extra["log_weight"] = (("chain", "draw"), nothing if log_weights is None else log_weights)
@@ -293,20 +284,20 @@ def _judge_chains(tree: xr.DataTree, log_ratios: np.ndarray) -> list[Row]:
     """Restarts that miss the posterior by themselves: together their weights can hide it."""
     if len(log_ratios) == 1:
         return []
-    limit = threshold(log_ratios.shape[1])
-    judged = [(i, k) for i, k in enumerate(_by_chain(log_ratios)) if k > limit]
+    limit = KHAT.between(high=threshold(log_ratios.shape[1]))
     index: Any = tree["sample_stats"].data_vars.get("restart_index", range(len(log_ratios)))
     act = "Leave that restart out, or fit a richer guide (full_rank, or a flow)."
     return [
         Row(
             f"joint of restart {int(index[i])}",
             k,
-            f"< {limit:.2g}",
+            limit,
             f"k-hat is {k:.2f} for the draws of this restart alone: it misses the posterior.",
-            "fail" if k > KHAT.fail_high else "warn",
+            limit.status(k),
             act,
         )
-        for i, k in judged
+        for i, k in enumerate(_by_chain(log_ratios))
+        if k > limit.high
     ]
 
 

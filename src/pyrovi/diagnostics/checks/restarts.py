@@ -3,15 +3,23 @@
 Which restarts reached the best optimum, and whether those that did agree on every quantity.
 """
 
+from functools import partial
+
 import numpy as np
 import xarray as xr
 
-from pyrovi.diagnostics.checks.convergence import is_nuts
-from pyrovi.diagnostics.findings import Row, asked, table
+from pyrovi.diagnostics.findings import CANNOT_TELL, Row, table
 from pyrovi.diagnostics.quantities import blocks
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import SAME_OPTIMUM_ERRORS, SAME_OPTIMUM_NATS, Difference, farthest_chains
-from pyrovi.tree import has, require
+from pyrovi.evidence import (
+    RESTARTS_AT_BEST,
+    SAME_OPTIMUM_ERRORS,
+    SAME_OPTIMUM_NATS,
+    Difference,
+    farthest_chains,
+    first_case,
+)
+from pyrovi.tree import CHAINS, POINTS, draw_kind, has, require
 
 __all__ = ["restarts"]
 
@@ -20,7 +28,7 @@ SOURCE = "Dhaka et al. (2020), NeurIPS; Yao, Vehtari & Gelman (2022), JMLR 23(79
 
 
 def restarts(tree: xr.DataTree) -> xr.Dataset:
-    """Judge how many restarts found the best optimum, and how far those that did agree.
+    """Judge how many restarts reached the best optimum, and how far those that did agree.
 
     Returns:
         The row ``best optimum``; then, with two chains or more, one row per quantity.
@@ -29,22 +37,15 @@ def restarts(tree: xr.DataTree) -> xr.Dataset:
         DiagnosticError: If there was one restart only, or the draws are a sampler's.
     """
     require(tree, "posterior")
-    if is_nuts(tree):
-        raise DiagnosticError(
-            f"chains of {_sampler(tree)} are compared by R-hat, under convergence"
-        )
+    if draw_kind(tree) == CHAINS:
+        engine = tree["sample_stats"].attrs.get("engine") or "a sampler"
+        raise DiagnosticError(f"chains of {engine} are compared by R-hat, under convergence")
     rows = [*_search(tree), *_agreement(tree)]
     if not rows:
         raise DiagnosticError(
             "one restart cannot disagree with itself; fit with restarts=4 to see other optima"
         )
     return table(rows, check="restarts", title=TITLE, source=SOURCE, about="fit")
-
-
-def _sampler(tree: xr.DataTree) -> str:
-    """The engine's name, without its settings; NUTS where draws say so and no record does."""
-    engine = str(tree["sample_stats"].attrs.get("engine", ""))
-    return engine.partition("(")[0] or "NUTS"
 
 
 def _search(tree: xr.DataTree) -> list[Row]:
@@ -70,22 +71,31 @@ def _tolerance(tree: xr.DataTree) -> float:
 def _judge_search(elbo: np.ndarray, tolerance: float) -> Row:
     tried, finite = len(elbo), elbo[np.isfinite(elbo)]
     reached = int((finite > finite.max() - tolerance).sum()) if len(finite) else 0
+    status = RESTARTS_AT_BEST.status(reached)
+    optima = _optima(finite, tolerance)
+    others = f" of {optima} that were found" * (optima > 1)
     lost = f"; {tried - len(finite)} ended without an ELBO" * (len(finite) < tried)
-    if reached > 1:
-        optima = _optima(finite, tolerance)
-        others = f" of {optima} that were found" * (optima > 1)
-        why = f"{reached} of {tried} restarts reached the best optimum{others}{lost}."
-        return Row("best optimum", reached, ">= 2 restarts", why)
-    if not reached:
-        why = f"None of {tried} restarts ended with a finite ELBO."
-        act = "Use a smaller learning rate, or look for a mistake in the model."
-        return Row("best optimum", 0, ">= 2 restarts", why, "fail", act)
-    gap = f", {np.ptp(np.sort(finite)[-2:]):.3g} nats above the next" * (len(finite) > 1)
-    why = (
-        f"Only 1 of {tried} restarts reached the best optimum{gap}{lost}: a better one may exist."
+    one = (
+        f"Only 1 of {tried} restarts reached the best optimum{_gap(finite)}{lost}: a better one "
+        "may exist."
     )
-    act = f"Fit with more restarts (restarts={4 * tried}), or start them nearer to the answer."
-    return Row("best optimum", 1, ">= 2 restarts", why, "warn", act)
+    more = f"Fit with more restarts (restarts={4 * tried}), or start them nearer to the answer."
+    why, act = {
+        "ok": (f"{reached} of {tried} restarts reached the best optimum{others}{lost}.", ""),
+        "warn": (one, more),
+        "fail": (
+            f"None of {tried} restarts ended with a finite ELBO.",
+            "Use a smaller learning rate, or look for a mistake in the model.",
+        ),
+    }[status]
+    return Row("best optimum", reached, RESTARTS_AT_BEST, why, status, act)
+
+
+def _gap(finite: np.ndarray) -> str:
+    """By how much the best is above the next, where there is a next."""
+    if len(finite) < 2:
+        return ""
+    return f", {np.ptp(np.sort(finite)[-2:]):.3g} nats above the next"
 
 
 def _optima(finite: np.ndarray, tolerance: float) -> int:
@@ -93,37 +103,28 @@ def _optima(finite: np.ndarray, tolerance: float) -> int:
 
 
 def _agreement(tree: xr.DataTree) -> list[Row]:
+    points = draw_kind(tree) == POINTS
     rows: list[Row] = []
     for names, draws in blocks(tree["posterior"].to_dataset()):
         if draws.shape[0] < 2:
             return []
-        found = farthest_chains(draws)
-        rows += [_judge(label, each) for label, each in zip(names, found, strict=True)]
+        pairs = zip(names, farthest_chains(draws), strict=True)
+        rows += [_judge(*pair, points=points) for pair in pairs]
     return rows
 
 
-def _judge(label: str, difference: Difference) -> Row:
-    status = difference.status
-    if status == "ok":
-        facts = (
-            f"means within {difference.shift:.2f} sd, sds within a ratio of {difference.ratio:.2f}"
-        )
-        return Row(
-            label,
-            difference.value,
-            asked(difference.limit.low, difference.limit.high, difference.limit.unit),
-            f"Restarts agree: {facts}.",
-        )
-    why = (
-        f"Restarts that should agree do not: means {difference.shift:.2f} sd apart, sds in the "
-        f"ratio {difference.ratio:.2f}."
-    )
-    act = "Fit for longer; if it stays, the quantity is not identified: report one that is."
-    return Row(
-        label,
-        difference.value,
-        asked(difference.limit.low, difference.limit.high, difference.limit.unit),
-        why,
-        status,
-        act,
+def _judge(label: str, found: Difference, *, points: bool) -> Row:
+    apart = f"means {found.shift:.2f} sd apart, sds in the ratio {found.ratio:.2f}."
+    agree = f"means within {found.shift:.2f} sd, sds within a ratio of {found.ratio:.2f}."
+    longer = "Fit for longer; if it stays, the quantity is not identified: report one that is."
+    spread = "Fit a guide with a spread (full_rank), or judge it by predictions."
+    pointed = "The draws are points, and these have no sd."
+    row = partial(Row, label, found.value, found.limit)
+    return first_case(
+        (
+            found.status != "ok",
+            row(f"Restarts that should agree do not: {apart}", found.status, longer),
+        ),
+        (points, row(pointed, "warn", spread, CANNOT_TELL)),
+        otherwise=row(f"Restarts agree: {agree}"),
     )

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pyrovi.reports.numbers import MINUS, count, fixed, seconds, short
+from pyrovi.diagnostics import Verdict
+from pyrovi.reports.numbers import MINUS, fixed, seconds, short
 from pyrovi.reports.parts import Column, Plot, Section, Table, present
 from pyrovi.reports.sections.groups import attrs, diagnostic, group
 from pyrovi.tree import json_attr
+from pyrovi.words import count
 
 __all__ = ["fit_section"]
 
@@ -31,7 +33,7 @@ SITE_TERMS = (
 )
 
 
-def fit_section(tree: xr.DataTree) -> Section:
+def fit_section(tree: xr.DataTree, _verdict: Verdict) -> Section:
     """The fit."""
     record, stats = attrs(tree), group(tree, "sample_stats")
     facts = {

@@ -100,7 +100,7 @@ def _map(title: str, section: xr.DataArray, caption: str, data: xr.Dataset, unit
     section = section.isel({up: from_bottom}).sortby(along)
     low, high = short(float(section.min())), short(float(section.max()))
     return Plot(
-        kind="map",
+        kind="field",
         title=title,
         alt=f"{title} over {along} and {up}, from {low} to {high}.",
         caption=caption,

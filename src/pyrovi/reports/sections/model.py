@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pyrovi.diagnostics import Verdict
 from pyrovi.reports.numbers import short
 from pyrovi.reports.parts import Column, Section, Table, present
 from pyrovi.reports.sections.groups import attrs, group, variables
@@ -16,7 +17,7 @@ __all__ = ["model_section"]
 ROLES = {"observed_data": "observed", "constant_data": "given"}
 
 
-def model_section(tree: xr.DataTree) -> Section:
+def model_section(tree: xr.DataTree, _verdict: Verdict) -> Section:
     """The model and its data."""
     return Section(
         id="model",

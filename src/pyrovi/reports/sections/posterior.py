@@ -7,15 +7,17 @@ from functools import cached_property
 import numpy as np
 import xarray as xr
 
-from pyrovi.reports.numbers import count, decimals, fixed
+from pyrovi.diagnostics import Verdict
+from pyrovi.evidence import SEVERITY, worst
+from pyrovi.reports.numbers import decimals, fixed
 from pyrovi.reports.parts import ROWS_CAP, Column, Plot, Section, Table
-from pyrovi.reports.sections.groups import attrs, flat, group, variables
+from pyrovi.reports.sections.groups import flat, group, variables
 from pyrovi.reports.sections.maps import field_plots, is_field
-from pyrovi.tree import json_attr, labels
+from pyrovi.reports.sections.verdict import status_of
+from pyrovi.tree import CHAINS, draw_kind, json_attr, labels
+from pyrovi.words import count
 
 __all__ = ["posterior_section"]
-
-SEVERITY = {"fail": 0, "warn": 1, "ok": 2}
 
 OPEN_ROWS = 30
 """Rows that a table shows at once; longer ones are folded, or their tail is."""
@@ -51,15 +53,16 @@ class _Quantity:
         return bool(np.isfinite(self.draws).all() and np.ptp(self.draws) > 0)
 
 
-def posterior_section(tree: xr.DataTree, status: Statuses) -> Section:
-    """The posterior; ``status`` is the verdict on each quantity."""
+def posterior_section(tree: xr.DataTree, verdict: Verdict) -> Section:
+    """The posterior, with the verdict on each quantity."""
+    status = status_of(verdict)
     discrete = _discrete(tree)
     every = _quantities(group(tree, "posterior"))
     numeric = [quantity for quantity in every if quantity.variable not in discrete]
     classes = [quantity for quantity in every if quantity.variable in discrete]
     fields = {name for name, v in variables(group(tree, "posterior")).items() if is_field(v)}
     rest = [quantity for quantity in numeric if quantity.variable not in fields]
-    mixing = _mixing(group(tree, "posterior")) if _is_nuts(tree) else {}
+    mixing = _mixing(group(tree, "posterior")) if draw_kind(tree) == CHAINS else {}
     tables = (*_summary_table(numeric, status, mixing), _class_table(classes))
     return Section(
         id="posterior",
@@ -89,12 +92,12 @@ def _discrete(tree: xr.DataTree) -> set[str]:
 def _trust(quantity: _Quantity, status: Statuses) -> str:
     """The worse of what was said of the quantity and of its variable as a whole."""
     said = [status[name] for name in (quantity.label, quantity.variable) if name in status]
-    return min(said, key=lambda each: SEVERITY.get(each, 0), default="")
+    return worst(said) if said else ""
 
 
 def _worst_first(quantities: Iterable[_Quantity], status: Statuses) -> list[_Quantity]:
     """By how far they can be trusted; constants, of which nothing is to be known, last."""
-    return sorted(quantities, key=lambda q: (SEVERITY.get(_trust(q, status), 2), not q.varies))
+    return sorted(quantities, key=lambda q: (-SEVERITY.get(_trust(q, status), 0), not q.varies))
 
 
 # Tables
@@ -143,10 +146,6 @@ def _summary(quantity: _Quantity, places: Mapping[str, int | None]) -> tuple[str
     digits = None if None in wanted else max(each for each in wanted if each is not None)
     numbers = (float(held.mean()), quantity.sd, *np.quantile(held, (0.05, 0.5, 0.95)).tolist())
     return tuple(fixed(number, digits) for number in numbers)
-
-
-def _is_nuts(tree: xr.DataTree) -> bool:
-    return str(attrs(tree).get("engine", "")).startswith(("NUTS", "Gibbs"))
 
 
 def _mixing(posterior: xr.Dataset) -> dict[str, tuple[str, str]]:

@@ -1,19 +1,18 @@
 """Would the fitted model make such data? Predictions beside the data, and how they calibrate."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from pyrovi.diagnostics import uncertainty
+from pyrovi.diagnostics import Verdict, uncertainty
 from pyrovi.errors import DiagnosticError
-from pyrovi.reports.numbers import count
-from pyrovi.reports.parts import Plot, PlotKind, Section, Table
+from pyrovi.reports.parts import Plot, Section
 from pyrovi.reports.sections.groups import diagnostic, flat, group, variables
 from pyrovi.reports.sections.maps import station_plots
-from pyrovi.reports.sections.verdict import judged
+from pyrovi.reports.sections.verdict import judged, records
 from pyrovi.tree import SAMPLE_DIMS
+from pyrovi.words import count
 
 __all__ = ["predictive_section"]
 
@@ -29,7 +28,7 @@ SAME_PREDICTION = 1e-6
 SMOOTH_FROM = 30
 """Observations from which a smoothed density is drawn; fewer show as an ECDF, each by itself."""
 
-CAPTIONS: dict[PlotKind, str] = {
+CAPTIONS = {
     "density": "The data (orange) over data sets drawn from the fitted model.",
     "ecdf": "The data (orange) over data sets drawn from the fitted model.",
     "counts": "How often each count occurs: in the data (orange), and in data sets drawn from the "
@@ -41,10 +40,13 @@ CAPTIONS: dict[PlotKind, str] = {
 }
 
 
-def predictive_section(tree: xr.DataTree) -> Section:
+def predictive_section(tree: xr.DataTree, verdict: Verdict) -> Section:
     """Predictive checks."""
     pairs = list(_pairs(tree))
-    tables = [_judgements(tree, name) for name in ("predictive", "loo")]
+    tables = [
+        judged(_title(tree, name), records(verdict, name), why=True)
+        for name in ("predictive", "loo")
+    ]
     plots = [plot for pair in pairs[:OBSERVED_CAP] for plot in _plots(tree, *pair)]
     plots += _parts(tree)
     return Section(
@@ -65,16 +67,8 @@ def _text(pairs: int, *, anything: bool) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _judgements(tree: xr.DataTree, name: str) -> Table:
-    found = diagnostic(tree, name)
-    keys = ("status", "quantity", "value", "threshold", "why")
-    if not all(key in found.variables for key in keys):
-        return Table(name, (), ())
-    columns = {key: found[key].to_numpy().tolist() for key in keys}
-    rows: list[dict[str, Any]] = [
-        dict(zip(keys, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
-    return judged(str(found.attrs.get("title", name)), rows, why=True)
+def _title(tree: xr.DataTree, name: str) -> str:
+    return str(diagnostic(tree, name).attrs.get("title", name))
 
 
 def _pairs(tree: xr.DataTree) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -169,7 +163,7 @@ def _parts(tree: xr.DataTree) -> Iterator[Plot]:
     )
 
 
-def _kind(observed: np.ndarray) -> PlotKind:
+def _kind(observed: np.ndarray) -> str:
     """Which picture shows data of this kind: yes or no, counts, few numbers, or many."""
     whole = bool(np.all(observed == np.round(observed)))
     if whole and set(np.unique(observed)) == {0, 1}:

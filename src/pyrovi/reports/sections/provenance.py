@@ -4,6 +4,7 @@ import importlib.metadata
 
 import xarray as xr
 
+from pyrovi.diagnostics import Verdict
 from pyrovi.reports.parts import Column, Section, Table, present
 from pyrovi.reports.sections.groups import attrs
 from pyrovi.tree import json_attr
@@ -11,7 +12,7 @@ from pyrovi.tree import json_attr
 __all__ = ["provenance_section"]
 
 
-def provenance_section(tree: xr.DataTree) -> Section:
+def provenance_section(tree: xr.DataTree, _verdict: Verdict) -> Section:
     """Seed, engine, versions and time."""
     record = attrs(tree)
     facts = {

@@ -1,0 +1,10 @@
+from pyrovi.diagnostics.scores.calibration import class_scores as class_scores
+from pyrovi.diagnostics.scores.calibration import coverage as coverage
+from pyrovi.diagnostics.scores.calibration import mixture_crps as mixture_crps
+from pyrovi.diagnostics.scores.calibration import mixture_log_density as mixture_log_density
+from pyrovi.diagnostics.scores.calibration import mixture_pit as mixture_pit
+from pyrovi.diagnostics.scores.calibration import number_scores as number_scores
+from pyrovi.diagnostics.scores.calibration import reliability as reliability
+from pyrovi.diagnostics.scores.decomposition import class_uncertainty as class_uncertainty
+from pyrovi.diagnostics.scores.decomposition import uncertainty as uncertainty
+from pyrovi.diagnostics.scores.decomposition import variance_parts as variance_parts

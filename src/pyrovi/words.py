@@ -1,0 +1,24 @@
+"""Lists and counts in sentences."""
+
+from collections.abc import Sequence
+
+__all__ = ["count", "listed"]
+
+
+def listed(names: Sequence[str], most: int, between: str = ", ") -> str:
+    """The first ``most`` of ``names``, and how many more there are.
+
+    >>> listed(["a", "b"], 3), listed(["a", "b", "c"], 2)
+    ('a, b', 'a, b and 1 more')
+    """
+    more = len(names) - most
+    return between.join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun.
+
+    >>> count(1, "quantity", "quantities"), count(1200, "draw")
+    ('1 quantity', '1,200 draws')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
