@@ -14,7 +14,8 @@ __all__ = ["Finding", "asked", "findings", "number"]
 NAMED = 6
 """Quantities that a finding names before it counts the rest."""
 APART = 3
-"""Rows of one kind that are each said in full; more are said together, with the worst."""
+"""Rows of one kind that are each said in full; more are said together, with the worst. Rows
+without a number have nothing of their own to say, and are said together at once."""
 ALIKE = ("check", "status", "kind", "unit")
 """What rows have in common that are said together."""
 
@@ -93,10 +94,14 @@ def findings(rows: Sequence[Fields]) -> list[Finding]:
     groups = [
         group
         for kind in alike.values()
-        for group in ([kind] if len(kind) > APART else [[row] for row in kind])
+        for group in ([kind] if len(kind) > APART or _no_number(kind) else [[row] for row in kind])
     ]
     place = {id(row): i for i, row in enumerate(rows)}
     return [_finding(group) for group in sorted(groups, key=lambda group: place[id(group[0])])]
+
+
+def _no_number(rows: Sequence[Fields]) -> bool:
+    return all(math.isnan(row["value"]) for row in rows)
 
 
 def _finding(rows: Sequence[Fields]) -> Finding:

@@ -84,7 +84,7 @@ class Limit:
     fail_high: float = inf
     unit: str = ""
 
-    def status(self, value: float | int) -> Status:
+    def status(self, value: float) -> Status:
         """How ``value`` stands; what is not a number is within no limit.
 
         >>> RHAT.status(1.0), RHAT.status(1.05), RHAT.status(float("nan"))
@@ -139,9 +139,10 @@ ACCEPTED = Limit(
 FAR_OFF = Limit(
     "quantities that Markov chains moved far",
     LIBRARY,
+    low=0.0,
     high=0.0,
     fail_high=0.0,
-    unit="quantities far off",
+    unit="quantities",
 )
 NONFINITE_DRAWS = Limit(
     "the share of draws without a finite density",
@@ -204,6 +205,7 @@ EFFECTIVE_DRAWS = Limit(
 DIVERGENCES = Limit(
     "transitions that diverged",
     "Betancourt (2017), arXiv:1701.02434",
+    low=0.0,
     high=0.0,
     unit="transitions",
 )

@@ -238,4 +238,4 @@ def _judge_divergences(diverging: np.ndarray) -> Row:
         f"{count} of {diverging.size} transitions diverged: part of the posterior is not reached."
     )
     act = "Raise the target acceptance probability, or reparameterise (non-centred)."
-    return Row("divergences", count, DIVERGENCES, why, DIVERGENCES.status(count), act)
+    return Row("divergences", count, DIVERGENCES, why, DIVERGENCES.status(float(count)), act)

@@ -43,19 +43,18 @@ def drift(tree: xr.DataTree) -> xr.Dataset:
         their Monte Carlo errors, in standard deviations of what the chains came to.
 
     Raises:
-        DiagnosticError: If no chains were run from the draws, or these are points.
+        DiagnosticError: If no chains were run from the draws.
     """
     require(tree, "posterior")
     if "drift" not in tree:
         raise DiagnosticError("no Markov chains were sent out: the importance weights could tell")
-    if draw_kind(tree) == POINTS:
-        raise DiagnosticError("the draws are points, which have no sd to be judged")
     group = tree["drift"].to_dataset()
     act = _advice(tree)
     labels, differences = _differences(tree["posterior"].to_dataset(), group)
     far = [label for label, d in zip(labels, differences, strict=True) if d.status == "fail"]
     rows = [_chains(group[ACCEPTANCE].to_numpy(), far, act)]
-    rows += [_judge(*each, act) for each in zip(labels, differences, strict=True)]
+    points = draw_kind(tree) == POINTS
+    rows += [_judge(*each, act, points=points) for each in zip(labels, differences, strict=True)]
     extra = of_differences([None, *differences])
     return table(rows, check="drift", title=TITLE, source=SOURCE, about="fit", extra=extra)
 
@@ -100,7 +99,7 @@ def _chains(acceptance: np.ndarray, far: list[str], act: str) -> Row:
     return Row("joint", mean, ACCEPTED, why, status, act)
 
 
-def _judge(label: str, found: Difference, act: str) -> Row:
+def _judge(label: str, found: Difference, act: str, *, points: bool) -> Row:
     off = (
         f"Mean off by {found.shift:+.2f} sd (error {found.shift_error:.2f}), sd {found.ratio:.2f} "
         f"(error {found.ratio_error:.2f}) of where Markov chains took the draws."
@@ -110,5 +109,6 @@ def _judge(label: str, found: Difference, act: str) -> Row:
     return first_case(
         (found.status != "ok", row(off, found.status, act)),
         (found.error_hides_failure, row(kept, "warn", act, CANNOT_TELL)),
+        (points, row("The draws are points, and these have no sd.", "warn", act, CANNOT_TELL)),
         otherwise=row(off),
     )

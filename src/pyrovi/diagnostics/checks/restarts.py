@@ -71,7 +71,7 @@ def _tolerance(tree: xr.DataTree) -> float:
 def _judge_search(elbo: np.ndarray, tolerance: float) -> Row:
     tried, finite = len(elbo), elbo[np.isfinite(elbo)]
     reached = int((finite > finite.max() - tolerance).sum()) if len(finite) else 0
-    status = RESTARTS_AT_BEST.status(reached)
+    status = RESTARTS_AT_BEST.status(float(reached))
     optima = _optima(finite, tolerance)
     others = f" of {optima} that were found" * (optima > 1)
     lost = f"; {tried - len(finite)} ended without an ELBO" * (len(finite) < tried)
