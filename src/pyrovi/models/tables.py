@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 
 from pyrovi.errors import DataError
 from pyrovi.registry import nearest
+from pyrovi.words import listed
 
 __all__ = [
     "FEWEST_ROWS",
@@ -68,8 +69,7 @@ class Table:
     @property
     def listed(self) -> str:
         """The columns' names, for a message."""
-        more = len(self.names) - MOST_LISTED
-        return ", ".join(self.names[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
+        return listed(self.names, MOST_LISTED)
 
     def named(self, given: Names) -> list[str]:
         """Names with commas between, or a list of them; a column's own name may have commas."""
