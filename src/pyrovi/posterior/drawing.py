@@ -474,7 +474,6 @@ def _record(fit: Fit, notes: list[str]) -> dict[str, Any]:
     return {
         "model": fit.model.name,
         "engine": fit.method,
-        DRAWS: fit.approximations()[0].draw_kind,
         "rungs": json.dumps([_rung_record(rung) for rung in fit.rungs]),
         "engine_reason": fit.engine_reason,
         "status": worst.value,
