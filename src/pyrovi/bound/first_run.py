@@ -22,7 +22,8 @@ __all__ = ["first_run", "initial_parameters"]
 # What torch and Pyro say of one draw from the prior that makes the rest impossible (a parameter
 # outside its domain, data outside a support that hangs on a latent site, a matrix that is not
 # positive definite), and of tensors of two dtypes.
-IMPOSSIBLE_DRAW = ("Expected parameter", "Expected value argument", "positive-definite")
+OUTSIDE_DOMAIN = ("Expected parameter",)
+IMPOSSIBLE_DRAW = (*OUTSIDE_DOMAIN, "Expected value argument", "positive-definite")
 TWO_DTYPES = ("dtype", "scalar type")
 MISTAKES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 
@@ -68,17 +69,15 @@ def _in_single_precision(candidate: BoundModel) -> BoundModel:
 
 def _validated_trace(candidate: BoundModel) -> Trace:
     """A run with validation, at the first of a few draws from the prior that allows one."""
-    model = InitialValues()(candidate.handled())
-    try:
-        return _traced(model, candidate, validated=True)
-    except (ValueError, RuntimeError) as error:
-        if not _says(error, IMPOSSIBLE_DRAW):
-            raise
-        first = error
-    for attempt in range(1, PRIOR_ATTEMPTS):
-        with contextlib.suppress(ValueError, RuntimeError):
+    model, first = InitialValues()(candidate.handled()), None
+    for attempt in range(PRIOR_ATTEMPTS):
+        try:
             return _traced(model, candidate, validated=True, attempt=attempt)
-    if not _says(first, IMPOSSIBLE_DRAW[:1]):
+        except (ValueError, RuntimeError) as error:
+            first = first or error
+            if not _says(first, IMPOSSIBLE_DRAW):
+                raise
+    if first is not None and not _says(first, OUTSIDE_DOMAIN):
         raise first
     return _traced(model, candidate, validated=False)
 

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from pyro.nn import PyroModule
 from pyro.ops.einsum import torch_log
 from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.subsample_messenger import SubsampleMessenger, _Subsample
@@ -107,7 +108,6 @@ def own_module(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
     """
     own = copy.deepcopy(module).to(dtype)
     for part in own.modules():
-        context = getattr(part, "_pyro_context", None)
-        if context is not None and not hasattr(context, "param_state"):
-            context.param_state = {"params": {}, "constraints": {}}
+        if isinstance(part, PyroModule) and not hasattr(part._pyro_context, "param_state"):
+            part._pyro_context.param_state = {"params": {}, "constraints": {}}
     return own
