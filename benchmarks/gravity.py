@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 import pyrovi as vi
-from pyrovi.bound.arguments import bind
+from pyrovi.bound import bind
 from pyrovi.guides import AutoFlow, Family
 from pyrovi.infer.ladder.polish import Polish
 from pyrovi.models.gravity_inversion import forms as gravity

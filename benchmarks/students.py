@@ -19,7 +19,7 @@ from scipy import stats
 from torch import Tensor
 
 import pyrovi as vi
-from pyrovi.bound.arguments import bind
+from pyrovi.bound import bind
 from pyrovi.models import multitask_regression as multitask
 
 SPREAD, NOISE, PHYSICS, CHEMISTRY = 0.2, 1.0, 1, 2

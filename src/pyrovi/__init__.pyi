@@ -1,5 +1,6 @@
 from pyrovi import models as models
 from pyrovi.tree import data_tree as data_tree
+from pyrovi.bound import bind as bind
 from pyrovi.infer import fit as fit
 from pyrovi.infer.engines import *
 from pyrovi import guides as guides

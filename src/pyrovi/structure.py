@@ -151,6 +151,7 @@ class Structure:
         discrepancies: ``discrepancies(tree, model, seed)`` gives each `Discrepancy` by name, of a
             tree that holds data and draws; the predictive check judges them.
         units: What the values of a site are measured in, for pictures to say.
+        metadata: Variables that come with the data and are no arguments of the model.
     """
 
     exchangeable: tuple[Exchangeable, ...] = ()
@@ -161,6 +162,7 @@ class Structure:
         default=None, repr=False
     )
     units: Mapping[str, str] = field(default_factory=dict, repr=False)
+    metadata: tuple[str, ...] = field(default=(), repr=False)
 
 
 def declare(**statements: Any) -> Callable[[Model], Model]:

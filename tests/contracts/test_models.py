@@ -15,11 +15,12 @@ from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO
 from pyro.infer.autoguide import AutoDelta, AutoNormal
 
 from pyrovi import models
-from pyrovi.bound.arguments import bind
+from pyrovi.bound import bind
 from pyrovi.models import ZOO, ZooModel
 from pyrovi.models.entry import run_forward
 from pyrovi.seeds import isolated
 from pyrovi.structure import structure_of
+from pyrovi.tree import METADATA
 
 SHELF = Path(__file__).parents[2] / "models"
 NAMES = [f"{name}:{variant}" for name in ZOO.members for variant in ZOO[name].variants]
@@ -82,12 +83,16 @@ def elbo(trace: Any, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize(("name", "data"), LOADS)
-def test_real_data_are_finite_and_each_variable_is_an_argument(name: str, data: str) -> None:
+def test_real_data_are_finite_and_each_variable_is_an_argument_or_metadata(
+    name: str, data: str
+) -> None:
     entry = models.get(name)
     tree = entry.load(data)
     parameters = inspect.signature(entry.model).parameters
     needed = {p.name for p in parameters.values() if p.default is inspect.Parameter.empty}
-    given = {*tree["observed_data"].data_vars, *tree["constant_data"].data_vars}
+    groups = [tree[group].to_dataset() for group in ("observed_data", "constant_data")]
+    held = {name: variable for group in groups for name, variable in group.data_vars.items()}
+    given = {name for name, variable in held.items() if METADATA not in variable.attrs}
     assert needed <= given <= set(parameters)
     for group in ("observed_data", "constant_data"):
         for variable in tree[group].data_vars.values():

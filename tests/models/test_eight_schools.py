@@ -13,7 +13,7 @@ from pyro import poutine
 from torch import Tensor
 
 from posteriordb import needs_posteriordb, posterior
-from pyrovi.bound.arguments import bind
+from pyrovi.bound import bind
 from pyrovi.models import get
 from pyrovi.models.eight_schools import EIGHT_SCHOOLS, centered, noncentered
 from pyrovi.seeds import isolated

@@ -20,7 +20,7 @@ from scipy.special import logsumexp
 from sklearn.metrics import adjusted_rand_score
 
 import pyrovi as vi
-from pyrovi.bound.arguments import bind
+from pyrovi.bound import bind
 from pyrovi.errors import DataError
 from pyrovi.guides import maf
 from pyrovi.models import gaussian_mixture as mixture

@@ -14,7 +14,7 @@ from pyro.optim import ClippedAdam  # pyright: ignore[reportAttributeAccessIssue
 from scipy import stats
 
 import pyrovi as vi
-from pyrovi.bound.arguments import bind
+from pyrovi.bound import bind
 from pyrovi.errors import ModelError
 from pyrovi.models.gravity_inversion import forms as gravity
 from pyrovi.models.gravity_inversion.checks import survey_checks

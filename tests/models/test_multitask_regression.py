@@ -18,7 +18,7 @@ from scipy import stats
 from torch import Tensor
 
 import pyrovi as vi
-from pyrovi.bound.arguments import bind
+from pyrovi.bound import bind
 from pyrovi.errors import DataError
 from pyrovi.models import get
 from pyrovi.models import multitask_regression as multitask

@@ -13,7 +13,7 @@ from pyro.infer.autoguide import init_to_mean
 from scipy import integrate, optimize, stats
 
 import pyrovi as vi
-from pyrovi.bound.arguments import bind
+from pyrovi.bound import bind
 from pyrovi.errors import DataError
 from pyrovi.models import get
 from pyrovi.models import quadratic_observation as quadratic

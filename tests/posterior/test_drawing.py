@@ -16,7 +16,8 @@ from torch import Tensor
 import pyrovi as vi
 from infer.conjugate import Conjugate
 from infer.conjugate import model as regression
-from pyrovi import az, posterior
+from pyrovi import az
+from pyrovi.posterior import groups
 from pyrovi.structure import Discrepancy, declare
 from pyrovi.tree import json_attr, validate
 
@@ -148,9 +149,9 @@ def test_there_are_fewer_prior_draws_where_each_is_large(
 ) -> None:
     fit = vi.fit(regression, EXACT.data, vi.Laplace(), seed=0)
     assert vi.draw(fit, draws=3)["prior"].sizes["draw"] == 500
-    monkeypatch.setattr(posterior, "PRIOR_ENTRIES", 45 * 100)  # 40 rows and 5 coefficients
+    monkeypatch.setattr(groups, "PRIOR_ENTRIES", 45 * 100)  # 40 rows and 5 coefficients
     assert vi.draw(fit, draws=3)["prior"].sizes["draw"] == 100
-    monkeypatch.setattr(posterior, "PRIOR_ENTRIES", 1)
+    monkeypatch.setattr(groups, "PRIOR_ENTRIES", 1)
     assert vi.draw(fit, draws=3)["prior"].sizes["draw"] == 50
 
 

@@ -1,8 +1,4 @@
-"""From whatever the data came in to the tensors a Pyro model is called with, and back.
-
-Missing values, dtypes and devices are handled here, once. Arrays become tensors (floats in the
-model's dtype, integers as ``int64``); every other Python object is passed on untouched. Nothing
-that is passed on shares memory with what came in.
+"""From whatever the data came in to the arguments that a Pyro model is called with.
 
 A value that is not finite is an error. To leave values out of the likelihood on purpose, pass a
 ``numpy.ma.MaskedArray``: its masked entries are skipped where the model observes that argument,
@@ -11,47 +7,49 @@ of its NaNs.
 """
 
 import inspect
-import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-import numpy as np
+import pandas as pd
 import torch
+import xarray as xr
 from torch import Tensor
 
+from pyrovi.bound.values import check_devices, check_inside, convert
 from pyrovi.errors import DataError
+from pyrovi.structure import structure_of
+from pyrovi.tree import CAME_AS, ITEM_OF, LACKING, METADATA, OF_SITE, OPTIONS, original_name
 
-__all__ = ["Arguments", "bind", "to_numpy"]
+__all__ = ["Arguments", "Signature", "bind", "by_name"]
 
 DATA_GROUPS = ("observed_data", "constant_data")
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a model is called with, and the labels that came along.
+    """What a model is called with: ``model(*args, **kwargs)``.
 
     Attributes:
-        args: Positional arguments.
+        args: Positional arguments, where the model takes some by position alone.
         kwargs: Keyword arguments, by the name the data had.
         dims: For arguments that came labelled, the name of each axis.
-        coords: For each labelled axis, the label of each index.
         missing: For arguments that came masked, True where a value is missing.
-        truth: What simulated the data, an `xarray.Dataset`, where a tree came with it.
-        units: Of labelled arguments and coordinates that name theirs, by name.
     """
 
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     dims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    coords: Mapping[str, np.ndarray] = field(default_factory=dict)
     missing: Mapping[str, Tensor] = field(default_factory=dict)
-    truth: Any = None
-    units: Mapping[str, str] = field(default_factory=dict)
 
 
 def bind(model: Callable[..., Any], data: Any) -> Arguments:
     """The arguments to call ``model`` with, from ``data`` in any of the forms people have it.
+
+    A variable that is marked as metadata, or that the model declares as such, is left out unless
+    the model takes it by name.
 
     Args:
         model: A Pyro model. Its parameter names are the names looked for in the data.
@@ -63,320 +61,215 @@ def bind(model: Callable[..., Any], data: Any) -> Arguments:
     Raises:
         DataError: If a name is unknown or lacking, or a value is empty, not finite or not
             numeric.
+
+    >>> def model(y, sigma=1.0): ...
+    >>> bind(model, {"y": [28, 8, -3]}).kwargs
+    {'y': tensor([28,  8, -3])}
     """
-    named, positional, labels = _named(data)
-    if named is None:
-        return _positional(model, positional)
-    signature = _signature(model)
-    names = _bindable(signature)
-    if _takes_the_whole(signature, named, data):
-        for key, value in named.items():
-            _check_inside(str(key), value)
-        return Arguments(args=(data,))
-    _check_names(signature, names, named)
-    kwargs, dims, coords, missing = {}, {}, dict(labels), {}
-    for name, value in named.items():
-        converted = _convert(name, value)
-        kwargs[name] = converted.value
-        if converted.missing is not None:
-            missing[name] = converted.missing
-        if converted.dims is not None:
-            dims[name] = converted.dims
-            coords.update(converted.coords)
-    _check_devices(kwargs)
-    return Arguments((), kwargs, dims, coords, missing, _truth(data), _units(named))
-
-
-def to_numpy(value: Any) -> np.ndarray:
-    """A tensor, or anything array-like, as an array of its own on the CPU."""
-    if isinstance(value, Tensor):
-        return value.detach().cpu().resolve_conj().numpy().copy()
-    return np.array(value)
-
-
-def _is(value: Any, library: str, name: str) -> bool:
-    """Whether a value is of a class of a library, which is not loaded just to find out.
-
-    Where nobody has loaded it, nothing can be of its classes.
-    """
-    loaded = sys.modules.get(library)
-    return loaded is not None and isinstance(value, getattr(loaded, name))
+    signature = Signature.of(model)
+    named = by_name(signature, data)
+    declared = structure_of(model).metadata
+    taken = {name: v for name, v in named.items() if signature.takes(name, v, declared)}
+    _check_names(signature, taken, data)
+    converted = {name: convert(name, value) for name, value in taken.items()}
+    values = {name: each.value for name, each in converted.items()}
+    check_devices(values)
+    args, kwargs = signature.laid_out(values)
+    dims = {name: each.dims for name, each in converted.items() if each.dims is not None}
+    missing = {name: each.missing for name, each in converted.items() if each.missing is not None}
+    return Arguments(args, kwargs, dims, missing)
 
 
 @dataclass(frozen=True)
-class _Converted:
-    value: Any
-    dims: tuple[str, ...] | None = None
-    coords: Mapping[str, np.ndarray] = field(default_factory=dict)
-    missing: Tensor | None = None
+class Signature:
+    """The arguments that a model takes. The items of ``*parts`` are called parts_0, parts_1, …."""
+
+    parameters: Mapping[str, inspect.Parameter]
+
+    @classmethod
+    def of(cls, model: Callable[..., Any]) -> "Signature":
+        """That of a module is its forward's; one that Python cannot tell takes any name."""
+        target = model.forward if isinstance(model, torch.nn.Module) else model
+        try:
+            return cls(inspect.signature(target).parameters)
+        except (TypeError, ValueError):
+            return cls({"kwargs": inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)})
+
+    @cached_property
+    def positional(self) -> list[str]:
+        """Those that can be given by position."""
+        return self._of_kind("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")
+
+    @cached_property
+    def names(self) -> list[str]:
+        """All that have a name of their own."""
+        return self._of_kind("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY")
+
+    @cached_property
+    def parts(self) -> str | None:
+        """The name of ``*parts``."""
+        return next(iter(self._of_kind("VAR_POSITIONAL")), None)
+
+    @cached_property
+    def takes_any(self) -> bool:
+        """Whether any name will do."""
+        return bool(self._of_kind("VAR_KEYWORD"))
+
+    @cached_property
+    def only(self) -> str | None:
+        """The one argument of a model that can do with one."""
+        own = [*self.names, *self._of_kind("VAR_POSITIONAL")]
+        required = [name for name in self.lacking(()) if name in self.positional]
+        if len(required) == 1:
+            return required[0]
+        if required or len(own) != 1:
+            return None
+        return f"{own[0]}_0" if own[0] == self.parts else own[0]
+
+    def lacking(self, given: Iterable[str]) -> list[str]:
+        """Those that have no default and are not among ``given``."""
+        empty = inspect.Parameter.empty
+        given = set(given)
+        return [n for n in self.names if self.parameters[n].default is empty and n not in given]
+
+    def unknown(self, given: Iterable[str]) -> list[str]:
+        """Which of ``given`` it does not take."""
+        if self.takes_any:
+            return []
+        return [name for name in given if name not in self.names and not self._is_part(name)]
+
+    def takes(self, name: str, value: Any, metadata: Iterable[str] = ()) -> bool:
+        """Whether a variable is an argument: all are but metadata that it has no name for."""
+        marked = isinstance(value, xr.DataArray) and value.attrs.get(METADATA)
+        return name in self.names or not (marked or name in metadata)
+
+    def laid_out(self, values: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Values by name as positional and keyword arguments."""
+        parts = [name for name in values if self._is_part(name)]
+        ahead = self.positional if parts else self._of_kind("POSITIONAL_ONLY")
+        first = [*(name for name in ahead if name in values), *parts]
+        rest = {name: value for name, value in values.items() if name not in first}
+        return tuple(values[name] for name in first), rest
+
+    def _of_kind(self, *kinds: str) -> list[str]:
+        return [name for name, each in self.parameters.items() if each.kind.name in kinds]
+
+    def _is_part(self, name: str) -> bool:
+        own = f"{self.parts}_"
+        return self.parts is not None and name.startswith(own) and name[len(own) :].isdigit()
 
 
-def _named(data: Any) -> tuple[dict[str, Any] | None, Any, dict[str, np.ndarray]]:
-    """The data by name, or else as it came; and labels that no variable carries itself."""
-    if data is None:
-        return {}, None, {}
-    if _is(data, "xarray", "DataTree"):
-        return _variables_of_tree(data), None, {}
-    if _is(data, "xarray", "Dataset"):
-        return {str(name): variable for name, variable in data.data_vars.items()}, None, {}
-    labelled = _is(data, "xarray", "DataArray") or _is(data, "pandas", "Series")
-    if labelled and data.name is not None:
-        return {str(data.name): data}, None, {}
-    if _is(data, "pandas", "DataFrame"):
-        return _columns(data), None, {}
-    if isinstance(data, Mapping):
-        return dict(data), None, {}
-    return None, data, {}
+def by_name(signature: Signature, data: Any) -> dict[str, Any]:
+    """The data by the names of the arguments, the values as they came.
+
+    Raises:
+        DataError: If there are too many or too few for a model, or a name is there twice.
+    """
+    for kinds, reading in READINGS:
+        if isinstance(data, kinds):
+            return reading(signature, data)
+    return _by_position(signature, data)
 
 
-def _variables_of_tree(tree: Any) -> dict[str, Any]:
-    present = [group for group in DATA_GROUPS if group in tree.children]
-    if not present:
-        groups = ", ".join(tree.children) or "no groups"
+def _nothing(_signature: Signature, _data: None) -> dict[str, Any]:
+    return {}
+
+
+def _tree(signature: Signature, tree: xr.DataTree) -> dict[str, Any]:
+    groups = [tree[group].to_dataset() for group in DATA_GROUPS if group in tree.children]
+    options = json.loads(tree.attrs.get(OPTIONS, "{}"))
+    if not groups and OPTIONS not in tree.attrs:
+        held = ", ".join(tree.children) or "no groups"
         raise DataError(
             f"A data tree needs a group observed_data or constant_data, and this one has "
-            f"{groups}. Build one with pyrovi.data_tree, or pass a dict."
+            f"{held}. Build one with pyrovi.data_tree, or pass a dict."
         )
-    return {
-        str(name): variable
-        for group in present
-        for name, variable in tree[group].to_dataset().data_vars.items()
+    named = {name: v for group in groups for name, v in _variables(signature, group).items()}
+    items = {name: v for name, v in named.items() if ITEM_OF in v.attrs}
+    for name, value in items.items():
+        options.setdefault(value.attrs[ITEM_OF], {})[name] = _item(named.pop(name))
+    return named | options
+
+
+def _item(variable: xr.DataArray) -> Any:
+    """An item of a dict as it was: nothing in a dict is converted."""
+    array = variable.to_numpy().copy()
+    return array if variable.attrs.get(CAME_AS) == "array" else torch.from_numpy(array)
+
+
+def _variables(signature: Signature, group: xr.Dataset) -> dict[str, Any]:
+    """The variables of a group; and a coordinate where the model needs one by its name."""
+    named = {original_name(str(name)): v for name, v in group.data_vars.items()}
+    needed = [name for name in signature.lacking(named) if name in group.coords]
+    return {name: v for name, v in named.items() if OF_SITE not in v.attrs} | {
+        name: group[name] for name in needed
     }
 
 
-def _truth(data: Any) -> Any:
-    if _is(data, "xarray", "DataTree") and "truth" in data.children:
-        return data["truth"].to_dataset()
-    return None
+def _series(signature: Signature, series: Any) -> dict[str, Any]:
+    named = series.name is not None
+    return {str(series.name): series} if named else _by_position(signature, series)
 
 
-def _columns(frame: Any) -> dict[str, Any]:
+def _frame(_signature: Signature, frame: pd.DataFrame) -> dict[str, Any]:
     if frame.columns.has_duplicates:
         twice = frame.columns[frame.columns.duplicated()][0]
         raise DataError(f"Column {twice!r} is there twice. Rename or drop one of the two.")
     return {str(name): frame[name] for name in frame.columns}
 
 
-def _positional(model: Callable[..., Any], data: Any) -> Arguments:
+def _mapping(signature: Signature, data: Mapping[Any, Any]) -> dict[str, Any]:
+    named = {str(name): value for name, value in data.items()}
+    if not named or signature.only is None or any(name in signature.parameters for name in named):
+        return named
+    check_inside(data)
+    return {signature.only: data}
+
+
+READINGS: tuple[tuple[Any, Callable[[Signature, Any], dict[str, Any]]], ...] = (
+    (type(None), _nothing),
+    (xr.DataTree, _tree),
+    (xr.Dataset, _variables),
+    (pd.DataFrame, _frame),
+    ((xr.DataArray, pd.Series), _series),
+    (Mapping, _mapping),
+)
+"""The first kind that the data are of decides; data of none are given by position."""
+
+
+def _by_position(signature: Signature, data: Any) -> dict[str, Any]:
     values = data if isinstance(data, tuple) else (data,)
-    names = [
-        name for name, parameter in _signature(model).items() if _can_be_positional(parameter)
-    ]
-    variadic = any(
-        parameter.kind is parameter.VAR_POSITIONAL for parameter in _signature(model).values()
-    )
-    if len(values) > len(names) and not variadic:
+    names = signature.positional
+    if len(values) > len(names) and signature.parts is None:
         raise DataError(
             f"The model takes {len(names)} argument(s) ({', '.join(names) or 'none'}), and "
             f"{len(values)} came. Pass a dict by argument name."
         )
-    required = [
-        name
-        for name in names[len(values) :]
-        if _signature(model)[name].default is inspect.Parameter.empty
-    ]
-    if required:
+    lacking = [name for name in signature.lacking(names[: len(values)]) if name in names]
+    if lacking:
         raise DataError(
-            f"The model also needs {', '.join(required)}, and only {len(values)} value(s) came. "
+            f"The model also needs {', '.join(lacking)}, and only {len(values)} value(s) came. "
             "Pass a dict by argument name."
         )
-    named = dict(zip(names, values, strict=False))
-    rest = values[len(names) :]
-    converted = {name: _convert(name, value) for name, value in named.items()}
-    extra = tuple(_convert(f"argument {i + 1}", v).value for i, v in enumerate(rest, len(names)))
-    missing = {n: c.missing for n, c in converted.items() if c.missing is not None}
-    if rest:
-        return Arguments((*(c.value for c in converted.values()), *extra), {}, missing=missing)
-    _check_devices({name: c.value for name, c in converted.items()})
-    keyword_able = {
-        name: c.value
-        for name, c in converted.items()
-        if _signature(model)[name].kind is not inspect.Parameter.POSITIONAL_ONLY
-    }
-    only_positional = tuple(c.value for name, c in converted.items() if name not in keyword_able)
-    return Arguments(only_positional, keyword_able, missing=missing)
+    parts = [f"{signature.parts}_{i}" for i in range(len(values) - len(names))]
+    return dict(zip([*names, *parts], values, strict=False))
 
 
-def _can_be_positional(parameter: inspect.Parameter) -> bool:
-    return parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-
-
-def _signature(model: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    target = model.forward if isinstance(model, torch.nn.Module) else model
-    try:
-        return inspect.signature(target).parameters
-    except (TypeError, ValueError):
-        return {"kwargs": inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)}
-
-
-def _bindable(signature: Mapping[str, inspect.Parameter]) -> list[str]:
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [name for name, parameter in signature.items() if parameter.kind in kinds]
-
-
-def _takes_the_whole(
-    signature: Mapping[str, inspect.Parameter], named: Mapping[str, Any], data: Any
-) -> bool:
-    """Whether the model is one of those that take a dict of data as their one argument."""
-    if not isinstance(data, Mapping) or _is(data, "xarray", "Dataset") or not named:
-        return False
-    own = [p for p in signature.values() if p.kind is not p.VAR_KEYWORD]
-    required = [p for p in own if p.default is p.empty and _can_be_positional(p)]
-    one = len(required) == 1 or (not required and len(own) == 1)
-    return one and not any(name in signature for name in named)
-
-
-def _check_names(
-    signature: Mapping[str, inspect.Parameter], names: list[str], named: Mapping[str, Any]
-) -> None:
-    takes = ", ".join(names) or "no arguments"
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.values())
-    unknown = [str(name) for name in named if name not in names]
-    if unknown and not takes_any:
+def _check_names(signature: Signature, named: Mapping[str, Any], data: Any) -> None:
+    unknown, lacking = signature.unknown(named), signature.lacking(named)
+    if unknown:
         raise DataError(
-            f"The data has {', '.join(unknown)}, which the model does not take; it takes {takes}. "
-            "Rename or drop what is extra."
+            f"The data has {', '.join(unknown)}, which the model does not take; it takes "
+            f"{', '.join(signature.names) or 'no arguments'}. Rename or drop what is extra."
         )
-    lacking = [
-        name for name in names if name not in named and signature[name].default is inspect._empty
-    ]
     if lacking:
-        came = ", ".join(map(str, named)) or "nothing"
+        kept = json.loads(data.attrs.get(LACKING, "[]")) if isinstance(data, xr.DataTree) else []
         raise DataError(
-            f"The model needs {', '.join(lacking)}, and the data has {came}. "
-            "Name each column or key after the model's argument."
+            f"The model needs {', '.join(lacking)}, and the data has "
+            f"{', '.join(named) or 'nothing'}. "
+            + (
+                f"A tree cannot hold what {', '.join(kept)} was: pass a dict that has it."
+                if kept
+                else "Name each column or key after the model's argument."
+            )
         )
-
-
-def _convert(name: str, value: Any) -> _Converted:
-    if isinstance(value, Tensor):
-        return _Converted(_checked(name, value.detach().clone()))
-    if _is(value, "xarray", "DataArray"):
-        return _labelled(name, value)
-    if _is(value, "pandas", "Series"):
-        return _Converted(_from_numpy(name, _numeric_column(name, value)))
-    if isinstance(value, np.ma.MaskedArray):
-        return _masked(name, value)
-    if isinstance(value, np.ndarray | np.generic):
-        return _Converted(_from_numpy(name, np.asarray(value)))
-    if isinstance(value, list | tuple):
-        return _Converted(_from_sequence(name, value))
-    if isinstance(value, float) and not np.isfinite(value):
-        raise DataError(f"{name}: expected a finite number, and {value} came.")
-    return _Converted(value)
-
-
-def _labelled(name: str, value: Any) -> _Converted:
-    from pyrovi.tree import MISSING  # xarray, which only labelled data need
-
-    dims = tuple(map(str, value.dims))
-    coords = {
-        str(dim): np.asarray(value.coords[dim].values) for dim in value.dims if dim in value.coords
-    }
-    if value.attrs.get(MISSING):
-        masked = _masked(name, np.ma.masked_invalid(value.values))
-        return replace(masked, dims=dims, coords=coords)
-    return _Converted(_from_numpy(name, value.values), dims, coords)
-
-
-def _units(named: Mapping[str, Any]) -> dict[str, str]:
-    """The attribute ``units`` of labelled variables and of their coordinates."""
-    found: dict[str, str] = {}
-    for name, value in named.items():
-        if _is(value, "xarray", "DataArray"):
-            each = {name: value, **value.coords}
-            found |= {str(n): v.attrs["units"] for n, v in each.items() if "units" in v.attrs}
-    return {name: unit for name, unit in found.items() if isinstance(unit, str)}
-
-
-def _numeric_column(name: str, column: Any) -> np.ndarray:
-    import pandas as pd
-
-    if not (pd.api.types.is_numeric_dtype(column.dtype) or column.dtype == bool):
-        raise DataError(
-            f"{name}: expected numbers, and a column of {column.dtype} came "
-            f"(first value {column.iloc[0]!r}). Encode it as numbers, or drop it."
-            if len(column)
-            else f"{name}: expected numbers, and an empty column of {column.dtype} came."
-        )
-    if column.isna().any():
-        return column.to_numpy(dtype=float, na_value=np.nan)
-    return column.to_numpy()
-
-
-def _masked(name: str, value: np.ma.MaskedArray) -> _Converted:
-    mask = np.ma.getmaskarray(value)
-    if mask.all():
-        raise DataError(f"{name}: every value is masked. Leave it out, or unmask some.")
-    # Any value of the observed kind will do: it is masked out of the likelihood, and a value
-    # that was seen is sure to lie in the support.
-    filled = np.where(mask, value.data[~mask].flat[0], value.data)
-    return _Converted(_from_numpy(name, filled), missing=torch.as_tensor(mask))
-
-
-def _from_sequence(name: str, value: list[Any] | tuple[Any, ...]) -> Any:
-    if any(isinstance(item, Tensor) for item in value):
-        return value
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise DataError(
-            f"{name}: expected rows of one length, and a ragged list came. "
-            "Pad it, or pass one array per group."
-        ) from error
-    return _from_numpy(name, array) if array.dtype.kind in "bifc" else value
-
-
-def _from_numpy(name: str, array: np.ndarray) -> Any:
-    if array.dtype.kind not in "biuf":
-        raise DataError(
-            f"{name}: expected numbers, and an array of {array.dtype} came. Encode it as numbers."
-        )
-    if array.ndim == 0 and array.dtype.kind in "biu":
-        return array.item()  # a size or an option, which models use as a Python number
-    dtype = {"f": np.float64, "b": np.bool_}.get(array.dtype.kind, np.int64)
-    return _checked(name, torch.tensor(np.array(array, dtype=dtype, order="C")))
-
-
-def _checked(name: str, tensor: Tensor) -> Tensor:
-    if tensor.is_complex():
-        raise DataError(f"{name}: expected real numbers, and complex ones came. Split the parts.")
-    if tensor.numel() == 0:
-        shape = tuple(tensor.shape)
-        raise DataError(f"{name}: expected at least one value, and an empty array {shape} came.")
-    if not tensor.is_floating_point():
-        return tensor if tensor.dtype is torch.bool else tensor.long()
-    tensor = tensor.double()
-    _check_finite(name, tensor)
-    return tensor
-
-
-def _check_finite(name: str, tensor: Tensor) -> None:
-    bad = ~tensor.isfinite()
-    if not bad.any():
-        return
-    place = tuple(int(i) for i in bad.nonzero()[0])
-    where = f"index {place[0]}" if len(place) == 1 else f"index {place}"
-    kind = "NaN" if tensor.isnan().any() else "infinite value"
-    raise DataError(
-        f"{name}: expected finite values, and {int(bad.sum())} {kind}(s) came, the first at "
-        f"{where}. Drop or impute them, or pass numpy.ma.masked_invalid(...) to leave them out "
-        "of the likelihood."
-    )
-
-
-def _check_inside(name: str, value: Any) -> None:
-    """What a model that takes a dict gets is passed on as it is, but not with NaN inside."""
-    try:
-        tensor = torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError):
-        return
-    if tensor.is_floating_point():
-        _check_finite(name, tensor)
-
-
-def _check_devices(kwargs: Mapping[str, Any]) -> None:
-    places = {name: value.device for name, value in kwargs.items() if isinstance(value, Tensor)}
-    if len(set(places.values())) > 1:
-        listing = ", ".join(f"{name} on {device}" for name, device in places.items())
-        raise DataError(f"The data must be on one device, and it is on several: {listing}.")

@@ -39,9 +39,7 @@ def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
         )
     if isinstance(model, torch.nn.Module):
         model = own_module(model, torch.float64)
-    candidate = BoundModel(
-        model, arguments.args, dict(arguments.kwargs), coords=dict(arguments.coords)
-    )
+    candidate = BoundModel(model, arguments.args, dict(arguments.kwargs))
     candidate, trace = first_run(candidate)
     _check_observations(trace, candidate.kwargs)
     plates, labels = plates_of(trace), _labels(trace, candidate.kwargs, arguments.dims)

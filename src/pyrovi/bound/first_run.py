@@ -113,7 +113,8 @@ def _refusal(candidate: BoundModel, error: Exception) -> PyroviError:
         if isinstance(value, Tensor)
     ]
     came = f" The data: {', '.join(shapes)}." if shapes else ""
-    whole = any(isinstance(value, Mapping) for value in candidate.args)
+    given = (*candidate.args, *candidate.kwargs.values())
+    whole = any(isinstance(value, Mapping) for value in given)
     hint = " The whole dict went to the model's one argument." if whole else ""
     return ModelError(
         f"Model {candidate.name!r} cannot be run on this data: {type(cause).__name__}: "

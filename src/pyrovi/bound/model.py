@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pyro
 import torch
 from pyro import poutine
@@ -43,7 +42,6 @@ class BoundModel:
         dtype: What the model computes in.
         sites: Every site, in the order the model meets them.
         plates: Every vectorised plate by name.
-        coords: Labels of the indices of a dim, where the data had them.
         missing: By observed site, True where a value is missing.
         parameters: Whether the model has learnable parameters of its own.
         notes: What the user should know about how the model was read.
@@ -56,7 +54,6 @@ class BoundModel:
     dtype: torch.dtype = torch.float64
     sites: tuple[Site, ...] = ()
     plates: Mapping[str, Plate] = field(default_factory=dict)
-    coords: Mapping[str, np.ndarray] = field(default_factory=dict)
     missing: Mapping[str, Tensor] = field(default_factory=dict)
     parameters: bool = False
     notes: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyrovi.bound import bind, bind_model
+from pyrovi.bound import as_tree, bind, bind_model
 from pyrovi.density import LogDensity, faster_threads, fitting_threads
 from pyrovi.errors import EngineError, whole_number
 from pyrovi.evidence import SAME_OPTIMUM_ERRORS, SAME_OPTIMUM_NATS
@@ -47,7 +47,7 @@ def fit(
         model: Any Pyro callable. It is called with the data by argument name, needs no ``y=None``,
             and may close over its data (then pass ``{}``).
         data: A dict, DataFrame, DataTree, array, tensor, or a tuple of arguments; see
-            `pyrovi.tensors.bind`.
+            `pyrovi.bind`.
         engine: ``"auto"``, a name in `pyrovi.infer.ENGINES`, or an engine such as ``SVI(...)``.
         seed: What makes the fit repeatable; a missing one is drawn, and recorded.
         restarts: How many independent fits; those that reach the best bound become the chains.
@@ -67,6 +67,7 @@ def fit(
     began = time.perf_counter()
     arguments = bind(model, data)
     bound_model = bind_model(model, arguments)
+    tree = as_tree(bound_model, data)
     density = LogDensity(bound_model)
     picked, reason = _pick(engine, density)
     deadline = None if max_seconds is None else began + max_seconds
@@ -85,6 +86,7 @@ def fit(
         kept=_reached_the_best(runs),
         seed=seed,
         seconds=time.perf_counter() - began,
+        data=tree,
         arguments=arguments,
     )
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from pyrovi.approximations import Approximation, Draws
-from pyrovi.bound import Arguments, BoundModel
+from pyrovi.bound import Arguments, BoundModel, as_tree
 from pyrovi.density import LogDensity
 from pyrovi.errors import FitError
 from pyrovi.infer.engine import Engine
@@ -47,6 +48,8 @@ class Fit:
         kept: The indices of the runs that reached the best bound, the best first: the chains.
         seed: What repeats the fit.
         seconds: Wall time, all restarts together.
+        data: What was fitted, as a tree; `pyrovi.draw` grows it.
+        arguments: What the model was called with; Python objects too, which no tree can hold.
     """
 
     model: BoundModel
@@ -56,6 +59,7 @@ class Fit:
     kept: tuple[int, ...]
     seed: int
     seconds: float
+    data: xr.DataTree = field(repr=False)
     arguments: Arguments = field(repr=False)
 
     @property
@@ -177,6 +181,7 @@ class Fit:
             kept=tuple(record["kept"]),
             seed=record["seed"],
             seconds=record["seconds"],
+            data=as_tree(saved.model, data),
             arguments=saved.arguments,
         )
 

@@ -21,10 +21,11 @@ is an independent restart of the fit; `draw` counts draws from the approximation
 """
 
 from pyrovi.tree.ask import draw_kind, has, json_attr, labels, quantities, require
-from pyrovi.tree.build import data_tree, grow
+from pyrovi.tree.build import data_alone, data_tree, grow
 from pyrovi.tree.netcdf import open_tree, save
 from pyrovi.tree.schema import (
     ACCEPTANCE,
+    CAME_AS,
     CHAINS,
     DATA_GROUPS,
     DISCREPANCIES,
@@ -32,8 +33,12 @@ from pyrovi.tree.schema import (
     DRAW_KINDS,
     DRAWS,
     INDEPENDENT,
+    ITEM_OF,
+    LACKING,
     METADATA,
     MISSING,
+    OF_SITE,
+    OPTIONS,
     POINTS,
     PRIOR_GROUPS,
     SAMPLE_DIMS,
@@ -45,6 +50,7 @@ from pyrovi.tree.validation import validate
 
 __all__ = [
     "ACCEPTANCE",
+    "CAME_AS",
     "CHAINS",
     "DATA_GROUPS",
     "DISCREPANCIES",
@@ -52,12 +58,17 @@ __all__ = [
     "DRAW_GROUPS",
     "DRAW_KINDS",
     "INDEPENDENT",
+    "ITEM_OF",
+    "LACKING",
     "METADATA",
     "MISSING",
+    "OF_SITE",
+    "OPTIONS",
     "POINTS",
     "PRIOR_GROUPS",
     "SAMPLE_DIMS",
     "STATUSES",
+    "data_alone",
     "data_tree",
     "draw_kind",
     "grow",

@@ -1,14 +1,15 @@
 """The tree that a pipeline starts from, and how it grows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from pyrovi.errors import DataError
+from pyrovi.tree.schema import DRAWN_GROUPS, METADATA, OF_SITE
 
-__all__ = ["data_tree", "grow"]
+__all__ = ["data_alone", "data_tree", "grow"]
 
 
 def data_tree(
@@ -16,54 +17,77 @@ def data_tree(
     constant: Mapping[str, Any] | None = None,
     coords: Mapping[str, Any] | None = None,
     truth: Mapping[str, Any] | None = None,
+    *,
+    metadata: Mapping[str, Any] | None = None,
 ) -> xr.DataTree:
     """The tree that a pipeline starts from: the data alone.
 
     Args:
-        observed: The model's observed variables, by argument name: arrays, or tuples
-            ``(dims, array)`` or ``(dims, array, attrs)``. Dims without a name are called
+        observed: The model's observed variables, by argument name: arrays, labelled arrays, or
+            tuples ``(dims, array)`` or ``(dims, array, attrs)``. Dims without a name are called
             ``{name}_dim_{i}``.
         constant: The model's other arguments, such as covariates and sizes.
         coords: Labels of the dims; a dim without any is numbered from zero.
         truth: The parameters that simulated the data, where they are known.
+        metadata: What belongs to the data and no model needs, such as places for a map. It is
+            kept with ``constant``, marked with the attribute `pyrovi.tree.METADATA`.
 
     Raises:
-        DataError: If a name stands for two things, or a dim has two lengths.
+        DataError: If a name stands for two things, or a dim has two lengths or sets of labels.
     """
-    groups = {"observed_data": observed, "constant_data": constant, "truth": truth}
-    named = {group: dict(values or {}) for group, values in groups.items()}
-    _refuse_shared_names(named["observed_data"], named["constant_data"])
+    marked = {name: _marked(name, value) for name, value in (metadata or {}).items()}
+    _refuse_shared_names(observed, constant or {}, marked)
+    named = {"observed_data": {**observed}, "constant_data": {**(constant or {}), **marked}}
     # One dataset first: xarray then holds that a dim has one length across both groups.
     data = _dataset({**named["observed_data"], **named["constant_data"]}, coords or {})
-    tree = xr.DataTree()
-    for group in ("observed_data", "constant_data"):
-        if named[group]:
-            tree[group] = xr.DataTree(data[list(named[group])])
-    if named["truth"]:
-        tree["truth"] = xr.DataTree(_dataset(named["truth"], coords or {}))
-    return tree
+    groups = {group: data[list(names)] for group, names in named.items() if names}
+    if truth:
+        groups["truth"] = _dataset(truth, coords or {})
+    return grow(xr.DataTree(), **groups)
 
 
-def _refuse_shared_names(observed: Mapping[str, Any], constant: Mapping[str, Any]) -> None:
-    shared = sorted(set(observed) & set(constant))
+def _refuse_shared_names(*groups: Mapping[str, Any]) -> None:
+    names = [name for group in groups for name in group]
+    shared = sorted({name for name in names if names.count(name) > 1})
     if shared:
         raise DataError(
             f"Each data variable is one argument of the model, and {', '.join(shared)} came as "
-            "both observed and constant. Give it once."
+            "two of observed, constant and metadata. Give it once."
         )
+
+
+def _marked(name: str, value: Any) -> xr.Variable | xr.DataArray:
+    variable = value.copy() if isinstance(value, xr.DataArray) else _variable(name, value)
+    variable.attrs[METADATA] = 1
+    return variable
 
 
 def _dataset(values: Mapping[str, Any], coords: Mapping[str, Any]) -> xr.Dataset:
     variables = {name: _variable(name, value) for name, value in values.items()}
-    used = {dim for variable in variables.values() for dim in variable.dims}
     sizes = {d: n for variable in variables.values() for d, n in variable.sizes.items()}
-    own = {name for name, value in values.items() if name in used and variables[name].ndim == 1}
-    labels = {dim: coords.get(str(dim), np.arange(sizes[dim])) for dim in used if dim not in own}
+    own = {name for name, value in variables.items() if value.dims == (name,)}
+    labels: dict[Any, Any] = {dim: np.arange(n) for dim, n in sizes.items() if dim not in own}
+    given = {name: label for name, label in coords.items() if name in labels}
+    labels |= _carried(values, taken={*variables, *given}) | given
     try:
         return xr.Dataset(variables, coords=labels)
     except (ValueError, xr.MergeError) as error:
         first = str(error).strip().split("\n")[0]
         raise DataError(f"The data variables do not fit together: {first}") from error
+
+
+def _carried(values: Mapping[str, Any], taken: Container[Any]) -> dict[Any, xr.Variable]:
+    """The coordinates that labelled arrays bring; arrays that share one must agree on it."""
+    carried: dict[Any, xr.Variable] = {}
+    arrays = {name: value for name, value in values.items() if isinstance(value, xr.DataArray)}
+    brought = [(name, *each) for name, array in arrays.items() for each in array.coords.items()]
+    for name, key, label in brought:
+        if key not in taken and not carried.setdefault(key, label.variable).equals(label.variable):
+            raise DataError(
+                f"{name} has other labels of {str(key)!r} than the variables before it. Align "
+                "them (xarray.align), or drop its labels."
+            )
+    return carried
 
 
 def _variable(name: str, value: Any) -> xr.Variable:
@@ -103,3 +127,22 @@ def grow(tree: xr.DataTree, **groups: xr.Dataset) -> xr.DataTree:
     for path, dataset in groups.items():
         grown[path] = xr.DataTree(dataset.copy())
     return grown
+
+
+def data_alone(tree: xr.DataTree) -> xr.DataTree:
+    """The tree that ``tree`` grew from: without what `pyrovi.draw` and `pyrovi.check` wrote.
+
+    >>> list(data_alone(grow(data_tree({"y": [1.0]}), posterior=xr.Dataset())).children)
+    ['observed_data']
+    """
+    alone = tree.copy(deep=True)
+    for group in DRAWN_GROUPS & set(alone.children):
+        del alone[group]
+    observed = alone["observed_data"].to_dataset() if "observed_data" in alone else xr.Dataset()
+    repeated = [name for name, variable in observed.data_vars.items() if OF_SITE in variable.attrs]
+    if not repeated:
+        return alone
+    if len(repeated) < len(observed.data_vars):
+        return grow(alone, observed_data=observed.drop_vars(repeated))
+    del alone["observed_data"]
+    return alone

@@ -6,15 +6,21 @@ from urllib.parse import unquote
 
 __all__ = [
     "ACCEPTANCE",
+    "CAME_AS",
     "CHAINS",
     "DATA_GROUPS",
     "DISCREPANCIES",
+    "DRAWN_GROUPS",
     "DRAWS",
     "DRAW_GROUPS",
     "DRAW_KINDS",
     "INDEPENDENT",
+    "ITEM_OF",
+    "LACKING",
     "METADATA",
     "MISSING",
+    "OF_SITE",
+    "OPTIONS",
     "POINTS",
     "PRIOR_GROUPS",
     "SAMPLERS_STATS",
@@ -44,6 +50,25 @@ MISSING = "missing_as_nan"
 """The attribute, 1, of an observed variable whose NaNs are values to leave out and predict."""
 METADATA = "metadata"
 """The attribute, 1, of a variable that belongs to the data and that the model need not take."""
+OF_SITE = "of_site"
+"""The attribute, 1, of what `pyrovi.draw` repeats under the name of the site that observed it."""
+CAME_AS = "came_as"
+"""The attribute that says what a variable was where that is no tensor of its dtype: a Python
+``number``, a NumPy ``array`` inside a dict, or the dtype of what had no NaN for missing values."""
+ITEM_OF = "item_of"
+"""The attribute of a variable that is an item of a dict: the argument that took the dict."""
+OPTIONS, LACKING = "options", "lacking"
+"""Attributes of the tree: as JSON, the arguments that are no numbers; the names of those that a
+tree cannot hold."""
+DRAWN_GROUPS = {
+    *DRAW_GROUPS,
+    *PRIOR_GROUPS,
+    DISCREPANCIES,
+    "diagnostics",
+    "drift",
+    "sample_stats",
+}
+"""What `pyrovi.draw` and `pyrovi.check` write."""
 DRAWS = "draws"
 """The attribute of `sample_stats` that says which of `DRAW_KINDS` the posterior's draws are."""
 DRAW_KINDS = INDEPENDENT, CHAINS, POINTS = "independent", "chains", "points"

@@ -38,8 +38,9 @@ def validate(tree: xr.DataTree) -> None:
         if group in tree:
             _check_data(tree, group)
     if "sample_stats" in tree:
-        _check_stats(tree["sample_stats"], sizes)
-        _check_values(tree["sample_stats"])
+        stats = tree["sample_stats"].to_dataset()
+        _check_stats(stats, sizes)
+        _check_values(stats)
         for key in ("sites", "notes", "versions", "rungs"):
             json_attr(tree, key)
     _check_observed(tree)
@@ -69,9 +70,11 @@ def _check_data(tree: xr.DataTree, group: str) -> None:
             _refuse(group, name, f"plates as dims and no draws, and {_dims(variable)} came")
 
 
-def _check_stats(stats: xr.DataTree, sizes: dict[str, int]) -> None:
-    for name in stats.data_vars.keys() & STATS_DIMS.keys():
-        variable, expected = stats.data_vars[name], STATS_DIMS[name]
+def _check_stats(stats: xr.Dataset, sizes: dict[str, int]) -> None:
+    for name, expected in STATS_DIMS.items():
+        variable = stats.get(name)
+        if variable is None:
+            continue
         if variable.dims != expected:
             came = _dims(variable)
             _refuse("sample_stats", name, f"dims ({', '.join(expected)}), and {came} came")
@@ -79,9 +82,10 @@ def _check_stats(stats: xr.DataTree, sizes: dict[str, int]) -> None:
             _check_sizes("sample_stats", name, variable, sizes)
 
 
-def _check_values(stats: xr.DataTree) -> None:
-    for name in stats.data_vars.keys() & {"status", "restart_status"}:
-        _check_value(name, stats.data_vars[name].to_numpy().ravel(), STATUSES)
+def _check_values(stats: xr.Dataset) -> None:
+    for name in ("status", "restart_status"):
+        came = stats[name].to_numpy().ravel() if name in stats else []
+        _check_value(name, came, STATUSES)
     if DRAWS in stats.attrs:
         _check_value(DRAWS, [stats.attrs[DRAWS]], DRAW_KINDS)
 

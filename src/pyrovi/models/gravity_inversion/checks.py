@@ -35,6 +35,7 @@ from jaxtyping import Float
 from scipy.spatial import KDTree
 from torch import Tensor
 
+from pyrovi.bound import bind
 from pyrovi.errors import DataError
 from pyrovi.evidence import DECLARED_TAIL
 from pyrovi.seeds import check_seed, isolated, stream
@@ -123,8 +124,9 @@ def survey_discrepancies(
                 f"Expected a drawn tree of gravity_inversion with {name!r} in its {group}. "
                 "Pass what pyrovi.draw returns."
             )
-    given = _arguments(tree)
-    gravity, position = given["gravity"].numpy(), given["position"].numpy()[:, :2]
+    given = dict(bind(model, tree).kwargs)
+    gravity = tree["observed_data"]["gravity"].to_numpy()
+    position = tree["constant_data"]["position"].to_numpy()[:, :2]
     drawn = _draws(tree)
     loc, sigma = _predicted(drawn, given)
     key = stream(seed, "gravity_inversion", "checks")
@@ -217,12 +219,6 @@ def _neighbours(position: np.ndarray) -> np.ndarray:
 
 
 # ------------------------------------------------------------------------------ draws
-
-
-def _arguments(tree: xr.DataTree) -> dict[str, Tensor]:
-    groups = (tree[group].to_dataset() for group in ("observed_data", "constant_data"))
-    named = {str(n): v.to_numpy() for group in groups for n, v in group.data_vars.items()}
-    return {name: torch.as_tensor(value, dtype=torch.float64) for name, value in named.items()}
 
 
 def _draws(tree: xr.DataTree) -> dict[str, Tensor]:

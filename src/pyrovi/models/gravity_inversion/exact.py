@@ -27,6 +27,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from pyrovi.bound import bind
 from pyrovi.errors import DataError
 from pyrovi.models.gravity_inversion.smooth_field import SmoothField, mode_scale
 
@@ -59,20 +60,30 @@ class Exact:
         """Of the model's data: a tree, or the arguments by name.
 
         Raises:
-            DataError: If the tree holds no gravity survey.
+            DataError: If the data are no whole gravity survey.
         """
-        found = _arguments(data)
-        lacking = [n for n in ("gravity", "sensitivity", "sigma", "weight") if n not in found]
-        if lacking:
+        arguments = bind(cls._from, data)
+        if arguments.missing:
             raise DataError(
-                f"Expected the data of gravity_inversion, and {lacking[0]!r} is not there."
+                "The exact posterior needs gravity at all stations, and some are masked."
             )
-        kernel = found["sensitivity"]
-        shape = kernel.shape[1], kernel.shape[2], kernel.shape[3]
-        scale = mode_scale(shape, found["reach"], found["strength"])
-        basis = found.get("basis", kernel.new_zeros(len(kernel), 0))
-        field = SmoothField(scale, found["weight"])
-        return cls(found["gravity"], kernel, found["sigma"], field, basis)
+        return cls._from(**arguments.kwargs)
+
+    @classmethod
+    def _from(
+        cls,
+        gravity: Tensor,
+        sensitivity: Tensor,
+        sigma: Tensor,
+        weight: Tensor,
+        reach: Tensor,
+        strength: Tensor | float,
+        basis: Tensor | None = None,
+    ) -> "Exact":
+        shape = sensitivity.shape[1], sensitivity.shape[2], sensitivity.shape[3]
+        scale = mode_scale(shape, reach, torch.as_tensor(strength, dtype=torch.float64))
+        basis = sensitivity.new_zeros(len(sensitivity), 0) if basis is None else basis
+        return cls(gravity, sensitivity, sigma, SmoothField(scale, weight), basis)
 
     @functools.cached_property
     def _whitened(self) -> Float[Tensor, "station cell"]:
@@ -209,10 +220,3 @@ class Exact:
 
     def _shaped(self, cells: Tensor) -> np.ndarray:
         return cells.unflatten(0, self.sensitivity.shape[1:]).numpy()
-
-
-def _arguments(data: xr.DataTree | Mapping[str, Any]) -> dict[str, Tensor]:
-    if isinstance(data, xr.DataTree):
-        groups = [data[g].to_dataset() for g in ("observed_data", "constant_data") if g in data]
-        data = {str(n): v.to_numpy() for group in groups for n, v in group.data_vars.items()}
-    return {name: torch.as_tensor(value, dtype=torch.float64) for name, value in data.items()}

@@ -38,6 +38,7 @@ import xarray as xr
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from pyrovi.bound import bind
 from pyrovi.errors import DataError, ModelError
 from pyrovi.models.entry import Variant, ZooModel, run_forward
 from pyrovi.models.gravity_inversion.checks import survey_checks, survey_discrepancies
@@ -94,7 +95,6 @@ def whitened(
     reach: Tensor,
     strength: Tensor | float,
     basis: Tensor | None = None,
-    position: Tensor | None = None,
 ) -> None:
     """A smooth density from standard normals, ``field``, one to a cosine mode of the mesh.
 
@@ -106,10 +106,7 @@ def whitened(
         reach: Correlation length along depth, northing and easting, in cells ``(axis,)``.
         strength: Root mean square of the prior sd over the cells, in kg/m3.
         basis: Regional trends ``(station, term)``, in mGal at one prior sd; none if not given.
-        position: Easting, northing and height of the stations in metres. Not read: the checks
-            and the pictures do.
     """
-    del position
     field = _field(sensitivity)
     scale = mode_scale(_shape(sensitivity), reach, _scalar(strength, sensitivity))
     density = pyro.deterministic("density", ripple(field, scale, weight), event_dim=3)
@@ -125,10 +122,8 @@ def centered(
     reach: Tensor,
     strength: Tensor | float,
     basis: Tensor | None = None,
-    position: Tensor | None = None,
 ) -> None:
     """The same distribution with the density of the cells sampled; for small meshes."""
-    del position
     shape = _shape(sensitivity)
     depth, north, east = cosines(shape, sensitivity)
     modes = torch.kron(torch.kron(depth.contiguous(), north), east)
@@ -152,7 +147,6 @@ def learned(
     reach: Tensor,
     strength: Tensor | float,
     basis: Tensor | None = None,
-    position: Tensor | None = None,
 ) -> None:
     """Strength, correlation length and noise learned too, about the values given.
 
@@ -163,7 +157,6 @@ def learned(
     fitted are three numbers. Replicated gravity is thus of other ground of the same kind, and no
     station may be missing.
     """
-    del position
     centre = _scalar(strength, sensitivity).log()
     amplitude = pyro.sample("amplitude", dist.LogNormal(centre, SPREAD["amplitude"]))
     zero, shape = sensitivity.new_zeros(()), _shape(sensitivity)
@@ -204,10 +197,8 @@ def positive(
     reach: Tensor,
     strength: Tensor | float,
     basis: Tensor | None = None,
-    position: Tensor | None = None,
 ) -> None:
     """Nothing lighter than the surroundings: the smooth field bent to stay above zero."""
-    del position
     field = _field(sensitivity)
     scale = mode_scale(_shape(sensitivity), reach, sensitivity.new_ones(()))
     bent = softplus(ripple(field, scale, torch.ones_like(weight)), beta=SHARPNESS)
@@ -225,10 +216,9 @@ def sparse(
     reach: Tensor,
     strength: Tensor | float,
     basis: Tensor | None = None,
-    position: Tensor | None = None,
 ) -> None:
     """Compact bodies: every cell by itself, Laplace, so that most are near nothing."""
-    del position, reach
+    del reach
     zero = sensitivity.new_zeros(_shape(sensitivity))
     field = pyro.sample("field", dist.Laplace(zero, math.sqrt(0.5)).to_event(3))
     scaled = field * strength / weight[:, None, None]
@@ -274,9 +264,8 @@ def few_bodies(
         reach: Tensor,
         strength: Tensor | float,
         basis: Tensor | None = None,
-        position: Tensor | None = None,
     ) -> None:
-        del position, reach
+        del reach
         zero = sensitivity.new_zeros(_shape(sensitivity))
         # Under a half-Cauchy there is a second ground in which all cells are in the slab; it holds
         # little of the posterior and is smooth, so that fits of one optimum end there.
@@ -424,7 +413,7 @@ def _stations(
 def _drawn(tree: xr.DataTree, variant: str, seed: int) -> xr.DataTree:
     """The tree with gravity drawn from the model, and the rest that was drawn as its truth."""
     given = tree["constant_data"].to_dataset()
-    arguments = {str(name): torch.as_tensor(each.to_numpy()) for name, each in given.items()}
+    arguments = dict(bind(FORMS[variant], tree).kwargs)
     arguments["gravity"] = torch.zeros(given.sizes["station"], dtype=torch.float64)
     drawn = run_forward(FORMS[variant], seed, arguments)
     # Under `learned` the density is one given the data: the same chance again, with the data.

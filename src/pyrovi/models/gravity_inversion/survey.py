@@ -337,8 +337,8 @@ def survey_tree(
         "weight": ("depth", weight, {"exponent": chosen}),
         "reach": ("axis", np.asarray(length) / _widths(mesh), {"units": "cells"}),
         "strength": ((), float(strength), {"units": "kg/m3"}),
-        "position": (("station", "coordinate"), survey.position, metres),
     }
+    metadata = {"position": (("station", "coordinate"), survey.position, metres)}
     basis = _basis(survey, regional)
     if basis.shape[1]:
         constant["basis"] = (("station", "term"), basis, {"units": "mGal"})
@@ -349,7 +349,7 @@ def survey_tree(
         "term": ["level", "to the east", "to the north"][: basis.shape[1]],
     }
     observed = {"gravity": ("station", survey.gravity, about)}
-    return data_tree(observed=observed, constant=constant, coords=coords, truth=truth)
+    return data_tree(observed, constant, coords, truth, metadata=metadata)
 
 
 def _widths(mesh: Mesh) -> np.ndarray:

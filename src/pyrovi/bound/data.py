@@ -1,0 +1,247 @@
+"""The data that a model was tied to as a tree, whatever form they came in."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from torch import Tensor
+
+from pyrovi.bound.arguments import Signature, by_name
+from pyrovi.bound.model import BoundModel
+from pyrovi.bound.values import convert, to_numpy
+from pyrovi.structure import structure_of
+from pyrovi.tree import (
+    CAME_AS,
+    ITEM_OF,
+    LACKING,
+    MISSING,
+    OPTIONS,
+    data_alone,
+    data_tree,
+    safe_name,
+)
+
+__all__ = ["as_tree", "observed_values", "same_values"]
+
+
+def as_tree(model: BoundModel, data: Any) -> xr.DataTree:
+    """The data that ``model`` was tied to as a tree, of which `pyrovi.bind` makes the same again.
+
+    Nothing that came is lost: dims, coordinates, attributes, and which values are missing. What a
+    tree cannot hold (functions, objects) is named in its attribute `pyrovi.tree.LACKING`.
+
+    Args:
+        model: The model, tied to its arguments.
+        data: What `pyrovi.bind` made the arguments of. A tree is copied as it is, without what
+            `pyrovi.draw` and `pyrovi.check` wrote.
+    """
+    if isinstance(data, xr.DataTree):
+        return data_alone(data)
+    signature, declared = Signature.of(model.model), structure_of(model.model).metadata
+    held, metadata = _Held(), set()
+    for name, value in by_name(signature, data).items():
+        if signature.takes(name, value, declared):
+            held.add(name, value)
+        else:
+            held.arrays[name] = value if isinstance(value, xr.DataArray) else _as_it_is(value)
+            metadata.add(name)
+    tree = _tree(model, held.arrays, metadata)
+    for group in tree.children.values():
+        group.attrs |= data.attrs if isinstance(data, xr.Dataset) else {}
+    tree.attrs[OPTIONS] = json.dumps(held.options)
+    if held.lacking:
+        tree.attrs[LACKING] = json.dumps(held.lacking)
+    return tree
+
+
+def observed_values(model: BoundModel) -> dict[str, np.ndarray]:
+    """What each site observed, by its name, with NaN where a value is missing."""
+    values = {}
+    for site in model.observed:
+        value = to_numpy(model.prototype.nodes[site.name]["value"]).reshape(site.shape)
+        if site.name in model.missing:
+            mask = to_numpy(model.missing[site.name]).reshape(site.shape)
+            value = np.where(mask, np.nan, value)
+        values[site.name] = value
+    return values
+
+
+def same_values(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays are the same numbers in the same shape; one may have been cast."""
+    if one.shape != other.shape or one.dtype.kind not in "biuf":
+        return False
+    return np.allclose(one, other, rtol=1e-6, equal_nan=True)
+
+
+@dataclass
+class _Held:
+    """Where each argument has its place: arrays, options as JSON, and what a tree cannot hold."""
+
+    arrays: dict[str, "_Array | xr.DataArray"] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    lacking: list[str] = field(default_factory=list)
+
+    def add(self, name: str, value: Any) -> None:
+        array = value if isinstance(value, xr.DataArray) else _converted(name, value)
+        if array is not None:
+            self.arrays[name] = array
+        elif _is_json(value):
+            self.options[name] = value
+        elif isinstance(value, Mapping):
+            self._add_items(name, value)
+        else:
+            self.lacking.append(name)
+
+    def _add_items(self, argument: str, items: Mapping[Any, Any]) -> None:
+        """A dict that holds arrays: each is a variable, under the name that it has there."""
+        arrays = {key: each for key, v in items.items() if (each := _item(argument, v))}
+        rest = {key: value for key, value in items.items() if key not in arrays}
+        if (
+            _is_json(dict.fromkeys(items))
+            and _is_json(rest)
+            and not set(arrays) & set(self.arrays)
+        ):
+            self.arrays |= arrays
+            self.options |= {argument: rest} if rest or not arrays else {}
+        else:
+            self.lacking.append(argument)
+
+
+@dataclass(frozen=True)
+class _Array:
+    """An array whose axes have no names; the labels of its rows, where it had some."""
+
+    data: np.ndarray
+    attrs: dict[Any, Any] = field(default_factory=dict)
+    index: pd.Index | None = None
+
+
+def _converted(name: str, value: Any) -> _Array | None:
+    """A value as an array; None for one that is no number and no array of numbers."""
+    if isinstance(value, float) and not isinstance(value, np.generic):
+        return _Array(np.asarray(value), {CAME_AS: "number"})
+    converted = convert(name, value)
+    array = to_numpy(converted.value) if _is_numeric(converted.value) else np.asarray(None)
+    if array.dtype.kind not in "biuf":
+        return None
+    attrs = {**value.attrs} if isinstance(value, pd.Series) else {}
+    if converted.missing is not None:
+        attrs |= {MISSING: 1} | ({} if array.dtype.kind == "f" else {CAME_AS: str(array.dtype)})
+        array = np.where(to_numpy(converted.missing), np.nan, array)
+    return _Array(array, attrs, _row_labels(value))
+
+
+def _as_it_is(value: Any) -> _Array:
+    """Metadata, which may be text."""
+    array = np.asarray(value)
+    return _Array(array.astype(str) if array.dtype == object else array, {}, _row_labels(value))
+
+
+def _row_labels(value: Any) -> pd.Index | None:
+    """The index of a column, unless it only counts the rows."""
+    if not isinstance(value, pd.Series):
+        return None
+    index = value.index
+    counts = index.name is None and index.equals(pd.RangeIndex(len(index)))
+    return None if counts else index
+
+
+def _is_numeric(value: Any) -> bool:
+    return isinstance(value, Tensor | bool | int | float)
+
+
+def _item(argument: str, value: Any) -> _Array | None:
+    """A tensor or an array inside a dict, as it is: the model gets dicts untouched."""
+    if isinstance(value, Tensor):
+        return _Array(to_numpy(value), {ITEM_OF: argument})
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return _Array(value.copy(), {ITEM_OF: argument, CAME_AS: "array"})
+    return None
+
+
+def _is_json(value: Any) -> bool:
+    """Whether JSON gives the very same value back."""
+    try:
+        return json.loads(json.dumps(value)) == value
+    except (TypeError, ValueError):
+        return False
+
+
+def _tree(
+    model: BoundModel, arrays: Mapping[str, _Array | xr.DataArray], metadata: Collection[str]
+) -> xr.DataTree:
+    observed = observed_values(model)
+    labelled = [array for array in arrays.values() if isinstance(array, xr.DataArray)]
+    taken = {**dict.fromkeys(arrays), **{d: n for each in labelled for d, n in each.sizes.items()}}
+    parts: dict[str, dict[str, Any]] = {"observed": {}, "constant": {}, "metadata": {}}
+    labels: dict[str, list[pd.Index]] = {}
+    for name, array in arrays.items():
+        sites = [n for n, value in observed.items() if same_values(array.data, value)]
+        variable: Any = array
+        if isinstance(array, _Array):
+            dims = _dims(model, name, array, sites, taken)
+            variable = (dims, array.data, array.attrs)
+            if array.index is not None:
+                labels.setdefault(dims[0], []).append(array.index)
+        role = "metadata" if name in metadata else "observed" if name in sites else "constant"
+        parts[role][_safe(name)] = variable
+    coords = {
+        dim: _ticks(indices[0])
+        for dim, indices in labels.items()
+        if dim not in taken and all(each.equals(indices[0]) for each in indices)
+    }
+    return data_tree(**parts, coords=coords)
+
+
+def _dims(
+    model: BoundModel,
+    name: str,
+    array: _Array,
+    sites: Sequence[str],
+    taken: Mapping[Any, int | None],
+) -> list[str]:
+    """Those of a site that observes the array; else plates, each the only one of its size.
+
+    Args:
+        model: The model.
+        name: Of the argument.
+        array: The argument.
+        sites: Those that observe it.
+        taken: Names that stand for something else, or for an axis of the length given.
+    """
+    own = [f"{_safe(name)}_dim_{axis}" for axis in range(array.data.ndim)]
+    dims = (
+        [safe_name(dim) for dim in model.site(sites[0]).dims]
+        if sites
+        else _plates(model, array, own)
+    )
+    if array.index is not None and array.index.name is not None:
+        dims = [str(array.index.name), *dims[1:]]
+    lengths = zip(dims, array.data.shape, strict=True)
+    free = len(set(dims)) == len(dims) and all(taken.get(dim, n) == n for dim, n in lengths)
+    return dims if free else own
+
+
+def _plates(model: BoundModel, array: _Array, own: Sequence[str]) -> list[str]:
+    """For each axis the one plate of its size; its own name where there is none, or two are."""
+    sizes = [plate.size for plate in model.plates.values()]
+    names = {plate.size: plate.name for plate in model.plates.values()}
+    return [
+        safe_name(names[n]) if sizes.count(n) == 1 else dim
+        for dim, n in zip(own, array.data.shape, strict=True)
+    ]
+
+
+def _ticks(index: pd.Index) -> np.ndarray:
+    """The labels of rows; those of several levels as text."""
+    if isinstance(index, pd.MultiIndex):
+        return np.array([", ".join(map(str, levels)) for levels in index])
+    return np.asarray(index)
+
+
+def _safe(name: str) -> str:
+    return name if name.isidentifier() else safe_name(name)

@@ -1,0 +1,168 @@
+"""The groups of the tree: datasets with the model's dims and the data's coordinates."""
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pyrovi.bound import BoundModel, observed_values, prior_draws, same_values
+from pyrovi.errors import DataError
+from pyrovi.posterior.chain import Arrays, as_arrays
+from pyrovi.seeds import stream
+from pyrovi.tree import ACCEPTANCE, DISCREPANCIES, OF_SITE, SAMPLE_DIMS, grow, safe_name
+
+__all__ = ["discrepancies", "draw_groups", "prior_groups", "with_observed"]
+
+PRIOR_DRAWS, MIN_PRIOR_DRAWS = 500, 50
+PRIOR_ENTRIES = 20_000_000  # numbers in all prior draws together, where there are more than those
+EXTRA_DIMS = {"drift": ("state",)}  # dims between the draw's and the site's own
+OWN_DIMS = (
+    "log_prior",
+    "log_guide",
+    "unconstrained_posterior",
+)  # of whose axes plates say nothing
+VALUES = ("posterior", "posterior_predictive", "prior", "prior_predictive")  # not densities
+DESCRIPTIONS = ("units", "long_name")  # attributes of data that hold for predictions of them too
+
+
+def with_observed(data: xr.DataTree, model: BoundModel) -> xr.DataTree:
+    """The data, with what each site observed under its own name, as predictions have it.
+
+    Where an argument of the same name holds those very values, it stands for them as it is. One
+    that holds others (the model transforms it) makes room, and goes to ``constant_data``.
+    """
+    groups = [
+        data[name].to_dataset() if name in data else xr.Dataset()
+        for name in ("observed_data", "constant_data")
+    ]
+    observed, constant = groups
+    for site, values in observed_values(model).items():
+        name = safe_name(site)
+        held = observed.get(name)
+        if held is not None and same_values(held.to_numpy(), values):
+            continue
+        if held is not None:
+            constant = constant if OF_SITE in held.attrs else constant.assign({name: held})
+            observed = observed.drop_vars(name)
+        arguments = [*observed.data_vars.values(), *constant.data_vars.values()]
+        same = [each for each in arguments if same_values(each.to_numpy(), values)]
+        axes = [safe_name(dim) for dim in model.site(site).dims]
+        like = same[0] if same else xr.DataArray(values, dims=axes)
+        observed = _with_site(observed, name, like, data)
+    changed = zip(("observed_data", "constant_data"), (observed, constant), groups, strict=True)
+    return grow(data, **{name: new for name, new, old in changed if new is not old})
+
+
+def _with_site(group: xr.Dataset, name: str, like: xr.DataArray, data: xr.DataTree) -> xr.Dataset:
+    """The group with ``like`` under a site's name; its dims its own where they would clash."""
+    clash = any(group.sizes.get(d, n) != n or d in group.data_vars for d, n in like.sizes.items())
+    own = [f"{name}_dim_{axis}" for axis in range(like.ndim)]
+    variable = xr.Variable(own if clash else like.dims, like.data, {**like.attrs, OF_SITE: 1})
+    return group.merge(_labelled(xr.Dataset({name: variable}), data), join="exact")
+
+
+def draw_groups(
+    model: BoundModel, data: xr.DataTree, stacked: Mapping[str, Arrays]
+) -> dict[str, xr.Dataset]:
+    """The groups of draws, of arrays that have the chain and the draw first."""
+    return {
+        group: _dataset(model, data, group, variables)
+        for group, variables in stacked.items()
+        if variables and group != "sample_stats"
+    }
+
+
+def prior_groups(
+    model: BoundModel, data: xr.DataTree, seed: int
+) -> tuple[dict[str, xr.Dataset], list[str]]:
+    """Draws from the prior, where it is proper; and notes where there are none."""
+    improper = [site.name for site in model.latent if site.improper]
+    if improper:
+        names = ", ".join(improper)
+        return {}, [f"The prior of {names} is improper: it cannot be drawn from, so is left out."]
+    try:
+        each = sum(prod(site.shape) for site in model.sites)
+        count = max(MIN_PRIOR_DRAWS, min(PRIOR_DRAWS, PRIOR_ENTRIES // max(each, 1)))
+        drawn = as_arrays(prior_draws(model, count, stream(seed, "prior")))
+    except (ValueError, RuntimeError, NotImplementedError) as error:
+        reason = str(error.__cause__ or error).split("\n")[0]
+        return {}, [f"The prior could not be drawn from ({reason}): there is no prior group."]
+    observed = {site.name for site in model.observed}
+    parts = {
+        "prior": {n: v[None] for n, v in drawn.items() if n not in observed},
+        "prior_predictive": {n: v[None] for n, v in drawn.items() if n in observed},
+    }
+    return {g: _dataset(model, data, g, part) for g, part in parts.items() if part}, []
+
+
+def discrepancies(tree: xr.DataTree, model: BoundModel, seed: int) -> dict[str, xr.Dataset]:
+    """The statistics that the model declares, as a group; none of data without what they read."""
+    declared = model.structure.discrepancies
+    if declared is None:
+        return {}
+    try:
+        statistics = declared(tree, model.model, seed)
+    except DataError:
+        return {}
+    shortest = min(len(each.replicated) for each in statistics.values())
+    dims = ("statistic", "replication")
+    both = {
+        name: (dims, np.stack([getattr(each, name)[:shortest] for each in statistics.values()]))
+        for name in ("data", "replicated")
+    }
+    texts = {
+        name: ("statistic", [getattr(each, name) for each in statistics.values()])
+        for name in ("smaller", "larger")
+    }
+    return {DISCREPANCIES: xr.Dataset(both | texts, {"statistic": list(statistics)})}
+
+
+def _dataset(model: BoundModel, data: xr.DataTree, group: str, variables: Arrays) -> xr.Dataset:
+    extra = EXTRA_DIMS.get(group, ())
+    built: dict[str, Any] = {}
+    for name, value in variables.items():
+        if name == ACCEPTANCE:
+            built[name] = (SAMPLE_DIMS, value)
+            continue
+        count = value.ndim - len(SAMPLE_DIMS) - len(extra)
+        own = [f"{safe_name(name)}_dim_{axis}" for axis in range(count)]
+        dims = own if group in OWN_DIMS else _dims(model, data, name)[:count]
+        attrs = _attributes(model, data, name) if group in VALUES else {}
+        built[safe_name(name)] = ((*SAMPLE_DIMS, *extra, *dims), value, attrs)
+    return _labelled(xr.Dataset(built), data)
+
+
+def _dims(model: BoundModel, data: xr.DataTree, name: str) -> list[str]:
+    """The dims of a site; of an observed one those of the data, which it is compared with."""
+    site, held = model.site(name), _observed(data, name)
+    if site.kind == "observed" and held is not None and held.shape == site.shape:
+        return [str(dim) for dim in held.dims]
+    return [safe_name(dim) for dim in site.dims]
+
+
+def _attributes(model: BoundModel, data: xr.DataTree, name: str) -> dict[Any, Any]:
+    """What the values of a site are, as its data say, or the model declares."""
+    held, units = _observed(data, name), model.structure.units
+    of_data = {} if held is None else {k: v for k, v in held.attrs.items() if k in DESCRIPTIONS}
+    return of_data | ({"units": units[name]} if name in units else {})
+
+
+def _observed(data: xr.DataTree, name: str) -> xr.DataArray | None:
+    held = data.children["observed_data"].data_vars if "observed_data" in data.children else {}
+    return held.get(safe_name(name))
+
+
+def _labelled(dataset: xr.Dataset, data: xr.DataTree) -> xr.Dataset:
+    """With the coordinates that the data have along its dims, and their attributes.
+
+    What has no labels is numbered.
+    """
+    coords: dict[Any, Any] = {dim: np.arange(size) for dim, size in dataset.sizes.items()}
+    groups = [data[g].to_dataset() for g in ("constant_data", "observed_data") if g in data]
+    for name, coord in [each for group in groups for each in group.coords.items()]:
+        fits = coord.ndim and all(dataset.sizes.get(d) == n for d, n in coord.sizes.items())
+        if fits and name not in dataset.data_vars:
+            coords[name] = coord.variable
+    return dataset.assign_coords(coords)

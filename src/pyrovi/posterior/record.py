@@ -1,0 +1,95 @@
+"""The group `sample_stats`: densities of the draws, the fit's history, and its record in attrs."""
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pyrovi.bound import Site, to_numpy
+from pyrovi.infer import Fit, Run, Rung, Status
+from pyrovi.posterior.chain import Arrays
+from pyrovi.tree import DRAWS, SAMPLE_DIMS
+
+__all__ = ["sample_stats"]
+
+PACKAGES = ("pyrovi", "torch", "pyro-ppl", "arviz-base", "arviz-stats", "xarray", "numpy")
+
+
+def sample_stats(fit: Fit, densities: Arrays, notes: Sequence[str]) -> xr.Dataset:
+    """What is kept of the fit beside its draws.
+
+    Args:
+        fit: The fit.
+        densities: Of each draw, by name; and what a sampler says of each.
+        notes: What the user should know.
+    """
+    bounds = [np.nan if bound is None else bound.value for bound in fit.bounds]
+    variables: dict[str, Any] = {
+        **{name: (SAMPLE_DIMS, value) for name, value in densities.items()},
+        **{name: (("chain", "step"), value) for name, value in _losses(fit.chains).items()},
+        "status": ("chain", [run.status.value for run in fit.chains]),
+        "seconds": ("chain", [run.seconds for run in fit.chains]),
+        "restart_index": ("chain", list(fit.kept)),
+        "restart_status": ("restart", [run.status.value for run in fit.restarts]),
+        "restart_elbo": ("restart", bounds),
+    }
+    errors = [to_numpy(run.errors) for run in fit.chains if run.errors is not None]
+    if len(errors) == len(fit.chains):
+        variables["optimum_error"] = (("chain", "latent"), np.stack(errors))
+        variables["latent"] = ("latent", fit.density.labels())
+    return xr.Dataset(variables, attrs=_record(fit, notes))
+
+
+def _losses(runs: Sequence[Run]) -> Arrays:
+    """``loss``, which was judged, and others as ``loss_<name>``; NaN after the end of a run."""
+    first, *others = runs[0].losses
+    names = {first: "loss"} | {name: f"loss_{name}" for name in others}
+    steps = max(len(run.loss) for run in runs)
+    return {
+        known: np.stack([_padded(run.losses.get(name, np.empty(0)), steps) for run in runs])
+        for name, known in names.items()
+    }
+
+
+def _padded(values: np.ndarray, length: int) -> np.ndarray:
+    return np.concatenate([values, np.full(length - len(values), np.nan)])
+
+
+def _record(fit: Fit, notes: Sequence[str]) -> dict[str, Any]:
+    worst = [status for status in Status if any(run.status is status for run in fit.chains)][-1]
+    return {
+        "model": fit.model.name,
+        "engine": fit.method,
+        "rungs": json.dumps([_rung_record(rung) for rung in fit.rungs]),
+        "engine_reason": fit.engine_reason,
+        DRAWS: fit.approximations()[0].draw_kind,
+        "status": worst.value,
+        "why": fit.best.why,
+        "seed": fit.seed,
+        "seconds_total": fit.seconds,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": json.dumps(_versions()),
+        "notes": json.dumps(list(dict.fromkeys(notes))),
+        "sites": json.dumps([_site_record(site) for site in fit.model.sites]),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def _rung_record(rung: Rung) -> dict[str, Any]:
+    """A rung as JSON, which has no NaN."""
+    return {key: None if value != value else value for key, value in asdict(rung).items()}  # noqa: PLR0124
+
+
+def _site_record(site: Site) -> dict[str, Any]:
+    names = ("name", "kind", "distribution", "support", "discrete", "subsampled", "improper")
+    of_axes = {"shape": list(site.shape), "dims": list(site.dims)}
+    return {name: getattr(site, name) for name in names} | of_axes

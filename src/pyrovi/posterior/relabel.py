@@ -1,0 +1,125 @@
+"""Labels that have no meaning of their own, made to agree across draws and chains."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from pyrovi.bound import BoundModel
+from pyrovi.posterior.chain import Arrays
+from pyrovi.structure import Exchangeable
+from pyrovi.tree import ACCEPTANCE
+
+__all__ = ["relabelled"]
+
+ROUNDS = 5
+FEATURE_LIMIT = 10.0  # interquartile ranges; features beyond it are taken to be there
+
+
+def relabelled(
+    stacked: dict[str, Arrays], model: BoundModel, symmetry: Exchangeable
+) -> dict[str, Arrays]:
+    """Permute one plate's indices, draw by draw, so that all draws speak of the same components.
+
+    Each draw is matched to the running mean of those already matched, by the permutation with
+    the least squared distance (Stephens 2000, https://doi.org/10.1111/1467-9868.00265).
+    """
+    posterior = stacked["posterior"]
+    axes = {
+        site.name: site.dims.index(symmetry.plate)
+        for site in model.sites
+        if site.name in posterior and symmetry.plate in site.dims
+    }
+    # By what is latent alone: the states that chains went to hold nothing that is computed.
+    latent = {site.name: axes[site.name] for site in model.latent if site.name in axes}
+    if not latent:
+        return stacked
+    scale = _scale(posterior, latent)
+    start = int(stacked["sample_stats"]["log_joint"].argmax())
+    reference, order = _matching(_features(posterior, latent, scale), start)
+    moved = _permuted(posterior, order, axes)
+    moved |= {name: _renamed(moved[name], order) for name in symmetry.labels if name in moved}
+    groups = stacked | {"posterior": moved, "unconstrained_posterior": {}}
+    if "drift" not in stacked:
+        return groups
+    # The axes of a state stand behind the chain's and the draw's; here they are one.
+    flat = {name: _merged(value) for name, value in stacked["drift"].items() if name in axes}
+    order = _assigned(_features(flat, latent, scale), reference)
+    sizes = stacked["drift"][ACCEPTANCE].shape
+    back = {
+        name: value.reshape(*sizes, -1, *value.shape[2:])
+        for name, value in _permuted(flat, order, axes).items()
+    }
+    return groups | {"drift": stacked["drift"] | back}
+
+
+def _renamed(labels: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Labels, ``(chain, draw, ...)``, that name each component by its new place."""
+    ranks = np.argsort(order, axis=-1)
+    flat = labels.reshape(len(ranks), -1)
+    return np.take_along_axis(ranks, flat, axis=1).reshape(labels.shape)
+
+
+def _merged(value: np.ndarray) -> np.ndarray:
+    """``(chain, draw, state, ...)`` as ``(chain, draw * state, ...)``."""
+    return value.reshape(value.shape[0], -1, *value.shape[3:])
+
+
+def _permuted(values: Arrays, order: np.ndarray, axes: Mapping[str, int]) -> Arrays:
+    return {
+        name: _permute(value, order, axes[name]) if name in axes else value
+        for name, value in values.items()
+    }
+
+
+def _permute(value: np.ndarray, order: np.ndarray, axis: int) -> np.ndarray:
+    moved = np.moveaxis(value, 2 + axis, 2)
+    index = order.reshape(*value.shape[:2], -1, *(1,) * (moved.ndim - 3))
+    return np.moveaxis(np.take_along_axis(moved, index, axis=2), 2, 2 + axis)
+
+
+def _columns(posterior: Arrays, axes: Mapping[str, int]) -> np.ndarray:
+    """What tells components apart: ``(draw, component, feature)``."""
+    columns = []
+    for name, axis in axes.items():
+        if name not in posterior or not np.issubdtype(posterior[name].dtype, np.floating):
+            continue
+        value = np.moveaxis(posterior[name], 2 + axis, 2)
+        columns.append(value.reshape(value.shape[0] * value.shape[1], value.shape[2], -1))
+    return np.concatenate(columns, axis=-1)
+
+
+def _scale(posterior: Arrays, axes: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The middle and the width of each feature, by quartiles: a few wild draws decide nothing."""
+    low, middle, high = np.quantile(_columns(posterior, axes), [0.25, 0.5, 0.75], axis=(0, 1))
+    return middle, high - low + 1e-12
+
+
+def _features(
+    posterior: Arrays, axes: Mapping[str, int], scale: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """What tells components apart, each on its own scale and bounded."""
+    middle, width = scale
+    standard = (_columns(posterior, axes) - middle) / width
+    return np.clip(standard, -FEATURE_LIMIT, FEATURE_LIMIT)
+
+
+def _matching(features: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+    """The running mean of matched components, and which of each draw's stands at each place."""
+    count = features.shape[1]
+    first = features[start]
+    reference = first[np.lexsort(first.T[::-1])]  # by the first feature, so that places are stable
+    order = np.tile(np.arange(count), (len(features), 1))
+    for _ in range(ROUNDS):
+        matched = _assigned(features, reference)
+        if np.array_equal(matched, order):
+            break
+        order = matched
+        reference = np.take_along_axis(features, order[..., None], axis=1).mean(0)
+    return reference, order
+
+
+def _assigned(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Which component of each draw is nearest to each of the reference, one to one."""
+    cost = np.square(reference[None, :, None] - features[:, None]).sum(-1)
+    return np.stack([linear_sum_assignment(each)[1] for each in cost])
