@@ -1,5 +1,7 @@
 """Hamiltonian transitions: their step shrinks with the dimension, and their mass is the draws'."""
 
+import math
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -50,6 +52,22 @@ def test_the_step_is_in_units_of_the_mass() -> None:
         moved = move(stretched, 1e4 * start, mass, transitions=3, kept=2, seed=1)
         torch.testing.assert_close(moved.states / 1e4, plain.states)
         torch.testing.assert_close(moved.acceptance, plain.acceptance)
+
+
+def test_no_step_is_so_long_that_every_trajectory_comes_back_to_where_it_began() -> None:
+    """Eight leapfrogs of 2 sin(pi / 8) are one turn about a normal, if each is as long."""
+    start, one_turn = draws(2000, 1), 2 * math.sin(math.pi / 8)
+    chains = move(
+        normals(1),
+        start,
+        torch.ones(1).double(),
+        transitions=5,
+        kept=1,
+        seed=0,
+        step_size=one_turn,
+    )
+    both = torch.corrcoef(torch.cat([start, chains.states[:, -1]], dim=1).T)
+    assert abs(float(both[0, 1])) < 0.5
 
 
 def test_a_trajectory_into_nowhere_is_rejected_and_the_chain_stays() -> None:

@@ -41,7 +41,16 @@ def test_the_cholesky_factor_of_a_curvature_is_that_of_its_inverse(scale: float)
 def test_a_direction_that_is_not_curved_down_is_named() -> None:
     factor, raised = curvature_cholesky(torch.diag(torch.tensor([1.0, -2.0]).double()))
     assert raised == [1]
+    assert float(factor[1, 1]) == pytest.approx(2**-0.5)  # as wide as if it were curved so
     assert factor.isfinite().all()
+
+
+def test_a_direction_that_is_hardly_curved_is_named_though_its_factor_could_be_had() -> None:
+    almost = 1 - 1e-13
+    precision = torch.tensor([[1.0, almost], [almost, 1.0]], dtype=torch.float64)
+    factor, raised = curvature_cholesky(precision)
+    assert len(raised) == 1
+    assert float((factor @ factor.T).diagonal().max()) < 1e11
 
 
 def test_a_scaled_matrix_is_its_eigenvectors_in_its_units() -> None:

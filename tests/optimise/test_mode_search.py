@@ -1,7 +1,10 @@
 """Claims: modes are found through bad scales and from several starts, or not claimed at all."""
 
+from collections.abc import Callable
+
 import pyro
 import pyro.distributions as dist
+import pytest
 import torch
 
 from pyrovi.bound import bind, bind_model
@@ -9,7 +12,7 @@ from pyrovi.density import LogDensity
 from pyrovi.optimise.mode_search import find_mode, find_modes
 
 
-def density_of(model: object) -> LogDensity:
+def density_of(model: Callable[[], None]) -> LogDensity:
     return LogDensity(bind_model(model, bind(model, {})))
 
 
@@ -85,3 +88,26 @@ def test_a_search_that_leads_elsewhere_is_not_taken_for_a_known_mode() -> None:
     low = find_mode(density, torch.tensor([-1.0], dtype=torch.float64), [high])
     assert low is not None
     assert float(low.loc) < -3
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_even_density_has_the_mirror_image_of_its_mode(seed: int) -> None:
+    def square() -> None:
+        x = pyro.sample("x", dist.Normal(torch.zeros(2), 50.0).to_event(1))
+        pyro.sample("y", dist.Normal(x.square().sum(), 0.5), obs=torch.tensor(9.0))
+        pyro.sample("z", dist.Normal(x[0] - x[1], 0.1), obs=torch.tensor(0.0))
+
+    modes = find_modes(density_of(square), torch.ones(2, dtype=torch.float64), None, seed)
+    assert len(modes) == 2
+    torch.testing.assert_close(modes[0].loc, -modes[1].loc, rtol=0.0, atol=1e-3)
+
+
+def test_a_place_that_a_search_was_cut_short_at_is_not_called_a_mode() -> None:
+    """Of so many dimensions no Newton's method goes on to the end."""
+    sds = torch.logspace(-4, 4, 501, dtype=torch.float64)
+
+    def model() -> None:
+        pyro.sample("x", dist.Normal(torch.zeros(501), sds).to_event(1))
+
+    mode = find_mode(density_of(model), torch.ones(501, dtype=torch.float64))
+    assert mode is None or (mode.loc / sds).abs().max() < 0.1

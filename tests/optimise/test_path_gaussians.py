@@ -78,6 +78,14 @@ def test_the_mean_is_a_newton_step_from_the_point() -> None:
     torch.testing.assert_close(local.scale_tril(0), 0.5 * torch.eye(2, dtype=torch.float64))
 
 
+def test_a_step_that_is_curved_up_is_not_remembered() -> None:
+    points = torch.tensor([[8.0, 1.0], [5.0, -2.0], [4.0, 0.0]], dtype=torch.float64)
+    gradients = points / 0.25
+    gradients[2] = gradients[1] + 3 * (points[1] - points[2])
+    local = gaussians_along(points, gradients, history=6)
+    assert torch.equal(local.scale_tril(1), local.scale_tril(0))
+
+
 @pytest.mark.parametrize("dim", [3, 30])
 def test_a_points_draws_have_the_density_they_are_given(dim: int) -> None:
     generator = torch.Generator().manual_seed(2)

@@ -15,6 +15,7 @@ def test_the_search_minimises_rosenbrocks_valley() -> None:
 
     search = QuasiNewton(valley, torch.tensor([-1.2, 1.0], dtype=torch.float64))
     losses = [search.step() for _ in range(60)]
+    assert not search.walled
     assert losses == sorted(losses, reverse=True)
     torch.testing.assert_close(search.point, torch.ones(2, dtype=torch.float64))
 
@@ -26,8 +27,12 @@ def test_the_search_stays_where_the_loss_is_a_number() -> None:
         return float(value.detach()), torch.autograd.grad(value, at)[0]
 
     search = QuasiNewton(walled, torch.tensor([60.0], dtype=torch.float64))
+    met = []
     for _ in range(40):
         assert np.isfinite(search.step())
+        met.append(search.walled)
+    assert True in met  # the wall, on the way
+    assert not met[-1]
     assert abs(float(search.point) - 1.0) < 1e-6
 
 

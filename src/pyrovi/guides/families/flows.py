@@ -34,39 +34,21 @@ def _zuko() -> Any:
     return zuko
 
 
-def _make_maf(dim: int, transforms: int, hidden: tuple[int, ...]) -> tuple[Any, bool]:
+def _flow(network: str, dim: int, transforms: int, hidden: tuple[int, ...]) -> tuple[Any, bool]:
+    """A flow, and whether its transform runs from the noise to the draws."""
     zuko = _zuko()
-    flow = zuko.flows.MAF(
-        dim, transforms=transforms, hidden_features=hidden, univariate=_bounded_affine(zuko)
-    )
-    return flow, True
-
-
-def _make_nsf(dim: int, transforms: int, hidden: tuple[int, ...]) -> tuple[Any, bool]:
-    return _zuko().flows.NSF(dim, transforms=transforms, hidden_features=hidden), True
-
-
-def _make_realnvp(dim: int, transforms: int, hidden: tuple[int, ...]) -> tuple[Any, bool]:
-    zuko = _zuko()
-    flow = zuko.flows.RealNVP(
-        dim, transforms=2 * transforms, hidden_features=hidden, univariate=_bounded_affine(zuko)
-    )
-    return flow, False
-
-
-def _bounded_affine(zuko: Any) -> Callable[..., Any]:
-    """An affine map that scales by a tenth to ten, and no further.
-
-    zuko's own bound is a thousand each way; a few of these in a row overflow in the first steps.
-    """
-    return partial(zuko.transforms.MonotonicAffineTransform, slope=0.1)
-
-
-NETWORKS: dict[str, Callable[[int, int, tuple[int, ...]], tuple[Any, bool]]] = {
-    "maf": _make_maf,
-    "nsf": _make_nsf,
-    "realnvp": _make_realnvp,
-}
+    # Scales by a tenth to ten, and no further: zuko's own bound is a thousand each way, and a few
+    # of these in a row overflow in the first steps.
+    affine = partial(zuko.transforms.MonotonicAffineTransform, slope=0.1)
+    make, forward = {
+        "maf": (partial(zuko.flows.MAF, transforms=transforms, univariate=affine), True),
+        "nsf": (partial(zuko.flows.NSF, transforms=transforms), True),
+        "realnvp": (
+            partial(zuko.flows.RealNVP, transforms=2 * transforms, univariate=affine),
+            False,
+        ),
+    }[network]
+    return make(dim, hidden_features=hidden), forward
 
 
 class FlowPosterior(TorchDistribution):
@@ -81,18 +63,23 @@ class FlowPosterior(TorchDistribution):
     has_rsample = True
 
     def __init__(
-        self, transform: Any, loc: Tensor, scale: Tensor, turn: Tensor | None = None
+        self,
+        transform: Any,
+        loc: Tensor,
+        scale: Tensor,
+        turn: Tensor | None = None,
+        batch_shape: Size = Size(),  # noqa: B008
     ) -> None:
         self._transform, self.loc, self.scale, self._turn = transform, loc, scale, turn
         self._kept: tuple[Tensor, Tensor] | None = None
-        super().__init__(Size(), loc.shape, validate_args=False)
+        super().__init__(batch_shape, loc.shape, validate_args=False)
 
     @property
     def _base(self) -> Any:
         return dist.Normal(torch.zeros_like(self.loc), 1.0).to_event(1)
 
     def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
-        noise = self._base.sample(sample_shape)
+        noise = self._base.sample(Size(sample_shape) + self.batch_shape)
         bent, log_abs_det = self._transform.call_and_ladj(noise)
         log_prob = self._base.log_prob(noise) - log_abs_det - self._stretch
         turned = self.scale * bent
@@ -115,29 +102,11 @@ class FlowPosterior(TorchDistribution):
         return stretch if self._turn is None else stretch + self._turn.diagonal().log().sum()
 
     def expand(self, batch_shape: Iterable[int], _instance: Any = None) -> TorchDistribution:
+        """As many independent draws as the plates have places."""
         size = Size(batch_shape)
-        return _Particles(self, size) if size else self
-
-
-class _Particles(TorchDistribution):
-    """A flow in plates: as many independent draws as the plates have places."""
-
-    arg_constraints: ClassVar[dict[str, Any]] = {}  # pyright: ignore[reportIncompatibleMethodOverride]
-    support = constraints.real_vector  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
-    has_rsample = True
-
-    def __init__(self, flow: FlowPosterior, batch_shape: Size) -> None:
-        self._flow = flow
-        super().__init__(batch_shape, flow.event_shape, validate_args=False)
-
-    def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
-        return self._flow.rsample(Size(sample_shape) + self.batch_shape)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        return self._flow.log_prob(value)
-
-    def expand(self, batch_shape: Iterable[int], _instance: Any = None) -> TorchDistribution:
-        return _Particles(self._flow, Size(batch_shape))
+        if size == self.batch_shape:
+            return self
+        return FlowPosterior(self._transform, self.loc, self.scale, self._turn, size)
 
 
 class AutoFlow(AutoContinuous):
@@ -172,7 +141,7 @@ class AutoFlow(AutoContinuous):
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
         network, transforms, hidden = self._settings
-        self.flow, self._inverse = NETWORKS[network](self.latent_dim, transforms, hidden)
+        self.flow, self._forward = _flow(network, self.latent_dim, transforms, hidden)
         loc = self._init_loc()
         self.flow.to(loc.dtype)
         _start_as_the_identity(self.flow)
@@ -189,7 +158,7 @@ class AutoFlow(AutoContinuous):
         transform = self.flow().transform
         scale = cast("Tensor", self.scale)  # a PyroParam reads as the tensor it holds
         turn = cast("Tensor", self.turn) if self._turned else None
-        return FlowPosterior(transform if self._inverse else transform.inv, self.loc, scale, turn)
+        return FlowPosterior(transform if self._forward else transform.inv, self.loc, scale, turn)
 
 
 def _start_as_the_identity(flow: Any) -> None:

@@ -51,8 +51,8 @@ class AutoLastLayer(AutoGuideList):
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
-        found: Any = self.prototype_trace
-        latent = dict(found.iter_stochastic_nodes())
+        trace: Any = self.prototype_trace
+        latent = dict(trace.iter_stochastic_nodes())
         chosen = self._chosen(latent)
         init_loc_fn, init_scale = self._start
         if len(chosen) < len(latent):
@@ -73,7 +73,7 @@ class AutoLastLayer(AutoGuideList):
         real = [name for name, site in latent.items() if is_real(site)]
         if not real:
             raise GuideError(
-                "The model has no real-valued site, so no last layer was found. Name its sites: "
+                "The model has no real-valued site, and so no last layer. Name its sites: "
                 "last_layer.with_options(sites=[...])."
             )
         matrices = [name for name in real if has_columns(latent[name])]

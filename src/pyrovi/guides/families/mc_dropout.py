@@ -158,8 +158,8 @@ class AutoDropout(AutoDelta):
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
-        found: Any = self.prototype_trace
-        columns = [name for name, site in found.iter_stochastic_nodes() if has_columns(site)]
+        trace: Any = self.prototype_trace
+        columns = [name for name, site in trace.iter_stochastic_nodes() if has_columns(site)]
         if not isinstance(self.rate, Mapping):
             self.rates: dict[str, float] = dict.fromkeys(columns, self.rate)
             return
@@ -176,9 +176,9 @@ class AutoDropout(AutoDelta):
         if self.prototype_trace is None:
             self._setup_prototype(*args, **kwargs)
         plates = self._create_plates(*args, **kwargs)
-        found: Any = self.prototype_trace
+        trace: Any = self.prototype_trace
         result: dict[str, Any] = {}
-        for name, site in found.iter_stochastic_nodes():
+        for name, site in trace.iter_stochastic_nodes():
             kept = self._kept(name, site)
             with ExitStack() as stack:
                 for frame in site["cond_indep_stack"]:
