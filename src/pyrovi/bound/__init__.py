@@ -4,7 +4,7 @@ from pyrovi.bound.arguments import Arguments, bind
 from pyrovi.bound.binding import bind_model
 from pyrovi.bound.data import as_tree, observed_values, same_values
 from pyrovi.bound.handlers import NotePrior, Place, Unplace
-from pyrovi.bound.model import BoundModel
+from pyrovi.bound.model import BoundModel, default_dtype
 from pyrovi.bound.pyro_patches import own_module
 from pyrovi.bound.rows import at_once_or_each, in_plate_of_draws
 from pyrovi.bound.runs import carries_draws, discrete_draws, predictions, prior_draws
@@ -24,6 +24,7 @@ __all__ = [
     "bind",
     "bind_model",
     "carries_draws",
+    "default_dtype",
     "discrete_draws",
     "in_plate_of_draws",
     "observed_values",

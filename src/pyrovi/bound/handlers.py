@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import biject_to
-
-from pyrovi.bound.pyro_patches import is_plate
 
 __all__ = [
     "Cast",
@@ -92,7 +91,7 @@ class Widen(Messenger):
 
     def _pyro_sample(self, msg: Any) -> None:
         fn, value = msg["fn"], msg["value"]
-        if not msg["is_observed"] or not isinstance(value, Tensor) or is_plate(msg):
+        if not msg["is_observed"] or not isinstance(value, Tensor) or site_is_subsample(msg):
             return
         batch = value.shape[: value.dim() - fn.event_dim]
         if batch.numel() > fn.batch_shape.numel():
@@ -142,7 +141,7 @@ class InitialValues(Messenger):
     """Give a site that cannot be drawn from (an improper prior) a value inside its support."""
 
     def _pyro_sample(self, msg: Any) -> None:
-        if not (msg["is_observed"] or msg["value"] is not None or is_plate(msg)):
+        if not (msg["is_observed"] or msg["value"] is not None or site_is_subsample(msg)):
             msg["value"] = _initial_value(msg["fn"])
 
 
@@ -155,7 +154,7 @@ class NotePrior(InitialValues):
         self.pieces: dict[str, Tensor] = {}
 
     def _pyro_post_sample(self, msg: Any) -> None:
-        if not (msg["is_observed"] or is_plate(msg)):
+        if not (msg["is_observed"] or site_is_subsample(msg)):
             with contextlib.suppress(NotImplementedError):  # a discrete site has no such piece
                 self.pieces[msg["name"]] = _piece(msg, self.free)
 

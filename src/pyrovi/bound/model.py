@@ -25,10 +25,21 @@ from pyrovi.bound.sites import Plate, Site, Trace, kind_of, sample_nodes, vector
 from pyrovi.seeds import isolated, stream
 from pyrovi.structure import Structure, structure_of
 
-__all__ = ["PRIOR_ATTEMPTS", "BoundModel"]
+__all__ = ["PRIOR_ATTEMPTS", "BoundModel", "default_dtype"]
 
 Handler = Callable[[Callable[..., Any]], Callable[..., Any]]
 PRIOR_ATTEMPTS = 50  # draws from the prior, for one at which the model can be run
+
+
+@contextlib.contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Within this, torch makes tensors of ``dtype`` unless told."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @dataclass(frozen=True)
@@ -145,7 +156,6 @@ class BoundModel:
     @contextlib.contextmanager
     def running(self, *, whole: bool = True) -> Iterator[None]:
         """What holds while the model runs: dtype, no validation, an own parameter store."""
-        default = torch.get_default_dtype()
         with contextlib.ExitStack() as stack:
             stack.enter_context(pyro.validation_enabled(False))
             stack.enter_context(pyro.get_param_store().scope(self.params))
@@ -155,11 +165,8 @@ class BoundModel:
             warnings.filterwarnings("ignore", message="There is a performance drop because")
             if whole:
                 stack.enter_context(whole_plates())
-            torch.set_default_dtype(self.dtype)
-            try:
-                yield
-            finally:
-                torch.set_default_dtype(default)
+            stack.enter_context(default_dtype(self.dtype))
+            yield
 
     @property
     def structure(self) -> Structure:

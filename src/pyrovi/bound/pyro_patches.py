@@ -7,7 +7,7 @@ with (https://github.com/pyro-ppl/pyro/issues/3093). All were tried against pyro
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any
@@ -16,15 +16,10 @@ import torch
 from pyro.nn import PyroModule
 from pyro.ops.einsum import torch_log
 from pyro.poutine.enum_messenger import EnumMessenger
-from pyro.poutine.subsample_messenger import SubsampleMessenger, _Subsample
+from pyro.poutine.subsample_messenger import SubsampleMessenger
 from torch import Tensor
 
-__all__ = ["Enumerate", "is_plate", "own_module", "vmappable_contraction", "whole_plates"]
-
-
-def is_plate(node: Mapping[str, Any]) -> bool:
-    """Whether a node of a trace is the indices that a plate draws, in a class private to Pyro."""
-    return isinstance(node["fn"], _Subsample)
+__all__ = ["Enumerate", "own_module", "vmappable_contraction", "whole_plates"]
 
 
 def whole_plates() -> AbstractContextManager[None]:

@@ -8,9 +8,8 @@ from typing import Any, TypeAlias
 import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import MaskedDistribution
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
-
-from pyrovi.bound.pyro_patches import is_plate
 
 __all__ = [
     "Plate",
@@ -92,7 +91,7 @@ class Site:
 
 def sample_nodes(trace: Trace) -> list[Any]:
     """The nodes of a trace that are sites, in the model's order."""
-    return [n for n in trace.nodes.values() if n["type"] == "sample" and not is_plate(n)]
+    return [n for n in trace.nodes.values() if n["type"] == "sample" and not site_is_subsample(n)]
 
 
 def vectorised_frames(node: Any) -> list[Any]:
@@ -102,11 +101,7 @@ def vectorised_frames(node: Any) -> list[Any]:
 
 def plates_of(trace: Trace) -> dict[str, Plate]:
     """The vectorised plates, at their full sizes."""
-    drawn = {
-        name: node["fn"].size
-        for name, node in trace.nodes.items()
-        if node["type"] == "sample" and is_plate(node)
-    }
+    drawn = {n["name"]: n["fn"].size for n in trace.nodes.values() if site_is_subsample(n)}
     plates = {}
     for frame in (frame for node in sample_nodes(trace) for frame in vectorised_frames(node)):
         full = drawn.get(frame.name, frame.size)

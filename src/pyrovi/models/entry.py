@@ -13,6 +13,7 @@ import pyro
 import torch
 import xarray as xr
 
+from pyrovi.bound import default_dtype
 from pyrovi.errors import DataError, UnknownModelError
 from pyrovi.models.options import options_of, typed
 from pyrovi.registry import nearest
@@ -194,13 +195,8 @@ def run_forward(
     Simulating with the model itself keeps simulator and density the same distribution. Observed
     arguments serve for their shapes alone. Computed in float64.
     """
-    dtype = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        with isolated(seed), torch.no_grad():
-            trace = pyro.poutine.trace(pyro.poutine.uncondition(model)).get_trace(**arguments)
-    finally:
-        torch.set_default_dtype(dtype)
+    with default_dtype(torch.float64), isolated(seed), torch.no_grad():
+        trace = pyro.poutine.trace(pyro.poutine.uncondition(model)).get_trace(**arguments)
     nodes: dict[str, Any] = dict(trace.nodes)
     sites = {name: site for name, site in nodes.items() if site["type"] == "sample"}
     return {

@@ -14,6 +14,7 @@ from pyro.infer.mcmc import NUTS as PyroNUTS  # noqa: N811
 from torch import Tensor
 
 from pyrovi.approximations import Empirical
+from pyrovi.bound import default_dtype
 from pyrovi.density import LogDensity
 from pyrovi.infer.engine import BY_DRAWS, Capabilities, Outcome
 from pyrovi.infer.settings import Settings, whole
@@ -60,22 +61,14 @@ class NUTS(Settings):
             full_mass=self.full_mass,
         )
         kernel.initial_params = {"flat": start}
-        default = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float64)
-        try:
+        with default_dtype(torch.float64):
             kernel.setup(self.warmup)
-        finally:
-            torch.set_default_dtype(default)
         return NUTSState(density, kernel, start, self.warmup)
 
     def step(self, state: "NUTSState") -> float:
         """Make one transition, and give minus the log density there."""
-        default = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float64)
-        try:
+        with default_dtype(torch.float64):
             return state.transition()
-        finally:
-            torch.set_default_dtype(default)
 
     def converged(self, state: "NUTSState") -> bool:
         """Whether all transitions were made; whether they mixed is for a diagnostic to say."""
