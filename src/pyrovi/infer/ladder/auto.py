@@ -8,7 +8,7 @@
 3. Its draws polished by many short Markov chains (`polish`), where the density is vectorised.
 4. A flow that starts as the Gaussian, where there are few enough dimensions.
 
-After each rung the approximation is held against the posterior, quantity by quantity (`_judge`);
+After each rung the approximation is held against the posterior, quantity by quantity (`judge`);
 the first that passes is the answer. If none does, it is the one that is least far off, and the
 verdict says so. What the ladder must know of a rung stands in its `Plan`: any engine can be one.
 """
@@ -258,7 +258,7 @@ class AutoState:
 
     def _passed(self) -> bool:
         judged = self._best.judgement
-        return judged is None or judged.passes or not judged.known
+        return judged is None or judged.passes or not judged.could_tell
 
     def _modes(self) -> Iterator[Plan]:
         rivals = self._rivals()

@@ -1,12 +1,14 @@
 """Is an approximation the posterior, quantity by quantity? The cheapest evidence that can tell.
 
 The importance weights of its draws come first: where their tail is light and every quantity is
-clearly the same reweighted, that is proof enough, and costs one evaluation a draw. Else short
+shown to be the same reweighted, that is proof enough, and costs one evaluation a draw. Else short
 Markov chains go out from the draws; what is a draw of the posterior stays one, and what is not
-drifts (see `_hmc`).
+drifts (see `pyrovi.optimise.move`).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from pyrovi.evidence import (
     MIN_DRAWS,
     Difference,
     Status,
+    first_case,
     moved,
     reweighted,
     smooth,
@@ -42,7 +45,7 @@ SHORTER = (0.4, 0.2, 0.1)  # shares of the usual step size, until enough are acc
 
 @dataclass(frozen=True)
 class Judgement:
-    """What was found of an approximation.
+    """How an approximation held against the posterior.
 
     Attributes:
         labels: The quantities, as `LogDensity.labels` names their sites.
@@ -59,18 +62,21 @@ class Judgement:
     suspect: bool = False
 
     @property
-    def known(self) -> bool:
-        """Whether anything could tell."""
+    def could_tell(self) -> bool:
+        """Whether there was any evidence."""
         return bool(self.differences)
 
     @property
     def status(self) -> Status:
-        """The worst of all quantities; ``"fail"`` where the chains could not move."""
-        if self.chains is not None and float(self.chains.acceptance.mean()) < ACCEPTED.fail_low:
-            return "fail"
-        found = {each.status for each in self.differences}
-        found |= {"warn" for each in self.differences if each.error_hides_failure}
-        return "fail" if "fail" in found else "warn" if "warn" in found or not found else "ok"
+        """The worst of all quantities: the first of these cases that holds."""
+        statuses = {each.status for each in self.differences}
+        return first_case(
+            (self.chains is not None and _acceptance(self.chains) < ACCEPTED.fail_low, "fail"),
+            ("fail" in statuses, "fail"),
+            ("warn" in statuses or not statuses, "warn"),
+            (any(each.error_hides_failure for each in self.differences), "warn"),
+            otherwise="ok",
+        )
 
     @property
     def passes(self) -> bool:
@@ -86,63 +92,110 @@ class Judgement:
 
     @property
     def excess(self) -> float:
-        """How far off the worst quantity is, in units of what is allowed; infinite if unknown."""
+        """How far off the worst quantity is, in units of what is allowed; else infinite."""
         return self.worst[1].share_of_limit if self.worst else np.inf
 
 
 def judge(density: LogDensity, drawn: Draws, seed: int, chains: Chains | None = None) -> Judgement:
     """Hold draws of an approximation against the posterior.
 
+    ===============================  =============================  ======================
+    the importance weights           short Markov chains            the judgement is by
+    ===============================  =============================  ======================
+    show each quantity within its    are not sent out               the weights
+    limits, or one beyond
+    leave a quantity open            cannot be run                  the weights
+    have too heavy a tail, or none   cannot be run                  nothing
+    anything else                    show one beyond its limits     the chains
+    anything else                    are few, and all seems well    the chains, and more of
+                                                                    them if those object
+    ===============================  =============================  ======================
+
     Args:
         density: The posterior's density.
         drawn: Independent draws of the approximation.
         seed: Seeds the Markov chains.
-        chains: Chains that went out from draws of the same approximation before.
+        chains: Chains that went out from draws of the same approximation before. They decide.
     """
-    names, values = _quantities(density, drawn.flat)
+    labels, values = _quantities(density, drawn.flat)
     varying = values.std(0) > 0
     if not varying.any() or not np.isfinite(values).all():
         return Judgement((), (), np.nan)
-    labels = tuple(name for name, varies in zip(names, varying, strict=True) if varies)
-    values = values[:, varying]
-    khat, weighed = _by_weights(density, drawn, values)
-    suspect = khat > threshold(len(values)) and any(each.status != "ok" for each in weighed)
-    weighed = [] if khat > threshold(len(values)) else weighed
-    if weighed and chains is None:
-        statuses = [each.status for each in weighed]
-        if all(each.shown_within_limits for each in weighed) or any(
-            status != "ok" for status in statuses
-        ):
-            return Judgement(labels, tuple(weighed), khat)
-    if not _can_move(density):
-        return Judgement(labels if weighed else (), tuple(weighed), khat)
-    known, chains = chains is not None, chains or send_out(density, drawn, seed)
-    found = _by_chains(density, values, varying, chains)
-    if found and not known and all(each.status == "ok" for each in found):
-        more = _more_chains(density, drawn, seed, chains)
-        again = _by_chains(density, values, varying, more) if more else []
-        if any(each.exceeds_limit_despite_error for each in again):
-            chains, found = more, again
-    if not found:
-        return Judgement((), (), khat, chains)
-    return Judgement(labels, tuple(found), khat, chains, suspect)
+    named = tuple(name for name, varies in zip(labels, varying, strict=True) if varies)
+    case = _Case(density, drawn, seed, named, values[:, varying], varying)
+    if chains is not None and _can_move(density):
+        return case.by_chains(chains)
+    if case.weights_suffice or not _can_move(density):
+        return case.by_weights()
+    return case.by_few_chains_or_more()
 
 
-def _by_chains(
-    density: LogDensity, values: np.ndarray, varying: np.ndarray, chains: Chains
-) -> list[Difference]:
-    """Each quantity that varies against where chains head; empty where one of them is lost."""
-    start = _quantities(density, chains.start)[1][:, varying]
-    after = _quantities(density, chains.states.flatten(0, 1))[1]
-    after = after.reshape(*chains.states.shape[:2], -1)[..., varying]
-    return moved(values, start, after) if np.isfinite(after).all() else []
+@dataclass(frozen=True)
+class _Case:
+    """What is judged: the quantities that vary, and their values ``(draw, quantity)``."""
+
+    density: LogDensity
+    drawn: Draws
+    seed: int
+    labels: tuple[str, ...]
+    values: np.ndarray
+    varying: np.ndarray
+
+    @cached_property
+    def weighed(self) -> tuple[float, list[Difference]]:
+        """The shape of the weights, and each quantity against itself reweighted."""
+        return _weighed(self.density, self.drawn, self.values)
+
+    @property
+    def trusted(self) -> list[Difference]:
+        """The quantities reweighted, where the tail of the weights is light; else none."""
+        khat, differences = self.weighed
+        return [] if khat > threshold(len(self.values)) else differences
+
+    @property
+    def weights_suffice(self) -> bool:
+        trusted = self.trusted
+        shown = all(each.shown_within_limits for each in trusted)
+        return bool(trusted) and (shown or not _all_ok(trusted))
+
+    def by_weights(self) -> Judgement:
+        trusted = tuple(self.trusted)
+        return Judgement(self.labels if trusted else (), trusted, self.weighed[0])
+
+    def by_chains(self, chains: Chains) -> Judgement:
+        """Each quantity against where chains head; unknown where one of them is lost."""
+        khat, weighed = self.weighed
+        start = _quantities(self.density, chains.start)[1][:, self.varying]
+        after = _quantities(self.density, chains.states.flatten(0, 1))[1]
+        after = after.reshape(*chains.states.shape[:2], -1)[..., self.varying]
+        if not np.isfinite(after).all():
+            return Judgement((), (), khat, chains)
+        differences = tuple(moved(self.values, start, after))
+        suspect = not self.trusted and not _all_ok(weighed)
+        return Judgement(self.labels, differences, khat, chains, suspect)
+
+    def by_few_chains_or_more(self) -> Judgement:
+        """By few chains; what they pass by more, where these show something beyond its limits."""
+        few = send_out(self.density, self.drawn, self.seed)
+        judged = self.by_chains(few)
+        if not (judged.could_tell and _all_ok(judged.differences)):
+            return judged
+        more = _more_chains(self.density, self.drawn, self.seed, few)
+        again = judged if more is None else self.by_chains(more)
+        beyond = any(each.exceeds_limit_despite_error for each in again.differences)
+        return again if beyond else judged
+
+
+def _all_ok(differences: Iterable[Difference]) -> bool:
+    return all(each.status == "ok" for each in differences)
+
+
+def _acceptance(chains: Chains) -> float:
+    return float(chains.acceptance.mean())
 
 
 def _more_chains(density: LogDensity, drawn: Draws, seed: int, few: Chains) -> Chains | None:
-    """A second opinion on what a few chains pass, where it is affordable.
-
-    It speaks up for what is surely beyond a limit; else the few have it.
-    """
+    """The few chains and at least as many others; None where these would be dear."""
     sent = len(few.start)
     total = min(CONFIRMING, CONFIRMING_ENTRIES // density.work, len(drawn.flat))
     if total < 2 * sent:
@@ -155,7 +208,7 @@ def _more_chains(density: LogDensity, drawn: Draws, seed: int, few: Chains) -> C
     )
 
 
-def _by_weights(
+def _weighed(
     density: LogDensity, drawn: Draws, values: np.ndarray
 ) -> tuple[float, list[Difference]]:
     """The shape of the weights, and each quantity reweighted, where the weights have a mean."""
@@ -173,7 +226,7 @@ def _by_weights(
 
 def importance_khat(density: LogDensity, drawn: Draws) -> float:
     """The shape of the importance weights of some draws; NaN where they have none."""
-    return _by_weights(density, drawn, np.empty((len(drawn.flat), 0)))[0]
+    return _weighed(density, drawn, np.empty((len(drawn.flat), 0)))[0]
 
 
 def _can_move(density: LogDensity) -> bool:
@@ -201,7 +254,7 @@ def send_out(density: LogDensity, drawn: Draws, seed: int, which: slice | None =
 
     chains = sent(1.0)
     for share in SHORTER:
-        if float(chains.acceptance.mean()) > ACCEPTED.low:
+        if _acceptance(chains) > ACCEPTED.low:
             break
         chains = sent(share)
     return chains
