@@ -1,6 +1,9 @@
 """What is true of every engine, over `ENGINES`."""
 
 from collections.abc import Callable
+from dataclasses import fields
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pyro
@@ -10,11 +13,14 @@ import torch
 
 import pyrovi as vi
 from infer.conjugate import Conjugate, model
-from infer.declared import line, line_data
-from pyrovi.infer import ENGINES
+from infer.declared import line, line_data, line_posterior
+from pyrovi.infer import ENGINES, RECOVERIES
+from pyrovi.infer.engine import BY_DRAWS, EXACTLY, MEANS, MODE
+from pyrovi.infer.loop import run_once
+from pyrovi.tree import draw_kind
 
 EXACT = Conjugate()
-QUICK: dict[str, Callable[[], object]] = {
+QUICK: dict[str, Callable[[], Any]] = {
     "svi": lambda: vi.SVI(guide="full_rank", max_steps=200),
     "dadvi": vi.DADVI,
     "laplace": vi.Laplace,
@@ -25,13 +31,33 @@ QUICK: dict[str, Callable[[], object]] = {
     "gibbs": lambda: vi.Gibbs(draws=30, warmup=30),
     "nuts": lambda: vi.NUTS(draws=30, warmup=30),
 }
-# Engines that take no model but one that declares its closed forms.
-BY_CLOSED_FORMS = {"cavi", "gibbs"}
+BY_CLOSED_FORMS = {name for name in ENGINES if ENGINES[name]().capabilities.closed_forms}
+LONG_ENOUGH: dict[str, Callable[[], Any]] = {
+    "svi": lambda: vi.SVI(max_steps=1500),
+    "gibbs": lambda: vi.Gibbs(draws=1000, warmup=100),
+    "nuts": lambda: vi.NUTS(draws=300, warmup=200),
+}
+DRAWS = 4000
+ALARM = 4.3  # errors that chance alone makes in one of 50,000 Gaussian quantities
+INDEPENDENT_AMONG = {"gibbs": 150, "nuts": 100}  # draws of a chain: the least that these have
 
 
 def given(name: str) -> tuple[Callable[..., None], dict[str, torch.Tensor]]:
     """A model that the engine called ``name`` can take, and its data."""
     return (line, line_data()) if name in BY_CLOSED_FORMS else (model, EXACT.data)
+
+
+def exact(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The mean and the standard deviations of the posterior of `given`, which is Gaussian."""
+    if name not in BY_CLOSED_FORMS:
+        return EXACT.mean.numpy(), EXACT.sd.numpy()
+    return line_posterior()
+
+
+@cache
+def fitted(name: str) -> vi.Fit:
+    """A fit that had time enough."""
+    return vi.fit(*given(name), LONG_ENOUGH.get(name, ENGINES[name])(), seed=0)
 
 
 def test_every_engine_is_held_to_this_contract() -> None:
@@ -120,3 +146,72 @@ def test_auto_says_what_it_picked_and_why() -> None:
     assert repr(fit.engine) == "auto"
     assert fit.method == "auto: DADVI(whiten=True)"
     assert "whitened" in fit.engine_reason
+
+
+# ------------------------------------------------------------------ what engines declare
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine_recovers_of_a_gaussian_posterior_what_it_promises(name: str) -> None:
+    promise = ENGINES[name]().capabilities.recovers
+    assert promise in RECOVERIES
+    flat = fitted(name).draw(DRAWS)[0].flat.numpy()
+    mean, sd = exact(name)
+    count = INDEPENDENT_AMONG.get(name, DRAWS)
+    # An optimum is known to 0.05 sd beside the Monte Carlo error of the draws.
+    assert np.abs((flat.mean(0) - mean) / sd).max() < ALARM / count**0.5 + 0.05
+    ratio = np.log(flat.std(0).clip(1e-9) / sd)
+    error = ALARM / (2 * count) ** 0.5 + 0.05
+    if promise in (EXACTLY, BY_DRAWS):
+        assert np.abs(ratio).max() < error
+    if promise == MEANS:  # mean field has the conditional sds, which are smaller
+        assert ratio.max() < error
+    if promise == MODE:
+        assert ratio.max() < -3
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_the_draws_are_what_the_engine_declares(name: str) -> None:
+    fit = fitted(name)
+    declared = ENGINES[name]().capabilities.draws
+    kind = draw_kind(vi.draw(fit, draws=100))
+    assert kind == fit.approximations()[0].draw_kind
+    assert declared in (kind, None)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_bound_is_exact_where_the_engine_declares_it(name: str) -> None:
+    density = fitted(name).density
+    run = run_once(QUICK[name](), density, density.start(0), seed=0)
+    assert (run.bound is not None) == ENGINES[name]().capabilities.exact_bound
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine_that_makes_its_own_start_does_not_use_another(name: str) -> None:
+    density, engine = fitted(name).density, QUICK[name]()
+    starts = [torch.full((density.dim,), value, dtype=torch.float64) for value in (0.0, 0.7)]
+    runs = [run_once(engine, density, start, seed=0) for start in starts]
+    # Others may come to the same as well, where all starts lead to one mode.
+    assert np.array_equal(*(run.loss for run in runs)) or not engine.capabilities.own_start
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine_takes_a_guide_where_it_declares_it(name: str) -> None:
+    settings = {each.name for each in fields(ENGINES[name])}
+    assert ("guide" in settings) == ENGINES[name]().capabilities.guide
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine_that_learns_no_parameters_refuses_a_model_that_has_some(name: str) -> None:
+    def learnable(y: torch.Tensor) -> None:
+        scale = pyro.param("scale", torch.tensor(1.0, dtype=torch.float64))
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.Normal(x, scale.exp()).expand(y.shape).to_event(1), obs=y)
+
+    data = {"y": torch.tensor([1.0, 5.0, -3.0], dtype=torch.float64)}
+    if ENGINES[name]().capabilities.learns_parameters:
+        fit = vi.fit(learnable, data, QUICK[name](), seed=0)
+        assert float(fit.density.model.params["params"]["scale"].detach()) != 1.0
+        return
+    with pytest.raises(vi.errors.EngineError, match="learnable parameters of its own"):
+        vi.fit(learnable, data, QUICK[name](), seed=0)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
@@ -125,6 +126,15 @@ def line_data() -> dict[str, Tensor]:
     x = torch.linspace(0.5, 2.0, 12, dtype=torch.float64)
     noise = torch.randn(12, generator=generator, dtype=torch.float64)
     return {"x": x, "y": 1.0 - 0.5 * x + noise}
+
+
+def line_posterior() -> tuple[np.ndarray, np.ndarray]:
+    """The exact mean and standard deviations of intercept and slope."""
+    data = line_data()
+    x = torch.stack([torch.ones_like(data["x"]), data["x"]], dim=1)
+    covariance = torch.linalg.inv(x.T @ x + torch.eye(2, dtype=torch.float64) / WIDE**2)
+    mean = covariance @ x.T @ data["y"]
+    return mean.numpy(), covariance.diagonal().sqrt().numpy()
 
 
 # A normal sample of unknown mean and precision

@@ -14,7 +14,7 @@ from pyrovi.density import LogDensity
 from pyrovi.evidence.weights import threshold
 from pyrovi.infer.ladder.judge import judge
 from pyrovi.infer.ladder.polish import Polish
-from pyrovi.optimise.chains import mass_factor, move
+from pyrovi.optimise import FEWEST_CHAINS, mass_factor, move
 
 EXACT = Conjugate()
 
@@ -142,3 +142,22 @@ def test_polish_finds_a_posterior_that_its_start_is_far_from() -> None:
     exact_mean, exact_sd = torch.tensor([0.0, 1.0]), torch.tensor([1.0, (2 + 0.09) ** 0.5])
     assert ((flat.mean(0) - exact_mean) / exact_sd).abs().max() < 0.15
     assert (flat.std(0) / exact_sd - 1).abs().max() < 0.12
+
+
+def test_more_chains_see_what_few_of_them_let_pass() -> None:
+    """A mean 0.2 sd off, three errors of 64 chains; a model that is dear gets no more at first."""
+
+    def dear(y: Tensor) -> None:
+        pyro.sample("x", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", len(y)):
+            pyro.sample("y", dist.Normal(0.0, 1.0), obs=y)
+
+    density = LogDensity(bind_model(dear, bind(dear, {"y": torch.zeros(12_000)})))
+    asked = []
+    for seed in range(4):
+        off = Gaussian(density, torch.tensor([0.2]).double(), torch.ones(1).double())
+        judged = judge(density, Draws(off.draw(1000, seed).flat), seed)
+        assert judged.status != "ok"
+        assert judged.chains is not None
+        asked.append(len(judged.chains.start))
+    assert max(asked) > min(asked) == FEWEST_CHAINS

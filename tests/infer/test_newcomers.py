@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import pyrovi as vi
-from infer.declared import WIDE, line, line_data
+from infer.declared import line, line_data, line_posterior
 from infer.newcomers import Metropolis, MonteCarloEM, ReweightedWakeSleep
 from pyrovi.tree import CHAINS, INDEPENDENT, draw_kind
 
@@ -23,15 +23,6 @@ def schools(y: Tensor) -> None:
     with pyro.plate("school", len(y)):
         theta = pyro.sample("theta", dist.Normal(mean, 1.0))
         pyro.sample("y", dist.Normal(theta, 1.0), obs=y)
-
-
-def exact_line() -> tuple[np.ndarray, np.ndarray]:
-    """The posterior's mean and standard deviations of intercept and slope."""
-    data = line_data()
-    x = torch.stack([torch.ones_like(data["x"]), data["x"]], dim=1)
-    covariance = torch.linalg.inv(x.T @ x + torch.eye(2, dtype=torch.float64) / WIDE**2)
-    mean = covariance @ x.T @ data["y"]
-    return mean.numpy(), covariance.diagonal().sqrt().numpy()
 
 
 def of_line(fit: vi.Fit) -> np.ndarray:
@@ -66,7 +57,7 @@ def test_what_was_learnt_comes_back_from_a_file(tmp_path: Path) -> None:
 
 def test_wake_sleep_has_a_pair_of_losses_and_the_marginals_of_the_posterior() -> None:
     fit = vi.fit(line, line_data(), ReweightedWakeSleep(), seed=0)
-    mean, sd = exact_line()
+    mean, sd = line_posterior()
     drawn = of_line(fit)
     assert (drawn.mean(0) - mean) / sd == pytest.approx(0.0, abs=0.1)
     assert drawn.std(0) / sd == pytest.approx(1.0, abs=0.12)  # mean field by the ELBO has 0.4
@@ -106,7 +97,7 @@ def test_a_sampler_of_another_kind_gives_chains() -> None:
     assert "A random walk." in fit.notes
     assert fit.elbo is None
     assert tree["posterior"].sizes["chain"] == 2
-    mean, sd = exact_line()
+    mean, sd = line_posterior()
     both = np.stack([tree["posterior"][name].to_numpy() for name in ("intercept", "slope")], -1)
     # Autocorrelation leaves about a fiftieth of 2400 draws: an error of 0.15 sd.
     assert (both.mean((0, 1)) - mean) / sd == pytest.approx(0.0, abs=0.7)
