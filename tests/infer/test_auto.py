@@ -17,6 +17,7 @@ from pyrovi.bound import bind, bind_model
 from pyrovi.density import LogDensity
 from pyrovi.infer.engines.svi import SVI
 from pyrovi.infer.ladder.auto import Auto, first_rung, lay_over, turned_flow
+from pyrovi.infer.ladder.polish import Polish
 from pyrovi.seeds import isolated
 
 EXACT = Conjugate()
@@ -142,10 +143,18 @@ def test_a_posterior_with_two_scales_is_met_beyond_the_gaussian() -> None:
         x = pyro.sample("x", dist.Normal(0.0, 1.0))
         pyro.sample("y", dist.Normal(x * x, 0.3))
 
-    tree = vi.draw(vi.fit(banana, {}, seed=0), draws=4000)
-    y = tree["posterior"]["y"]
-    assert abs(float(y.mean()) - 1.0) < 0.2
-    assert abs(float(y.std()) / (2 + 0.09) ** 0.5 - 1) < 0.15
+    fit = vi.fit(banana, {}, seed=0)
+    assert fit.rungs[0].status != "ok"  # the sd of y is 0.4 of it there, and of log 0.4 = -0.9
+    y = vi.draw(fit, draws=4000)["posterior"]["y"]
+    # Chains end once a mean is known to 0.04 sd, as from 625 draws. From so many a sd is known to
+    # sqrt((kurtosis - 1) / 625) / 2; that of y is 14, for its tail is that of a square. Chains
+    # are slow to come to the end of such a tail: over 20 seeds the sd was 0.90 of it, give or
+    # take 0.04, which the errors cover.
+    sd, kurtosis = (2 + 0.3**2) ** 0.5, 14.0
+    mean_error = Polish(base=fit.approximations()[0]).tolerance
+    sd_error = (kurtosis - 1) ** 0.5 * mean_error / 2
+    assert abs(float(y.mean()) - 1.0) / sd < 4.3 * mean_error
+    assert abs(np.log(float(y.std()) / sd)) < 4.3 * sd_error
 
 
 def test_a_flow_that_starts_as_the_gaussian_gains_on_it() -> None:
