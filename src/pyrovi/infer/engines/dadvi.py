@@ -3,9 +3,9 @@
 The standard-normal draws are taken once and kept, so the objective is an ordinary function of the
 variational parameters (`pyrovi.optimise.FixedDraws`). A quasi-Newton method minimises it, and a
 trust-region Newton method by products with the second derivatives where that is slow; convergence
-is a small gradient rather than a loss curve that looks flat. It starts at a mode, as wide as the curvature
-there says, where there is one; goes the way with few draws; and ends with so many that others
-would move the means by a small share of their standard deviations.
+is a small gradient rather than a loss curve that looks flat. It starts at a mode, as wide as the
+curvature there says, where there is one; goes the way with few draws; and ends with so many that
+others would move the means by a small share of their standard deviations.
 
 Mean field severs correlations. Two ways mend it:
 
