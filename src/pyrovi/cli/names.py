@@ -1,12 +1,11 @@
 """The model and the engine that a command names."""
 
-import dataclasses
 import hashlib
 import importlib.util
 import inspect
 import json
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,7 +17,7 @@ from pyrovi.errors import DataError, EngineError, ModelError
 __all__ = [
     "Chosen",
     "closed_forms",
-    "engine_named",
+    "engine_for",
     "is_file_model",
     "model_named",
     "settings_of",
@@ -125,33 +124,21 @@ def _imported(path: Path) -> Any:
     return module
 
 
-def engine_named(name: str, guide: str | None, settings: Mapping[str, Any], chosen: Chosen) -> Any:
-    """The engine of that name with its settings; the word "auto" where pyrovi is to pick."""
-    from pyrovi import infer
+def engine_for(name: str, guide: str | None, settings: Mapping[str, Any], chosen: Chosen) -> Any:
+    """The engine of that name with its settings; with a guide, "auto" stands for SVI."""
+    from pyrovi.infer import engine_named, settings_of
 
-    name = "svi" if name == "auto" and guide is not None else name.lower()
-    engines: dict[str, Any] = {key.lower(): each for key, each in infer.ENGINES.items()}
-    if name == "auto":
-        _refuse_settings(settings, "auto", (), chosen)
-        return name
-    if name not in engines:
-        raise EngineError(f"No engine {name!r}. There is: auto, {', '.join(engines)}.")
-    fields = {field.name for field in dataclasses.fields(engines[name])}
-    settings = {**settings, **({"guide": guide} if guide is not None else {})}
-    _refuse_settings(settings, name, fields, chosen)
-    return engines[name](**settings)
-
-
-def _refuse_settings(
-    settings: Mapping[str, Any], engine: str, fields: Collection[str], chosen: Chosen
-) -> None:
+    if guide is not None:
+        name = f"{'svi' if name.lower() == 'auto' else name}:{guide}"
+    fields = settings_of(name.partition(":")[0])
     unknown = [key for key in settings if key not in fields]
     if unknown:
         raise EngineError(
-            f"{unknown[0]!r} is no setting of the engine {engine} "
+            f"{unknown[0]!r} is no setting of the engine {name} "
             f"({', '.join(sorted(fields)) or 'it picks its own'}) and no argument of the model "
             f"({', '.join(chosen.arguments) or 'none'})."
         )
+    return name if name.lower() == "auto" else engine_named(name, **settings)
 
 
 def what_there_is() -> dict[str, str]:

@@ -11,7 +11,7 @@ from pyrovi.cli.data import keep, kept, with_settings
 from pyrovi.cli.folder import DATA, POSTERIOR, RECORD
 from pyrovi.cli.names import (
     closed_forms,
-    engine_named,
+    engine_for,
     is_file_model,
     model_named,
     settings_of,
@@ -61,7 +61,7 @@ def fit(folder: Path, request: Request) -> "Fit":
     given = settings_of(request.settings)
     own = {key: value for key, value in given.items() if key in chosen.arguments}
     rest = {key: value for key, value in given.items() if key not in own}
-    engine = engine_named(request.engine, request.guide, rest, chosen)
+    engine = engine_for(request.engine, request.guide, rest, chosen)
     data = chosen.load(request.data, of_table)
     try:
         fitted = vi.fit(

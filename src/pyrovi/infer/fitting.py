@@ -5,7 +5,7 @@ Seeds, restarts and budgets are here, once; the steps are in `loop`.
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from pyrovi.infer.run import Bound, Run, Status
 from pyrovi.registry import nearest
 from pyrovi.seeds import check_seed, isolated, stream
 
-__all__ = ["fit"]
+__all__ = ["engine_named", "fit", "settings_of"]
 
 ELBO_DRAWS = 500  # for the evidence lower bound of each restart
 FEWEST_ELBO_DRAWS = 50
@@ -48,7 +48,8 @@ def fit(
             and may close over its data (then pass ``{}``).
         data: A dict, DataFrame, DataTree, array, tensor, or a tuple of arguments; see
             `pyrovi.bind`.
-        engine: ``"auto"``, a name in `pyrovi.infer.ENGINES`, or an engine such as ``SVI(...)``.
+        engine: ``"auto"``, a name in `pyrovi.infer.ENGINES`, alone or with a guide,
+            ``"svi:full_rank"``; or an engine such as ``SVI(...)``.
         seed: What makes the fit repeatable; a missing one is drawn, and recorded.
         restarts: How many independent fits; those that reach the best bound become the chains.
         max_seconds: Wall time to spend at the most; the fit is then ``stopped``.
@@ -159,17 +160,57 @@ def _same_optimum(bound: Bound, best: Bound) -> bool:
     return best.value - bound.value <= SAME_OPTIMUM_NATS + noise
 
 
+def engine_named(text: str, **settings: Any) -> Engine:
+    """The engine that a name stands for, ``"dadvi"``, ``"auto"`` or ``"svi:full_rank"``.
+
+    Args:
+        text: A name of `ENGINES` or ``auto``; with a guide behind a colon where it takes one.
+        **settings: Of the engine.
+
+    Raises:
+        EngineError: If there is no such engine, or it has no such setting.
+        GuideError: If there is no such guide.
+
+    >>> engine_named("svi:full_rank", particles=4)
+    SVI(guide='full_rank', particles=4)
+    """
+    name, colon, guide = text.strip().partition(":")
+    given = {"guide": guide, **settings} if colon else settings
+    taken = settings_of(name)
+    if colon and "guide" not in taken:
+        raise EngineError(
+            f"The engine {name!r} takes no guide, and {guide!r} came. Use svi:{guide}."
+        )
+    unknown = [each for each in given if each not in taken]
+    if unknown:
+        raise EngineError(
+            f"The engine {name!r} has no setting {unknown[0]!r}{nearest(unknown[0], taken)}. "
+            f"It has: {', '.join(taken) or 'none'}."
+        )
+    return _maker(name)(**given)
+
+
+def settings_of(name: str) -> tuple[str, ...]:
+    """The settings that the engine of that name takes; ``auto`` picks its own."""
+    return () if _maker(name) is Auto else tuple(each.name for each in fields(_maker(name)))
+
+
+def _maker(name: str) -> Any:
+    name = name.lower()
+    if name != "auto" and name not in ENGINES:
+        raise EngineError(
+            f"No engine {name!r}{nearest(name, ENGINES)}. "
+            f"There is: auto, {', '.join(ENGINES)}; with a guide: svi:full_rank."
+        )
+    return Auto if name == "auto" else ENGINES[name]
+
+
 def _pick(engine: Engine | str, density: LogDensity) -> tuple[Engine, str]:
     """The engine to run, and why it was picked; no reason where the user picked it."""
     if engine == "auto":
         return Auto(), first_rung(density).why
     if isinstance(engine, str):
-        if engine.lower() not in ENGINES:
-            raise EngineError(
-                f"No engine is named {engine!r}{nearest(engine, ENGINES)}. "
-                f"There are auto, {', '.join(ENGINES)}."
-            )
-        engine = ENGINES[engine.lower()]()
+        engine = engine_named(engine)
     _check_engine(engine, density)
     return engine, ""
 

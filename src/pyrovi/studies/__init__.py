@@ -3,7 +3,7 @@
 `compare` holds engines beside one another, and against a reference where there is one.
 """
 
-from pyrovi.studies.comparison import HEAD, Comparison, compare, default_engines, engine_named
+from pyrovi.studies.comparison import HEAD, Comparison, compare, default_engines
 from pyrovi.studies.reference import Reference, reference_of
 
 __all__ = [
@@ -12,6 +12,5 @@ __all__ = [
     "Reference",
     "compare",
     "default_engines",
-    "engine_named",
     "reference_of",
 ]

@@ -15,26 +15,19 @@ import xarray as xr
 
 from pyrovi.bound import bind, bind_model
 from pyrovi.density import LogDensity
-from pyrovi.diagnostics import CANNOT_TELL, Verdict, check, verdict
-from pyrovi.errors import EngineError, PyroviError
+from pyrovi.errors import EngineError
 from pyrovi.evidence import REFERENCE_RATIO, SHIFT
-from pyrovi.infer import ENGINES, Fit, fit
-from pyrovi.infer.engines import SVI
-from pyrovi.posterior import draw
+from pyrovi.infer import ENGINES, engine_named
 from pyrovi.seeds import check_seed
-from pyrovi.studies.reference import CHOLESKY, Reference, aligned, moments, with_correlations
-from pyrovi.tree import CHAINS, draw_kind, has, labels
+from pyrovi.studies.marks import MARKS, Marked, marked
+from pyrovi.studies.reference import Reference
+from pyrovi.studies.trials import Trial, best_of, try_engine
 from pyrovi.words import listed
 
-__all__ = ["HEAD", "Comparison", "compare", "default_engines", "engine_named"]
+__all__ = ["HEAD", "Comparison", "compare", "default_engines"]
 
-SVI_GUIDES = ("mean_field", "full_rank", "maf")
-"""Guides that stand for SVI where no engine is asked for: one of each kind."""
-JUDGED = 2000
-"""Draws that the verdict is on: what `pyrovi.draw` makes."""
-MARKS = ("right", "named", "unknown", "silent")
-"""Of a quantity: within the limits; outside and named by the verdict; outside, and the verdict
-says that it cannot tell; outside, and the verdict is silent."""
+GUIDES = ("mean_field", "full_rank", "maf")
+"""Guides that stand for an engine that takes one, where none is asked for: one of each kind."""
 COLUMNS = (
     *("engine", "error", "ratio_low", "ratio_high", "elbo", "elbo_error", "khat", "seconds"),
     *("status", "verdict", "judged", "outside", "named", "unknown", "silent", "alarms", "problem"),
@@ -105,8 +98,8 @@ class Comparison:
         notes = [f"{within}: {', '.join(self.right) or 'no engine'}"]
         marks = self.quantities["mark"]
         for engine in self.silent:
-            found = marks["quantity"][marks.sel(engine=engine).to_numpy() == "silent"]
-            names = [str(name) for name in found.to_numpy()]
+            silent = marks["quantity"][marks.sel(engine=engine).to_numpy() == "silent"]
+            names = [str(name) for name in silent.to_numpy()]
             notes.append(f"silent: {engine} about {listed(names, NAMED)}")
         return notes
 
@@ -154,18 +147,6 @@ def _outside(row: Any) -> str:
 # The study
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    """What one engine came to; a problem where it came to nothing."""
-
-    engine: str
-    fitted: Fit | None = None
-    posterior: xr.Dataset | None = None
-    tree: xr.DataTree | None = None
-    verdict: Verdict | None = None
-    problem: str = ""
-
-
 def compare(
     model: Callable[..., Any],
     data: Any,
@@ -209,64 +190,39 @@ def compare(
         reference = Reference.of(reference)
     bound = _warmed_up(model, data)
     options = {"seed": seed, "max_seconds": max_seconds, "progress": progress}
-    found = [_outcome(name, e, model, data, draws, options) for name, e in chosen.items()]
-    held = reference if reference is not None else _one_of_them(found)
+    tried = {n: try_engine(n, each, model, data, draws, options) for n, each in chosen.items()}
+    trials = {name: each for name, each in tried.items() if isinstance(each, Trial)}
+    problems = {name: each for name, each in tried.items() if isinstance(each, str)}
+    held = best_of(list(trials.values())) if reference is None else reference
     plates = [each.plate for each in bound.structure.exchangeable]
-    judged = [_judged(each, held, plates) for each in found]
+    quantities = {n: marked(trials[n], held, plates) if n in trials else {} for n in tried}
+    rows = [_row(n, trials.get(n), own, problems.get(n, "")) for n, own in quantities.items()]
     about = held.about if held is not None else "nothing: no engine came to an answer"
-    return Comparison(_table(found, judged), _by_quantity(found, judged), about, bound.name, seed)
+    table = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+    return Comparison(table, _by_quantity(quantities), about, bound.name, seed)
 
 
 def default_engines() -> tuple[str, ...]:
-    """What is compared where nothing is asked for: auto, and every engine; SVI with guides."""
+    """What is compared where nothing is asked for: auto, and every engine, with guides if any."""
     names = ["auto"]
-    for name in ENGINES:
-        names += [f"svi:{guide}" for guide in SVI_GUIDES] if name == "svi" else [name]
+    for name, engine in ENGINES.available().items():
+        takes: Any = engine
+        guided = takes.capabilities.guide
+        names += [f"{name}:{guide}" for guide in GUIDES] if guided else [name]
     return tuple(names)
-
-
-def engine_named(name: str) -> Any:
-    """The engine that a name such as ``"dadvi"`` or ``"svi:full_rank"`` stands for.
-
-    >>> engine_named("svi:full_rank")
-    SVI(guide='full_rank')
-    >>> engine_named("auto")
-    'auto'
-
-    Raises:
-        EngineError: If there is no such engine, or it takes no guide.
-        GuideError: If there is no such guide.
-    """
-    own, colon, guide = name.strip().partition(":")
-    known = {key.lower(): each for key, each in ENGINES.items()}
-    if own.lower() == "auto" and not colon:
-        return "auto"
-    if own.lower() == "auto":
-        raise EngineError(f"'auto' picks its own guide, and {guide!r} came. Use svi:{guide}.")
-    if own.lower() not in known:
-        raise EngineError(
-            f"No engine {own!r}. There is: auto, {', '.join(known)}; with a guide: svi:full_rank."
-        )
-    if not colon:
-        return known[own.lower()]()
-    if known[own.lower()] is not SVI:
-        raise EngineError(
-            f"The engine {own!r} takes no guide, and {guide!r} came. Use svi:{guide}."
-        )
-    return SVI(guide=guide)
 
 
 def _chosen(engines: Sequence[str] | Mapping[str, Any] | None) -> dict[str, Any]:
     if isinstance(engines, str):
         engines = [engines]
-    if isinstance(engines, Mapping):
-        chosen = {str(n): engine_named(e) if isinstance(e, str) else e for n, e in engines.items()}
-    else:
+    if not isinstance(engines, Mapping):
         names = default_engines() if engines is None else engines
-        chosen = {name.strip(): engine_named(name) for name in names}
-    if not chosen:
+        engines = {name.strip(): name for name in names}
+    if not engines:
         raise EngineError(f"No engine came to compare. There is: {', '.join(default_engines())}.")
-    return chosen
+    named = {str(n): engine_named(e) if isinstance(e, str) else e for n, e in engines.items()}
+    # by its name, so that its record says why it began as it did
+    return {n: "auto" if engines[n] == "auto" else each for n, each in named.items()}
 
 
 def _warmed_up(model: Callable[..., Any], data: Any) -> Any:
@@ -277,232 +233,51 @@ def _warmed_up(model: Callable[..., Any], data: Any) -> Any:
     return bound
 
 
-def _outcome(
-    name: str,
-    engine: Any,
-    model: Callable[..., Any],
-    data: Any,
-    draws: int,
-    options: Mapping[str, Any],
-) -> _Outcome:
-    """One engine's fit, draws and verdict; what went wrong is a sentence and not an exception."""
-    try:
-        fitted = fit(model, data, engine, **options)
-        tree = check(draw(fitted, draws=JUDGED))
-        posterior = draw(fitted, draws=draws)["posterior"].to_dataset()
-    except PyroviError as error:
-        return _Outcome(name, problem=" ".join(str(error).split()))
-    except Exception as error:  # noqa: BLE001 - a fault of one engine must not hide the others
-        first = next((line for line in str(error).splitlines() if line.strip()), "")
-        return _Outcome(name, problem=f"{type(error).__name__}: {first.strip()}")
-    return _Outcome(name, fitted, posterior, tree, verdict(tree))
-
-
-def _one_of_them(found: Sequence[_Outcome]) -> Reference | None:
-    """Without a reference: NUTS if it is there and ended, else the highest ELBO of the best.
-
-    A bound of what was stopped, or what its own verdict doubts, says little; if there is nothing
-    else, the words say so.
-    """
-    ended = [each for each in found if each.tree is not None]
-    if not ended:
-        return None
-    nuts = [
-        e for e in ended if e.tree and draw_kind(e.tree) == CHAINS and _status(e) == "converged"
-    ]
-    if nuts:
-        return _reference_of(nuts[0], "")
-    passed = [each for each in ended if not _doubt(each)]
-    converged = [each for each in ended if _status(each) == "converged"]
-    candidates = passed or converged or ended
-    bounded = [each for each in candidates if np.isfinite(_elbo(each)[0])]
-    chosen = max(bounded, key=lambda each: _elbo(each)[0]) if bounded else candidates[0]
-    bound = ", the highest ELBO" * bool(bounded) + " that passes" * bool(bounded and passed)
-    return _reference_of(chosen, bound + _doubt(chosen))
-
-
-def _reference_of(chosen: _Outcome, why: str) -> Reference:
-    tree = xr.DataTree.from_dict({"posterior": chosen.posterior})
-    return Reference.of(tree, f"{chosen.engine}{why}")
-
-
-def _doubt(each: _Outcome) -> str:
-    """What keeps an engine's answer from standing for the posterior; empty if nothing does."""
-    if _status(each) != "converged":
-        return f", which was {_status(each)}"
-    fit_status = each.verdict.fit_status if each.verdict else "unknown"
-    return "" if fit_status == "ok" else f", whose own verdict is {fit_status}"
-
-
-def _status(each: _Outcome) -> str:
-    return each.fitted.status.value if each.fitted is not None else ""
-
-
-def _elbo(each: _Outcome) -> tuple[float, float]:
-    if each.tree is not None and has(each.tree, "diagnostics/elbo"):
-        found = each.tree["diagnostics/elbo"].to_dataset()
-        return float(found["elbo"]), float(found["elbo_error"])
-    return np.nan, np.nan
-
-
-# Quantity by quantity
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """A quantity of one engine: off by how much, and what the verdict says of it."""
-
-    error: float
-    ratio: float
-    mark: str
-    alarm: bool
-
-
-def _judged(each: _Outcome, held: Reference | None, plates: Sequence[str]) -> dict[str, _Judged]:
-    """Every quantity that the engine shares with the reference."""
-    if held is None or each.posterior is None or each.tree is None or each.verdict is None:
-        return {}
-    mean, sd = moments(_in_order(with_correlations(each.posterior), plates, held))
-    own = _own_labels(with_correlations(each.tree["posterior"].to_dataset()), plates, held)
-    said = _Said.by(each.tree, each.verdict)
-    found = {}
-    for name in [name for name in held.mean if name in mean]:
-        error = (mean[name] - held.mean[name]) / held.sd[name]
-        ratio = sd[name] / held.sd[name]
-        right = SHIFT.status(abs(error)) == REFERENCE_RATIO.status(ratio) == "ok"
-        mark = "right" if right else said.about(own.get(name, name))
-        found[name] = _Judged(error, ratio, mark, right and said.names(own.get(name, name)))
-    return found
-
-
-def _in_order(posterior: xr.Dataset, plates: Sequence[str], held: Reference) -> xr.Dataset:
-    """The posterior with interchangeable indices in the reference's order."""
-    orders = aligned(posterior, plates, held)
-    moved = posterior.isel({plate: list(order) for plate, order in orders.items()})
-    return moved.assign_coords({p: posterior[p].to_numpy() for p in orders if p in posterior})
-
-
-def _own_labels(posterior: xr.Dataset, plates: Sequence[str], held: Reference) -> dict[str, str]:
-    """By what name the engine's own verdict speaks of what the reference has by another."""
-    orders = aligned(posterior, plates, held)
-    found = {}
-    for name, variable in posterior.data_vars.items():
-        here = {plate: list(order) for plate, order in orders.items() if plate in variable.dims}
-        moved = labels(variable.isel(here), str(name))
-        found |= dict(zip(labels(variable, str(name)), moved, strict=True))
-    return found
-
-
-@dataclass(frozen=True)
-class _Said:
-    """What a verdict on the fit says, row by row."""
-
-    rows: tuple[tuple[str, str, str, str], ...]  # quantity, check, status, kind
-    variables: frozenset[str]
-
-    @staticmethod
-    def by(tree: xr.DataTree, found: Verdict) -> "_Said":
-        about = {
-            name: each.attrs.get("about") for name, each in tree["diagnostics"].children.items()
-        }
-        columns = [found.table[key] for key in ("quantity", "check", "status", "kind")]
-        rows = zip(*columns, strict=True)
-        kept = tuple(row for row in rows if about.get(row[1], "fit") == "fit" and row[1] != "elbo")
-        return _Said(kept, frozenset(map(str, tree["posterior"].data_vars)))
-
-    def about(self, label: str) -> str:
-        """How a quantity that is outside is spoken of: the last three of `MARKS`."""
-        own = self._of(label)
-        if self.names(label) or self._of_all(judged=any(row[2] == "ok" for row in own)):
-            return "named"
-        return "unknown" if any(row[3] == CANNOT_TELL for row in own) else "silent"
-
-    def names(self, label: str) -> bool:
-        """Whether a row about the quantity itself, or its variable, finds fault."""
-        return any(row[2] != "ok" and row[3] != CANNOT_TELL for row in self._of(label))
-
-    def _of(self, label: str) -> list[tuple[str, str, str, str]]:
-        """The rows about a quantity; of a correlation, about its two rows of the factor."""
-        variable, _, index = label.partition("[")
-        parts = [f"{variable}{CHOLESKY}"] if variable not in self.variables else []
-        if parts:
-            plates, _, pair = index.removesuffix("]").rpartition(",")
-            lead = f"{plates}," * bool(plates)
-            parts += [f"{variable}{CHOLESKY}[{lead}{tick}," for tick in pair.split(":")]
-        return [
-            row
-            for row in self.rows
-            if row[0] in {label, variable, *parts[:1]}
-            or any(row[0].startswith(part) for part in parts[1:])
-        ]
-
-    def _of_all(self, *, judged: bool) -> bool:
-        """Whether a row about the fit as a whole finds fault.
-
-        Where Markov chains judge each quantity, the joint weights leave it to them, so what they
-        have passed is not flagged by the weights.
-        """
-        return any(
-            row[2] != "ok" and row[3] != CANNOT_TELL and not (judged and row[1] == "psis")
-            for row in self.rows
-            if row[0].partition("[")[0] not in self.variables
-        )
-
-
 # As tables
 
 
-def _table(found: Sequence[_Outcome], judged: Sequence[Mapping[str, _Judged]]) -> pd.DataFrame:
-    rows = [_row(each, quantities) for each, quantities in zip(found, judged, strict=True)]
-    return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
-
-
-def _row(each: _Outcome, judged: Mapping[str, _Judged]) -> dict[str, Any]:
-    marks = [quantity.mark for quantity in judged.values()]
-    counts = {mark: marks.count(mark) for mark in MARKS[1:]}
-    ratios = [quantity.ratio for quantity in judged.values()]
-    bound, error = _elbo(each)
-    problem = each.problem
-    if not problem and not judged:
+def _row(
+    name: str, trial: Trial | None, quantities: Mapping[str, Marked], problem: str
+) -> dict[str, Any]:
+    marks = [each.mark for each in quantities.values()]
+    ratios = [each.ratio for each in quantities.values()]
+    if not problem and not quantities:
         problem = "it has none of the quantities that it could be held against"
+    of_trial: dict[str, Any] = {"status": "", "verdict": ""}
+    if trial is not None:
+        elbo, error = trial.elbo
+        of_trial = {
+            "elbo": elbo,
+            "elbo_error": error,
+            "khat": trial.khat,
+            "seconds": trial.fitted.seconds,
+            "status": trial.status,
+            "verdict": trial.verdict.fit_status,
+        }
     return {
-        "engine": each.engine,
-        "error": np.max([abs(each.error) for each in judged.values()] or np.nan),
+        "engine": name,
+        "error": np.max([abs(each.error) for each in quantities.values()] or np.nan),
         "ratio_low": np.min(ratios or np.nan),
         "ratio_high": np.max(ratios or np.nan),
-        "elbo": bound,
-        "elbo_error": error,
-        "khat": _khat(each.tree),
-        "seconds": each.fitted.seconds if each.fitted is not None else np.nan,
-        "status": _status(each),
-        "verdict": each.verdict.fit_status if each.verdict is not None else "",
-        "judged": len(judged),
+        **of_trial,
+        "judged": len(quantities),
         "outside": len(marks) - marks.count("right"),
-        **counts,
-        "alarms": sum(quantity.alarm for quantity in judged.values()),
+        **{mark: marks.count(mark) for mark in MARKS[1:]},
+        "alarms": sum(each.alarm for each in quantities.values()),
         "problem": problem,
     }
 
 
-def _khat(tree: xr.DataTree | None) -> float:
-    if tree is None or not has(tree, "diagnostics/psis"):
-        return np.nan
-    return float(tree["diagnostics/psis"].to_dataset()["khat"])
-
-
-def _by_quantity(found: Sequence[_Outcome], judged: Sequence[Mapping[str, _Judged]]) -> xr.Dataset:
-    names = list(dict.fromkeys(name for quantities in judged for name in quantities))
-
-    def column(get: Callable[[_Judged], Any], empty: Any) -> list[list[Any]]:
-        return [[get(own[n]) if n in own else empty for n in names] for own in judged]
-
-    shape = (len(found), len(names))
-    dims = ("engine", "quantity")
+def _by_quantity(quantities: Mapping[str, Mapping[str, Marked]]) -> xr.Dataset:
+    names = list(dict.fromkeys(name for own in quantities.values() for name in own))
+    nothing = Marked(np.nan, np.nan, "", alarm=False)
+    rows = [[own.get(name, nothing) for name in names] for own in quantities.values()]
+    shape, dims = (len(rows), len(names)), ("engine", "quantity")
+    columns = {
+        field: (dims, np.array([getattr(each, field) for row in rows for each in row], kind))
+        for field, kind in (("error", float), ("ratio", float), ("mark", str))
+    }
     return xr.Dataset(
-        {
-            "error": (dims, np.array(column(lambda q: q.error, np.nan), float).reshape(shape)),
-            "ratio": (dims, np.array(column(lambda q: q.ratio, np.nan), float).reshape(shape)),
-            "mark": (dims, np.array(column(lambda q: q.mark, ""), str).reshape(shape)),
-        },
-        coords={"engine": [each.engine for each in found], "quantity": names},
+        {field: (dims, values.reshape(shape)) for field, (dims, values) in columns.items()},
+        coords={"engine": list(quantities), "quantity": names},
     )
