@@ -537,7 +537,7 @@ def test_compare_takes_a_reference_from_a_file(pyrovi, home: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (("--engines", "advi"), "No engine 'advi'. There is: auto, svi"),
+        (("--engines", "advi"), "No engine 'advi' (did you mean 'dadvi'?). There is: auto, svi"),
         (("--engines", "laplace,svi:full"), "There is no guide family 'full'"),
         (("--engines", "laplace:maf"), "takes no guide, and 'maf' came"),
         (("--engines", ""), "No engine ''"),

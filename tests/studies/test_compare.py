@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyro
@@ -15,7 +15,7 @@ import xarray as xr
 import pyrovi as vi
 from pyrovi.approximations import Empirical, Gaussian
 from pyrovi.errors import DataError, EngineError, TreeError
-from pyrovi.infer import engine_named
+from pyrovi.infer import Capabilities, Outcome, engine_named
 from pyrovi.models import ZOO, get
 from pyrovi.structure import Exchangeable, declare
 from pyrovi.studies import Reference, default_engines, reference_of
@@ -53,6 +53,7 @@ class Shifted:
 
     max_steps: int = 1
     fault: str = ""
+    capabilities: ClassVar[Capabilities] = Capabilities()
 
     def init(self, density: Any, start: Any, seed: int) -> Any:
         if self.fault:
@@ -65,7 +66,10 @@ class Shifted:
     def converged(self, state: Any) -> bool:
         return True
 
-    def approximation(self, state: Any) -> Gaussian:
+    def outcome(self, state: Any) -> Outcome:
+        return Outcome(approximation=self.approximation(state))
+
+    def approximation(self, state: Any) -> Any:
         shift = torch.zeros_like(MEAN)
         shift[2] = SD[2]
         return Gaussian(state, MEAN + shift, torch.linalg.cholesky(COV))

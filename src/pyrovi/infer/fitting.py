@@ -26,6 +26,7 @@ from pyrovi.seeds import check_seed, isolated, stream
 
 __all__ = ["engine_named", "fit", "settings_of"]
 
+MEMBERS = ("capabilities", "max_steps", "init", "step", "converged", "outcome")  # of `Engine`
 ELBO_DRAWS = 500  # for the evidence lower bound of each restart
 FEWEST_ELBO_DRAWS = 50
 ELBO_WORK = 5_000_000  # numbers worked out for it
@@ -217,8 +218,10 @@ def _pick(engine: Engine | str, density: LogDensity) -> tuple[Engine, str]:
 
 def _check_engine(engine: Engine, density: LogDensity) -> None:
     if not isinstance(engine, Engine):
+        lacking = [each for each in MEMBERS if not hasattr(engine, each)]
         raise EngineError(
-            f"Expected an engine such as pyrovi.SVI() or a name, and {engine!r} came."
+            f"Expected an engine such as pyrovi.SVI() or a name, and {engine!r} came, which lacks "
+            f"{', '.join(lacking)}."
         )
     if density.model.parameters and not engine.capabilities.learns_parameters:
         raise EngineError(

@@ -206,8 +206,7 @@ def default_engines() -> tuple[str, ...]:
     """What is compared where nothing is asked for: auto, and every engine, with guides if any."""
     names = ["auto"]
     for name, engine in ENGINES.available().items():
-        takes: Any = engine
-        guided = takes.capabilities.guide
+        guided = engine().capabilities.guide
         names += [f"{name}:{guide}" for guide in GUIDES] if guided else [name]
     return tuple(names)
 
