@@ -110,13 +110,13 @@ def test_constraining_and_back_is_the_identity(foreign: ForeignModel) -> None:
 def test_the_pointwise_log_likelihood_and_the_priors_add_up_to_the_log_joint() -> None:
     for name, variant in (("eight_schools", "centered"), ("gaussian_mixture", "full")):
         density = zoo_density(name, variant)
-        found = density.explain(points(density))
+        parts = density.explain(points(density))
         terms = sum(
             value.reshape(len(value), -1).sum(-1)
-            for key, value in found.items()
+            for key, value in parts.items()
             if key.startswith(("log_prior:", "log_likelihood:"))
         )
-        torch.testing.assert_close(terms, found["log_joint"])
+        torch.testing.assert_close(terms, parts["log_joint"])
 
 
 def test_the_hessian_of_a_gaussian_is_minus_its_precision() -> None:
