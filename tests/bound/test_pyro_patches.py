@@ -1,7 +1,9 @@
 """A patch of Pyro does what it is for, and is gone afterwards, whatever happens within."""
 
+import ast
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyro
@@ -10,6 +12,7 @@ import torch
 from pyro.ops.einsum import torch_log
 from pyro.poutine.subsample_messenger import SubsampleMessenger
 
+import pyrovi
 from pyrovi.bound.pyro_patches import vmappable_contraction, whole_plates
 
 PATCHES = {
@@ -48,3 +51,57 @@ def test_the_logarithm_of_the_contraction_has_a_finite_slope_at_zero_and_vmaps()
         (slope,) = torch.autograd.grad(value[1] + value.clamp(min=-1)[0], rows)
     assert slope.isfinite().all()
     assert slope[1] == 2.0
+
+
+# ------------------------------------------------------------------------- one place for all
+
+PACKAGE = Path(pyrovi.__file__).parent
+
+
+def patched(source: str) -> list[str]:
+    """What of Pyro and torch a module writes to."""
+    nodes = list(ast.walk(ast.parse(source)))
+    theirs = {
+        (alias.asname or alias.name).partition(".")[0]
+        for node in nodes
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+        if getattr(node, "module", alias.name).partition(".")[0] in ("pyro", "torch")
+    }
+    targets = [target for n in nodes if isinstance(n, ast.Assign) for target in n.targets]
+    targets += [
+        node.args[0] for node in nodes if isinstance(node, ast.Call) and _name(node) == "setattr"
+    ]
+    return [ast.unparse(target) for target in targets if _root(target) in theirs]
+
+
+def _name(call: ast.Call) -> str:
+    return call.func.id if isinstance(call.func, ast.Name) else ""
+
+
+def _root(node: ast.expr) -> str | None:
+    """The name that an attribute hangs on; None for a name of its own."""
+    if isinstance(node, ast.Attribute):
+        return _root(node.value) or ast.unparse(node.value)
+    return None
+
+
+def test_nothing_else_writes_to_pyro_or_torch() -> None:
+    writes = {path.name: patched(path.read_text()) for path in PACKAGE.rglob("*.py")}
+    assert not any(writes.values()), writes
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from pyro.ops.einsum import torch_log\ntorch_log.safe_log = None",
+        "import torch\ntorch.distributions.Distribution._validate_args = False",
+        "from pyro.poutine import trace as t\nsetattr(t.Trace, 'log_prob_sum', None)",
+    ],
+)
+def test_a_write_to_pyro_or_torch_is_seen(source: str) -> None:
+    assert patched(source)
+
+
+def test_a_write_to_ones_own_is_none() -> None:
+    assert patched("import torch\nown = torch.nn.Module()\nown.weight = torch.ones(1)") == []
