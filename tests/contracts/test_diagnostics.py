@@ -1,7 +1,10 @@
 """What every diagnostic is, held over the registry; and the verdict on what they found."""
 
+import html
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -9,9 +12,13 @@ import pytest
 import xarray as xr
 
 import trees
-from pyrovi.diagnostics import CHECKS, check, verdict
+from pyrovi import registry
+from pyrovi.diagnostics import CHECKS, Row, asked, check, table, verdict
 from pyrovi.diagnostics.findings import ROW
+from pyrovi.diagnostics.sentences import findings
 from pyrovi.errors import DiagnosticError, TreeError
+from pyrovi.evidence import Limit
+from pyrovi.reports import report
 from pyrovi.tree import grow, open_tree, save, validate
 
 COLUMNS = [
@@ -131,6 +138,42 @@ def test_what_does_not_apply_is_named_with_its_reason():
     assert "restarts=4" in skipped["restarts"]
 
 
+def toy(tree):
+    """A check of another package: is there a variable called alpha?"""
+    if "alpha" not in tree["posterior"]:
+        raise DiagnosticError("there is no alpha")
+    limit = Limit("the number of alphas", "a test", high=0.0, unit="alphas")
+    row = Row("alpha", 1, limit, "There is an alpha.", limit.status(1.0), "Rename it.")
+    return table([row], check="toy", title="Alphas", source="a test", about="model")
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """A package that registers `toy`, and one that cannot be imported."""
+    module = ModuleType("toys")
+    module.toy = toy
+    monkeypatch.setitem(sys.modules, "toys", module)
+    points = [EntryPoint("toy", "toys:toy", "pyrovi.diagnostics")]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_check_of_another_package_is_run_and_read_after_ours(good):
+    assert list(CHECKS)[-1] == "toy"
+    rows = verdict(good).table.query("check == 'toy'")
+    assert rows[["quantity", "status", "asked"]].to_numpy().tolist() == [
+        ["alpha", "warn", "<= 0 alphas"]
+    ]
+    without = good["posterior"].to_dataset().rename(alpha="omega")
+    assert verdict(grow(good, posterior=without)).skipped["toy"] == "there is no alpha"
+
+
+def test_what_an_older_version_found_is_found_anew(good):
+    tree = check(trees.linear_gaussian_tree(shift=6.0))
+    older = tree["diagnostics/psis"].to_dataset().drop_vars(["low", "high", "unit", "kind"])
+    assert verdict(grow(tree, **{"diagnostics/psis": older})).fit_status == "fail"
+
+
 def test_checking_again_replaces_what_was_found(good):
     twice = check(check(good))
     assert twice.identical(check(good))
@@ -239,6 +282,48 @@ def test_what_users_wrote_stays_inert_in_html():
     found = verdict(grow(tree, posterior=posterior, sample_stats=stats))
     assert evil in str(found)
     assert "<script" not in found._repr_html_()
+
+
+@pytest.mark.parametrize("wrong", [{"shift": 6.0, "misfit": 3.0}, {"scale": 1.5}, {"drift": True}])
+def test_terminal_notebook_and_page_say_the_same(wrong):
+    tree = check(trees.linear_gaussian_tree(**wrong, draws=4000))
+    found = verdict(tree)
+    terminal = " ".join(str(found).split())
+    notebook = html.unescape(found._repr_html_())
+    page = html.unescape(report(tree).html)
+    for finding in found.findings:
+        for line in finding.lines:
+            assert line in terminal
+            assert line in notebook
+        for words in (finding.quantities, finding.numbers, finding.why, finding.action):
+            assert words in page
+    assert all(
+        why in terminal and why in notebook and why in page for why in found.skipped.values()
+    )
+    assert found.headline in terminal
+    assert found.headline in page
+
+
+def test_what_is_asked_is_rendered_from_the_numbers():
+    table = verdict(trees.linear_gaussian_tree(shift=6.0, misfit=3.0)).table
+    for row in table.itertuples():
+        assert row.asked == asked(row.low, row.high, row.unit)
+        assert row.asked or np.isnan(row.low)
+
+
+def test_the_worst_of_many_is_quoted():
+    """By how far it is beyond its limits, on either side of them."""
+    ratios = dict.fromkeys(["theta[0]"], 3.0) | {"theta[1]": 0.5, "theta[2]": 1.2, "theta[3]": 1.3}
+    rows = [
+        {"quantity": name, "check": "c", "status": "warn", "kind": "judged", "value": value}
+        | {"low": 1 / 1.1, "high": 1.1, "unit": "", "why": f"It is {value}.", "action": "Act."}
+        for name, value in ratios.items()
+    ]
+    (said,) = findings(rows)
+    assert said.why == "The worst is theta[0]. It is 3.0."
+    assert said.names == tuple(ratios)
+    rows[0]["value"] = 1.2
+    assert findings(rows)[0].why.startswith("The worst is theta[1]. ")
 
 
 def test_the_summary_is_one_short_line():

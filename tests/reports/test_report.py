@@ -2,8 +2,12 @@
 
 import logging
 import re
+import sys
 from html.parser import HTMLParser
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -12,6 +16,7 @@ import xarray as xr
 from matplotlib import pyplot as plt
 
 import pyrovi as vi
+from pyrovi import registry
 from pyrovi.errors import OutputError
 from pyrovi.reports.numbers import decimals, fixed, seconds, short
 from pyrovi.reports.parts import ROWS_CAP, Section
@@ -117,6 +122,25 @@ def test_the_verdict_comes_first_and_is_the_one_that_the_tree_gets(
     assert all(action in said for action in set(wrong["action"]))
     worst = [finding.status for finding in first.findings]
     assert worst == sorted(worst, key=["fail", "warn", "ok"].index)
+
+
+def words(tree: xr.DataTree, verdict: vi.Verdict) -> Section | None:
+    """A section of another package, on trees that name a model."""
+    if "sample_stats" not in tree:
+        return None
+    return Section(id="words", title="Last words", text=(f"It is {verdict.status}.",))
+
+
+def test_a_section_of_another_package_comes_after_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    module: Any = ModuleType("toys")
+    module.words = words
+    monkeypatch.setitem(sys.modules, "toys", module)
+    points = [EntryPoint("words", "toys:words", "pyrovi.sections")]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points if "sect" in group else ())
+    report = vi.report(TREES["nuts"]())
+    assert [each.id for each in report.sections] == [*ORDER, "words"]
+    assert "It is warn." in report.html
+    assert [each.id for each in vi.report(TREES["bare"]()).sections] == ORDER
 
 
 def test_each_row_of_the_summary_is_what_numpy_says_of_the_draws() -> None:

@@ -17,6 +17,7 @@ __all__ = [
     "FLEXIBLE",
     "HARD_OBSERVATIONS",
     "HARD_TO_PREDICT",
+    "IMPOSSIBLE",
     "KHAT",
     "LOSS_TREND",
     "NO_LIMIT",
@@ -147,7 +148,7 @@ FAR_OFF = Limit(
 NONFINITE_DRAWS = Limit(
     "the share of draws without a finite density",
     LIBRARY,
-    high=0.05,
+    high=0.0,
     fail_high=0.05,
     unit="of the draws",
 )
@@ -249,6 +250,9 @@ HARD_OBSERVATIONS = Limit(
     "Vehtari, Gelman & Gabry (2017), Statistics and Computing 27(5)",
     high=0.01,
     unit=f"of the observations with k > {KHAT.high:g}",
+)
+IMPOSSIBLE = Limit(
+    "observations that some draws rule out", LIBRARY, high=0.0, unit="observations ruled out"
 )
 FLEXIBLE = Limit(
     "effective parameters per observation; from 0.2 on large k come of a model that bends to its "

@@ -149,8 +149,9 @@ def _not_finite(label: str, bad: np.ndarray) -> Row:
     count = f"{bad.sum()} of {len(bad)} steps" if len(bad) else "any step"
     end = " and at the end" * bool(len(bad) and bad[-1])
     share = float(bad.mean()) if len(bad) else 1.0
+    limit = NONFINITE_STEPS if share > NONFINITE_STEPS.high else NO_LIMIT
     why = f"The loss was not finite in {count}{end}."
-    return Row(label, share, NONFINITE_STEPS, why, "fail", ENDED["diverged"][2])
+    return Row(label, share, limit, why, "fail", ENDED["diverged"][2])
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pyrovi.errors import DiagnosticError
 from pyrovi.evidence import (
     FLEXIBLE,
     HARD_OBSERVATIONS,
+    IMPOSSIBLE,
     KHAT,
     MIN_DRAWS,
     first_case,
@@ -193,7 +194,8 @@ def _judge(score: _Score, guide_k: float) -> Row:
     share = bad / size if size else np.nan
     facts = f"elpd {score.elpd:.2f} (se {score.se:.2f}), {score.p_loo:.1f} effective parameters"
     hard = f"{facts}; {bad} of {size} observations have k > {KHAT.high:g}"
-    row = partial(Row, f"elpd({score.name})", share, HARD_OBSERVATIONS)
+    label = f"elpd({score.name})"
+    row = partial(Row, label, share, HARD_OBSERVATIONS)
     return first_case(
         (
             not size,
@@ -205,7 +207,10 @@ def _judge(score: _Score, guide_k: float) -> Row:
         ),
         (
             score.impossible,
-            row(
+            Row(
+                label,
+                score.impossible,
+                IMPOSSIBLE,
                 f"{facts}; {score.impossible} observations are impossible under some draws, left "
                 "out.",
                 "warn",

@@ -23,7 +23,6 @@ from pyrovi.evidence import (
     POINTS_APART,
     Difference,
     Limit,
-    Status,
     first_case,
     reweighted,
     smooth,
@@ -163,7 +162,8 @@ def _of_points(points: int, draws: int) -> Row:
         "Judge it by predictions of held-out data, or fit a guide with a spread (full_rank)."
     )
     why, act = one if points == 1 else (ensemble, held_out)
-    limit = POINTS_APART.between(low=max(POINTS_APART.low, draws / SEVERAL_TIMES))
+    asked = max(POINTS_APART.low, 1.0 + draws // SEVERAL_TIMES)
+    limit = POINTS_APART.between(low=asked) if points < asked else NO_LIMIT
     return Row("joint", points, limit, why, "fail", act)
 
 
@@ -171,16 +171,14 @@ def _judge_joint(tree: xr.DataTree, k: float, log_ratios: np.ndarray) -> Row:
     limit, lost = _limit(log_ratios), _lost(log_ratios)
     if "drift" in tree and k > limit.high:
         return _left_to_drift(k)
-    status: Status = first_case(
-        (k > limit.fail_high, "fail"),
-        (k > limit.high, "warn"),
-        (lost > NONFINITE_DRAWS.high, "fail"),
-        (lost > 0, "warn"),
-        otherwise="ok",
-    )
     left_out = f" The density of {lost:.1%} of the draws is not finite; they are left out."
     why = _explain(tree, k, limit) + left_out * (lost > 0)
-    return Row("joint", k, limit, why, status, _RICHER * (status != "ok"))
+    by_weights, by_loss = limit.status(k), NONFINITE_DRAWS.status(lost)
+    return first_case(
+        (by_weights != "ok", Row("joint", k, limit, why, by_weights, _RICHER)),
+        (by_loss != "ok", Row("joint", lost, NONFINITE_DRAWS, why, by_loss, _RICHER)),
+        otherwise=Row("joint", k, limit, why),
+    )
 
 
 def _left_to_drift(k: float) -> Row:

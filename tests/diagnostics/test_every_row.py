@@ -1,0 +1,281 @@
+"""Each kind of row that a check can give is shown a tree in which it has something to say."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import trees
+from pyrovi.diagnostics import CHECKS
+from pyrovi.evidence import SEVERITY
+from pyrovi.tree import CHAINS, DRAWS, POINTS, grow
+
+DIMS = ("chain", "draw")
+made = trees.linear_gaussian_tree
+
+
+def with_stats(tree, attrs=None, **variables):
+    """The tree with other variables, or attributes, in `sample_stats`."""
+    stats = tree["sample_stats"].to_dataset().assign(variables)
+    return grow(tree, sample_stats=stats.assign_attrs(attrs or {}))
+
+
+def with_loss(*curve):
+    return with_stats(made(draws=50), loss=(("chain", "step"), np.array([curve], float)))
+
+
+def with_optimum(error):
+    return with_stats(made(draws=50), optimum_error=(("chain", "latent"), [[0.0, error]])).pipe(
+        lambda tree: with_stats(tree, latent=("latent", ["alpha", "beta"]))
+    )
+
+
+def with_elbos(*elbos, noise=0.0):
+    """Restarts with these ELBOs, whose Monte Carlo error is a tenth of the noise."""
+    terms = noise * np.resize([-1.0, 1.0], (1, 100))
+    stats = xr.Dataset({"restart_elbo": ("restart", np.array(elbos))})
+    densities = {"log_joint": (DIMS, terms), "log_guide": (DIMS, 0 * terms)}
+    return grow(made(draws=100), sample_stats=stats.assign(densities))
+
+
+def sampled(draws, diverging=0):
+    flags = np.arange(draws.size).reshape(draws.shape) < diverging
+    return grow(
+        xr.DataTree(),
+        posterior=xr.Dataset({"a": (DIMS, draws)}),
+        sample_stats=xr.Dataset({"diverging": (DIMS, flags)}, attrs={DRAWS: CHAINS}),
+    )
+
+
+def normals(*shape):
+    return np.random.default_rng(0).normal(size=shape)
+
+
+def pointed(points, kind=POINTS, chains=1):
+    """Draws of so many points, without a density."""
+    tree = made(draws=400, chains=chains)
+    few = tree["posterior"].to_dataset().isel(draw=np.arange(400) % points)
+    stats = xr.Dataset(attrs={DRAWS: kind})
+    return xr.DataTree.from_dict({"posterior": few, "sample_stats": stats})
+
+
+def lost(count):
+    tree = made(scale=1.05, draws=1000)
+    joint = tree["sample_stats"]["log_joint"].values.copy()
+    joint[0, :count] = np.nan
+    return with_stats(tree, log_joint=(DIMS, joint))
+
+
+def one_bad_restart():
+    """The second of two misses the posterior; the weights of both together leave it out."""
+    fits = made(scale=1.2), made(shift=4.0)
+    keep = {"posterior": ["alpha", "beta"], "sample_stats": ["log_joint", "log_guide"]}
+    both = {
+        group: xr.concat(
+            [fit[group].to_dataset()[names].drop_vars("chain") for fit in fits],
+            dim="chain",
+            data_vars="all",
+        )
+        for group, names in keep.items()
+    }
+    return grow(xr.DataTree(), **both)
+
+
+def accepted(share):
+    tree = made(drift=True)
+    tree["drift"]["acceptance_rate"][:] = share
+    return tree
+
+
+def replicated(observed, draws):
+    return grow(
+        xr.DataTree(),
+        posterior=xr.Dataset({"a": (DIMS, normals(1, len(draws)))}),
+        observed_data=xr.Dataset({"y": ("n", observed)}),
+        posterior_predictive=xr.Dataset({"y": ((*DIMS, "n"), draws[None])}),
+    )
+
+
+def declared(share):
+    """A statistic of its own, whose replications are above the data's in that share."""
+    tree = made(draws=100)
+    above = 2.0 * (np.arange(1000) < 1000 * share) - 1.0
+    group = xr.Dataset(
+        {
+            "data": (("statistic", "replication"), np.zeros((1, 1000))),
+            "replicated": (("statistic", "replication"), above[None]),
+            "smaller": ("statistic", ["Too small: do this."]),
+            "larger": ("statistic", ["Too large: do that."]),
+        },
+        coords={"statistic": ["tilt"]},
+    )
+    return grow(tree, discrepancies=group)
+
+
+def ruled_out():
+    tree = made()
+    broken = tree["log_likelihood"].to_dataset().copy(deep=True)
+    broken["y"][0, 7, 3] = -np.inf
+    return grow(tree, log_likelihood=broken)
+
+
+def bending():
+    """A tenth of the observations have a parameter of their own each."""
+    theta, ordinary = normals(1, 2000, 20) * 0.1, 0.1 * normals(1, 2000, 180)
+    pointwise = np.concatenate([-0.5 * (theta / 0.1) ** 2, ordinary], -1)
+    return grow(
+        xr.DataTree(),
+        posterior=xr.Dataset({"theta": ((*DIMS, "n"), theta)}),
+        log_likelihood=xr.Dataset({"y": ((*DIMS, "n"), pointwise)}),
+    )
+
+
+LEVEL = np.zeros(100)
+COUNTS = np.random.default_rng(0).poisson(3.0, size=(1000, 200))
+
+# check, quantity: the tree, and what is said of it
+SEEN = [
+    ("convergence", "status", "converged", lambda: made(draws=50), "ok", "judged"),
+    (
+        "convergence",
+        "status",
+        "stopped",
+        lambda: made(draws=50, status="stopped"),
+        "warn",
+        "judged",
+    ),
+    ("convergence", "status", "lost", lambda: made(draws=50, status="diverged"), "fail", "judged"),
+    ("convergence", "loss", "level", lambda: with_loss(*LEVEL), "ok", "judged"),
+    ("convergence", "loss", "falls", lambda: with_loss(*-np.arange(100.0)), "warn", "judged"),
+    ("convergence", "loss", "infinite", lambda: with_loss(*LEVEL, np.inf), "fail", "judged"),
+    ("convergence", "optimum", "firm", lambda: with_optimum(0.09), "ok", "judged"),
+    ("convergence", "optimum", "loose", lambda: with_optimum(0.11), "warn", "judged"),
+    ("convergence", "a", "mixed", lambda: sampled(normals(4, 1000)), "ok", "judged"),
+    ("convergence", "a", "short", lambda: sampled(normals(4, 80)), "warn", "judged"),
+    (
+        "convergence",
+        "a",
+        "apart",
+        lambda: sampled(normals(4, 1000) + np.arange(4)[:, None]),
+        "fail",
+        "judged",
+    ),
+    ("convergence", "divergences", "one", lambda: sampled(normals(4, 1000), 1), "warn", "judged"),
+    ("restarts", "best optimum", "two", lambda: with_elbos(-1.0, -1.4), "ok", "judged"),
+    ("restarts", "best optimum", "near", lambda: with_elbos(-1.0, -1.6), "warn", "judged"),
+    (
+        "restarts",
+        "best optimum",
+        "near for its noise",  # 4 errors of a difference: 5.66
+        lambda: with_elbos(-1.0, -6.5, noise=10.0),
+        "ok",
+        "judged",
+    ),
+    (
+        "restarts",
+        "best optimum",
+        "far for its noise",
+        lambda: with_elbos(-1.0, -6.8, noise=10.0),
+        "warn",
+        "judged",
+    ),
+    ("restarts", "best optimum", "none", lambda: with_elbos(np.nan, np.nan), "fail", "judged"),
+    ("restarts", "alpha", "agree", lambda: made(chains=2), "ok", "judged"),
+    ("restarts", "alpha", "points", lambda: pointed(1, chains=2), "fail", "judged"),
+    (
+        "restarts",
+        "alpha",
+        "equal points",
+        lambda: grow(
+            (tree := pointed(20)),
+            posterior=xr.concat([tree["posterior"].to_dataset().drop_vars("chain")] * 2, "chain"),
+        ),
+        "warn",
+        "cannot tell",
+    ),
+    ("psis", "joint", "right", made, "ok", "judged"),
+    ("psis", "joint", "far", lambda: made(shift=6.0), "fail", "judged"),
+    ("psis", "alpha", "far", lambda: made(shift=6.0), "warn", "cannot tell"),
+    ("psis", "alpha", "wide", lambda: made(scale=1.4, draws=4000), "warn", "judged"),
+    ("psis", "alpha", "wider", lambda: made(scale=2.5, draws=4000), "fail", "judged"),
+    ("psis", "joint of restart 1", "wild", one_bad_restart, "fail", "judged"),
+    ("psis", "joint", "all there", lambda: lost(0), "ok", "judged"),
+    ("psis", "joint", "some lost", lambda: lost(40), "warn", "judged"),
+    ("psis", "joint", "many lost", lambda: lost(60), "fail", "judged"),
+    ("psis", "joint", "all lost", lambda: lost(1000), "fail", "judged"),
+    ("psis", "joint", "one point", lambda: pointed(1), "fail", "judged"),
+    ("psis", "joint", "few points", lambda: pointed(5, kind=""), "fail", "judged"),
+    ("psis", "joint", "many points", lambda: pointed(300), "fail", "judged"),
+    ("drift", "joint", "free", lambda: accepted(0.61), "ok", "judged"),
+    ("drift", "joint", "slow", lambda: accepted(0.59), "warn", "judged"),
+    ("drift", "joint", "stuck", lambda: accepted(0.29), "fail", "judged"),
+    ("drift", "joint", "far", lambda: made(drift=True, shift=2.0), "fail", "judged"),
+    ("drift", "alpha", "right", lambda: made(drift=True), "ok", "judged"),
+    ("drift", "alpha", "off", lambda: made(drift=True, shift=0.4), "warn", "judged"),
+    ("drift", "alpha", "far", lambda: made(drift=True, shift=2.0), "fail", "judged"),
+    ("drift", "alpha", "kept", lambda: made(drift=True, kept=1.0), "warn", "cannot tell"),
+    (
+        "drift",
+        "alpha",
+        "points",
+        lambda: with_stats(made(drift=True), {DRAWS: POINTS}),
+        "warn",
+        "cannot tell",
+    ),
+    ("elbo", "elbo", "precise", made, "ok", "judged"),
+    ("elbo", "elbo", "noisy", lambda: made(shift=10.0, draws=50), "warn", "judged"),
+    ("elbo", "elbo", "not finite", lambda: lost(1), "fail", "judged"),
+    ("predictive", "mean(y)", "off", lambda: made(shift=6.0), "warn", "judged"),
+    (
+        "predictive",
+        "sd(y)",
+        "narrow",
+        lambda: replicated(3 * normals(50), normals(500, 50)),
+        "warn",
+        "judged",
+    ),
+    (
+        "predictive",
+        "min(y)",
+        "low",
+        lambda: replicated(np.append(normals(49), -9.0), normals(500, 50)),
+        "warn",
+        "judged",
+    ),
+    ("predictive", "max(y)", "high", lambda: made(misfit=6.0), "warn", "judged"),
+    (
+        "predictive",
+        "zeros(y)",
+        "many",
+        lambda: replicated(COUNTS[0] * (np.arange(200) % 3 > 0), COUNTS),
+        "warn",
+        "judged",
+    ),
+    ("predictive", "PIT(y)", "uneven", lambda: made(misfit=6.0), "warn", "judged"),
+    ("predictive", "tilt", "inside", lambda: declared(0.006), "ok", "judged"),
+    ("predictive", "tilt", "beyond", lambda: declared(0.004), "warn", "judged"),
+    ("loo", "elpd(y)", "right", made, "ok", "judged"),
+    ("loo", "elpd(y)", "far", lambda: made(shift=6.0), "warn", "judged"),
+    ("loo", "elpd(y)", "ruled out", ruled_out, "warn", "judged"),
+    ("loo", "elpd(y)", "bends", bending, "warn", "judged"),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "quantity", "make", "status", "kind"),
+    [(check, quantity, *rest) for check, quantity, _, *rest in SEEN],
+    ids=[f"{check}: {quantity} {case}" for check, quantity, case, *_ in SEEN],
+)
+def test_each_kind_of_row_is_seen(check, quantity, make, status, kind):
+    row = CHECKS[check](make()).sel(quantity=quantity)
+    assert (row["status"].item(), row["kind"].item()) == (status, kind)
+    assert bool(row["action"].item()) == (status != "ok")
+    value, low, high = (float(row[name]) for name in ("value", "low", "high"))
+    if kind == "judged" and not np.isnan([value, low, high]).any():
+        assert (low <= value <= high) == (status == "ok")
+
+
+def test_every_check_has_rows_of_each_status_that_it_can_give():
+    seen = {(check, status) for check, _, _, _, status, _ in SEEN}
+    worst = {name: "warn" if name in {"predictive", "loo"} else "fail" for name in CHECKS}
+    asked = {(c, s) for c, w in worst.items() for s in SEVERITY if SEVERITY[s] <= SEVERITY[w]}
+    assert seen == asked
