@@ -102,116 +102,57 @@ class Limit:
         return replace(self, low=low, high=high)
 
 
+# Whose advice it is
+DHAKA = "Dhaka et al. (2020), NeurIPS, of iterates"
+FIXED_DRAWS = "Giordano, Ingram & Broderick (2024), arXiv:2304.05527"
+LEFT_OUT = "Vehtari, Gelman & Gabry (2017), Statistics and Computing 27(5)"
 LIBRARY = "a convention of this library"
+MIXING = "Vehtari, Gelman, Simpson, Carpenter & Buerkner (2021), Bayesian Analysis 16(2)"
+REPLICATED = "Gelman, Meng & Stern (1996), Statistica Sinica 6(4)"
+SMOOTHED = "Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25(72)"
+UNIFORM = "Tesso & Vehtari (2026), arXiv:2603.02928"
 
 NO_LIMIT = Limit("what is no number", LIBRARY, low=nan, high=nan)
 
-# Draws held against the posterior
-
-SHIFT = Limit(
-    "the distance of two means",
-    "what Dhaka et al. (2020), NeurIPS, ask of the iterates; 0.5 misleads",
-    high=0.1,
-    fail_high=0.5,
-    unit="sd",
-)
-SD_RATIO = Limit(
-    "the ratio of two sds, either way round",
-    LIBRARY,
-    low=1 / 1.1,
-    high=1.1,
-    fail_low=1 / 2,
-    fail_high=2.0,
-)
-REFERENCE_RATIO = Limit("the ratio of a sd to its reference", LIBRARY, low=0.9, high=1.1)
-KHAT = Limit(
-    "the shape of the tail of importance weights",
-    "Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25(72): averages converge in practice up "
-    "to 0.7, and weights have no finite mean from 1 on",
-    high=0.7,
-    fail_high=1.0,
-)
-ACCEPTED = Limit(
-    "the share of transitions accepted: what is mostly rejected moves nothing, and says nothing",
-    LIBRARY,
-    low=0.6,
-    fail_low=0.3,
-)
-FAR_OFF = Limit(
-    "quantities that Markov chains moved far",
-    LIBRARY,
-    low=0.0,
-    high=0.0,
-    fail_high=0.0,
-    unit="quantities",
-)
-NONFINITE_DRAWS = Limit(
-    "the share of draws without a finite density",
-    LIBRARY,
-    high=0.0,
-    fail_high=0.05,
-    unit="of the draws",
-)
-POINTS_APART = Limit("the number of points that the draws are", LIBRARY, low=2.0, unit="points")
-ELBO_ERROR = Limit(
-    "the Monte Carlo error of an ELBO: more hides differences that would count as evidence",
-    LIBRARY,
-    high=1.0,
-    unit="nats of Monte Carlo error",
-)
-
+# Draws held against the posterior. An effect must be beyond its limit and beyond its noise.
+SHIFT = Limit("the distance of two means", DHAKA, high=0.1, fail_high=0.5, unit="sd")
+SD_RATIO = Limit("the ratio of two sds", LIBRARY, 1 / 1.1, 1.1, 1 / 2, 2.0)
+REFERENCE_RATIO = Limit("the ratio of a sd to its reference", LIBRARY, 0.9, 1.1)
 WARN_ERRORS = 3.0
 """Monte Carlo errors that an effect must have, to be one and not noise."""
 CORRECTION_ERRORS = 2.0
 """Monte Carlo errors by which an effect is beyond a limit, or within it, where that is shown."""
 FALSE_ALARMS = 0.01
 """Share of posteriors of which chance alone may call some quantity off."""
+KHAT = Limit("the shape of the tail of importance weights", SMOOTHED, high=0.7, fail_high=1.0)
+"""Averages converge in practice up to 0.7; from 1 on the weights have no finite mean."""
+ACCEPTED = Limit("the share of transitions that are accepted", LIBRARY, low=0.6, fail_low=0.3)
+"""Chains that are mostly rejected move nothing, and so say nothing."""
+FAR_OFF = Limit("what chains moved far", LIBRARY, 0.0, 0.0, fail_high=0.0, unit="quantities")
+NONFINITE_DRAWS = Limit(
+    "the share without a density", LIBRARY, high=0.0, fail_high=0.05, unit="of the draws"
+)
+POINTS_APART = Limit("how many points the draws are", LIBRARY, low=2.0, unit="points")
+ELBO_ERROR = Limit("the error of an ELBO", LIBRARY, high=1.0, unit="nats of Monte Carlo error")
+"""More hides differences between models that would count as evidence."""
 
 # How a fit ended
-
-LOSS_TREND = Limit(
-    "the change of the loss over the last part of a run: the KL of a mean that is 0.45 sd off",
-    LIBRARY,
-    low=-0.1,
-    high=0.1,
-    unit="nats",
-)
+LOSS_TREND = Limit("the change of a loss at the end", LIBRARY, -0.1, 0.1, unit="nats")
+"""The KL of a mean that is 0.45 sd off."""
 NONFINITE_STEPS = Limit(
-    "the share of steps without a finite loss",
-    LIBRARY,
-    high=0.05,
-    fail_high=0.05,
-    unit="of the steps",
+    "the share without a finite loss", LIBRARY, high=0.05, fail_high=0.05, unit="of the steps"
 )
-OPTIMUM_ERROR = Limit(
-    "how far the choice of the fixed draws may move a mean; an upper bound where the draws are "
-    "moved to match moments",
-    "Giordano, Ingram & Broderick (2024), arXiv:2304.05527",
-    high=0.1,
-    unit="sd",
-)
-RHAT = Limit(
-    "R-hat, by ranks and of split chains",
-    "Vehtari et al. (2021), Bayesian Analysis 16(2), section 4; 1.1: Gelman & Rubin (1992)",
-    high=1.01,
-    fail_high=1.1,
-)
+OPTIMUM_ERROR = Limit("how far other draws move a mean", FIXED_DRAWS, high=0.1, unit="sd")
+"""An upper bound where the draws are moved to match moments."""
+RHAT = Limit("R-hat by ranks, of split chains", MIXING, high=1.01, fail_high=1.1)
+"""1.1 is the older bound of Gelman & Rubin (1992)."""
 EFFECTIVE_DRAWS = Limit(
-    "the bulk effective sample size",
-    "Vehtari et al. (2021), Bayesian Analysis 16(2), section 4: 100 for each of four chains",
-    low=400.0,
-    fail_low=100.0,
-    unit="effective draws",
+    "the bulk effective sample size", MIXING, low=400.0, fail_low=100.0, unit="effective draws"
 )
-DIVERGENCES = Limit(
-    "transitions that diverged",
-    "Betancourt (2017), arXiv:1701.02434",
-    low=0.0,
-    high=0.0,
-    unit="transitions",
-)
+"""100 for each of four chains."""
+DIVERGENCES = Limit("what diverged", "Betancourt (2017)", 0.0, 0.0, unit="transitions")
 RESTARTS_AT_BEST = Limit(
-    "restarts that reached the best optimum", LIBRARY, low=2.0, fail_low=1.0, unit="restarts"
+    "how many reached the best optimum", LIBRARY, low=2.0, fail_low=1.0, unit="restarts"
 )
 SAME_OPTIMUM_NATS = 0.5
 """ELBOs this close are one optimum: the factor between their evidences is then below 1.7."""
@@ -219,45 +160,16 @@ SAME_OPTIMUM_ERRORS = 4.0
 """And so are ELBOs within this many Monte Carlo errors of their difference."""
 
 # The model beside its data
-
-TAIL = Limit(
-    "the share of replications whose statistic is above the data's",
-    "Gelman, Meng & Stern (1996), Statistica Sinica 6(4)",
-    low=0.01,
-    high=1 - 0.01,
-    unit="of the replications",
-)
-DECLARED_TAIL = Limit(
-    "the same of a statistic that a model declares: these are several, and sharper",
-    TAIL.source,
-    low=0.005,
-    high=1 - 0.005,
-    unit=TAIL.unit,
-)
-PIT_P = Limit(
-    "the p-value that PIT values are uniform",
-    "Tesso & Vehtari (2026), arXiv:2603.02928",
-    low=0.01,
-)
-HARD_TO_PREDICT = Limit(
-    "the share of observations that draws cannot leave out, from which on PIT values are those of "
-    "data used twice: they crowd at 1/2 under a right model",
-    LIBRARY,
-    high=0.2,
-)
+TAIL = Limit("the share above the data's", REPLICATED, 0.01, 1 - 0.01, unit="of the replications")
+DECLARED_TAIL = TAIL.between(0.005, 1 - 0.005)
+"""Of statistics that a model declares of its own: they are several, and sharper."""
+PIT_P = Limit("the p-value that PIT values are uniform", UNIFORM, low=0.01)
+HARD_TO_PREDICT = Limit("the share of observations with k > 0.7", LIBRARY, high=0.2)
+"""From here on PIT values are those of data used twice: they crowd at 1/2 under a right model."""
 HARD_OBSERVATIONS = Limit(
-    "the share of observations that change the posterior too much to be left out",
-    "Vehtari, Gelman & Gabry (2017), Statistics and Computing 27(5)",
-    high=0.01,
-    unit=f"of the observations with k > {KHAT.high:g}",
+    "the same, where their sum is used", LEFT_OUT, high=0.01, unit="of the observations, k > 0.7"
 )
-IMPOSSIBLE = Limit(
-    "observations that some draws rule out", LIBRARY, high=0.0, unit="observations ruled out"
-)
-FLEXIBLE = Limit(
-    "effective parameters per observation; from 0.2 on large k come of a model that bends to its "
-    "data, and more parameters than observations speak of a wrong model instead",
-    "Vehtari's CV-FAQ",
-    low=0.2,
-    high=1.0,
-)
+IMPOSSIBLE = Limit("what some draws rule out", LIBRARY, high=0.0, unit="observations")
+FLEXIBLE = Limit("effective parameters per observation", "Vehtari's CV-FAQ", 0.2, 1.0)
+"""From 0.2 on large k come of a model that bends to its data; more parameters than observations
+speak of a wrong model instead."""

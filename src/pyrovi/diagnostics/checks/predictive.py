@@ -21,6 +21,7 @@ from pyrovi.evidence import (
     MIN_DRAWS,
     PIT_P,
     TAIL,
+    Limit,
     tied_tail,
 )
 from pyrovi.tree import DISCREPANCIES, SAMPLE_DIMS, has, require
@@ -164,24 +165,28 @@ def _is_count(each: Replicated) -> bool:
 
 
 def _judge_statistic(each: Replicated, statistic: str, function: Statistic) -> Row:
-    label = f"{statistic}({each.name})"
-    of_data, of_draws = float(function(each.observed)), function(each.draws)
-    above = _above(of_draws, of_data)
+    of_data, of_draws = function(each.observed), function(each.draws)
+    rounding = 1e-12 * np.abs(each.observed).max(initial=0.0)
+    of_data = np.where(np.abs(of_data) < rounding, 0.0, of_data)  # the mean of centred data
+    act = f"{_REVISE} {_FIXES[statistic]}"
+    return _beside(f"{statistic}({each.name})", of_data, of_draws, TAIL, (act, act))
+
+
+def _beside(
+    label: str, of_data: np.ndarray, of_draws: np.ndarray, limit: Limit, acts: tuple[str, str]
+) -> Row:
+    """A statistic of the data beside its replications; ``acts`` where these are below, or above."""
+    # Ties count half, or discrete data would look extreme.
+    above = float(np.mean(of_draws > of_data) + 0.5 * np.mean(of_draws == of_data))
     low, high = np.quantile(of_draws, [0.055, 0.945])
-    rounding = 1e-12 * float(np.abs(each.observed).max(initial=0.0))
-    shown = 0.0 if abs(of_data) < rounding else of_data  # the mean of centred data
-    facts = f"{shown:.4g} in the data; 89 % of the replications lie in [{low:.4g}, {high:.4g}]"
-    status = TAIL.status(above)
+    shown = f"{of_data.mean():.4g} in the data"
+    facts = f"{shown}; 89 % of the replications lie in [{low:.4g}, {high:.4g}]"
+    status = limit.status(above)
     if status == "ok":
-        return Row(label, above, TAIL, f"{facts}.")
-    side = "smaller" if above < TAIL.low else "larger"
+        return Row(label, above, limit, f"{facts}.")
+    side, act = ("smaller", acts[0]) if above < 0.5 else ("larger", acts[1])
     why = f"{facts}: the model's is {side} than the data's."
-    return Row(label, above, TAIL, why, status, f"{_REVISE} {_FIXES[statistic]}")
-
-
-def _above(of_draws: np.ndarray, of_data: np.ndarray | float) -> float:
-    """The share of replications above the data; ties count half, or counts would be extreme."""
-    return float(np.mean(of_draws > of_data) + 0.5 * np.mean(of_draws == of_data))
+    return Row(label, above, limit, why, status, act)
 
 
 def _declared(tree: xr.DataTree) -> list[Row]:
@@ -189,21 +194,13 @@ def _declared(tree: xr.DataTree) -> list[Row]:
     if not has(tree, DISCREPANCIES, "replicated"):
         return []
     group = tree[DISCREPANCIES].to_dataset()
-    return [
-        _judge_declared(str(name), group.sel(statistic=name)) for name in group["statistic"].values
-    ]
-
-
-def _judge_declared(name: str, found: xr.Dataset) -> Row:
-    of_data, of_draws = found["data"].to_numpy(), found["replicated"].to_numpy()
-    above = _above(of_draws, of_data)
-    low, high = np.quantile(of_draws, [0.055, 0.945])
-    facts = (
-        f"{of_data.mean():.3g} in the data; 89 % of replications lie in [{low:.3g}, {high:.3g}]."
-    )
-    status = DECLARED_TAIL.status(above)
-    act = "" if status == "ok" else str(found["smaller" if above > 0.5 else "larger"].item())
-    return Row(name, above, DECLARED_TAIL, facts, status, act)
+    rows = []
+    for name in group["statistic"].to_numpy().tolist():
+        each = group.sel(statistic=name)
+        of_data, of_draws = each["data"].to_numpy(), each["replicated"].to_numpy()
+        acts = str(each["larger"].item()), str(each["smaller"].item())
+        rows.append(_beside(name, of_data, of_draws, DECLARED_TAIL, acts))
+    return rows
 
 
 # PIT values

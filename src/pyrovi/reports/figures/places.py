@@ -4,15 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from pyrovi.reports.figures.style import (
-    BAND,
-    BLUE,
-    HEIGHT,
-    MUTED,
-    ORANGE,
-    WIDTH,
-    short_label,
-)
+from pyrovi.reports.figures import style
 from pyrovi.reports.parts import Plot
 
 __all__ = ["field", "profile", "stations"]
@@ -22,33 +14,32 @@ MAP_WIDTH, MAP_HEIGHT = 3.6, 2.4
 
 def field(plot: Plot) -> Any:
     """`arrays`: the ticks along (n) and up (m), from the bottom, and the values (m, n)."""
-    from matplotlib import pyplot as plt
-
     along, up, values = plot.arrays
-    figure, axes = plt.subplots(figsize=(MAP_WIDTH, MAP_HEIGHT))
+    figure, axes = style.blank(MAP_WIDTH, MAP_HEIGHT)
     drawn = axes.pcolormesh(
         along, up, values, shading="nearest", rasterized=True, **_shades(values)
     )
     if up[0] > up[-1]:
         axes.invert_yaxis()
-    axes.set(xlabel=short_label(plot.labels[0]), ylabel=short_label(plot.labels[1]))
-    figure.colorbar(drawn, ax=axes, label=short_label(plot.labels[2]))
-    return figure
+    return _labelled(plot, figure, axes, drawn)
 
 
 def stations(plot: Plot) -> Any:
     """`arrays`: both coordinates and the values at them, (n) each."""
-    from matplotlib import pyplot as plt
-
     along, up, values = plot.arrays
-    figure, axes = plt.subplots(figsize=(MAP_WIDTH, MAP_HEIGHT))
+    figure, axes = style.blank(MAP_WIDTH, MAP_HEIGHT)
     size = float(np.clip(3000 / len(values), 6, 60))
     drawn = axes.scatter(
-        along, up, c=values, s=size, edgecolors=MUTED, linewidths=0.4, **_shades(values)
+        along, up, c=values, s=size, edgecolors=style.MUTED, linewidths=0.4, **_shades(values)
     )
-    axes.set(xlabel=short_label(plot.labels[0]), ylabel=short_label(plot.labels[1]))
     axes.set_aspect("equal", adjustable="datalim")
-    figure.colorbar(drawn, ax=axes, label=short_label(plot.labels[2]))
+    return _labelled(plot, figure, axes, drawn)
+
+
+def _labelled(plot: Plot, figure: Any, axes: Any, drawn: Any) -> Any:
+    along, up, unit = map(style.short_label, plot.labels)
+    axes.set(xlabel=along, ylabel=up)
+    figure.colorbar(drawn, ax=axes, label=unit)
     return figure
 
 
@@ -62,13 +53,11 @@ def _shades(values: np.ndarray) -> dict[str, Any]:
 
 def profile(plot: Plot) -> Any:
     """`arrays`: one, rows for the place, the data, and the prediction's mean and both ends."""
-    from matplotlib import pyplot as plt
-
     place, observed, mean, low, high = plot.arrays[0]
-    figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT))
-    axes.fill_between(place, low, high, color=BAND, label="9 in 10 predicted")
-    axes.plot(place, mean, color=BLUE, label="predicted mean")
-    axes.plot(place, observed, "o", color=ORANGE, markersize=4, label="data")
-    axes.set(xlabel=short_label(plot.labels[0]), ylabel=short_label(plot.labels[1]))
+    figure, axes = style.blank()
+    axes.fill_between(place, low, high, color=style.BAND, label="9 in 10 predicted")
+    axes.plot(place, mean, color=style.BLUE, label="predicted mean")
+    axes.plot(place, observed, "o", color=style.ORANGE, markersize=4, label="data")
+    axes.set(xlabel=style.short_label(plot.labels[0]), ylabel=style.short_label(plot.labels[1]))
     axes.legend(fontsize="small")
     return figure

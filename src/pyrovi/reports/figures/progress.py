@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pyrovi.reports.figures.style import HEIGHT, SERIES, WIDTH, short_label
+from pyrovi.reports.figures import style
 from pyrovi.reports.parts import Plot
 
 __all__ = ["loss"]
@@ -14,16 +14,14 @@ __all__ = ["loss"]
 
 def loss(plot: Plot) -> Any:
     """`arrays`: a curve each, shape (2, points), the steps and the loss at them."""
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT))
-    curves = zip(plot.labels, plot.arrays, itertools.cycle(SERIES), strict=False)
+    figure, axes = style.blank()
+    curves = zip(plot.labels, plot.arrays, itertools.cycle(style.SERIES), strict=False)
     for label, (steps, loss), color in curves:
-        axes.plot(steps, loss, label=short_label(label), color=color, linewidth=1.2)
+        axes.plot(steps, loss, label=style.short_label(label), color=color, linewidth=1.2)
     axes.set_xlabel("step")
     axes.set_ylabel("loss (nats)")
     axes.set_ylim(*_tails(plot.arrays))
-    if 1 < len(plot.arrays) <= len(SERIES):
+    if 1 < len(plot.arrays) <= len(style.SERIES):
         axes.legend(loc="upper right", fontsize="small")
     return figure
 

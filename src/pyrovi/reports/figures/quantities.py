@@ -3,70 +3,56 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pyrovi.reports.figures.style import (
-    BAND,
-    HAIRLINE,
-    HEIGHT,
-    INK,
-    MUTED,
-    UNROUNDED,
-    WIDTH,
-    figure_of,
-    group,
-    short_label,
-)
+from pyrovi.reports.figures import style
 from pyrovi.reports.parts import Plot
 
 __all__ = ["forest", "marginal"]
 
+UNROUNDED = {"round_to": "none"}
+"""By default ArviZ rounds a point estimate for its label, and draws it where the label says."""
+
 
 def marginal(plot: Plot) -> Any:
     """`arrays`: one, shape (chain, draw)."""
-    from pyrovi import az
-
     (values,) = plot.arrays
-    collection = az.plot_dist(
-        group(posterior={"quantity": values}),
+    figure = style.arviz(
+        "plot_dist",
+        style.group(posterior={"quantity": values}),
         kind="kde",
         ci_kind="eti",
         ci_prob=0.9,
         point_estimate="mean",
         stats={"point_estimate": UNROUNDED},
-        backend="matplotlib",
         visuals={
             "title": False,
             "point_estimate_text": False,
-            "credible_interval": {"color": MUTED, "width": 2.5},
-            "point_estimate": {"color": INK},
+            "credible_interval": {"color": style.MUTED, "width": 2.5},
+            "point_estimate": {"color": style.INK},
         },
-        figure_kwargs={"figsize": (0.62 * WIDTH, 0.62 * HEIGHT)},
+        figure_kwargs={"figsize": (0.62 * style.WIDTH, 0.62 * style.HEIGHT)},
     )
-    figure = figure_of(collection)
-    figure.axes[0].set_title(short_label(plot.title))
+    figure.axes[0].set_title(style.short_label(plot.title))
     return figure
 
 
 def forest(plot: Plot) -> Any:
     """`arrays`: a row each, shape (chain, draw)."""
-    from pyrovi import az
-
     rows = {f"row{i}": values for i, values in enumerate(plot.arrays)}
-    collection = az.plot_forest(
-        group(posterior=rows),
+    figure = style.arviz(
+        "plot_forest",
+        style.group(posterior=rows),
         combined=True,
         ci_kind="eti",
         ci_probs=(0.5, 0.9),
         point_estimate="median",
         stats={"point_estimate": UNROUNDED},
-        backend="matplotlib",
         labels=[],
         figure_kwargs={
-            "figsize": (WIDTH, 0.75 + 0.24 * len(rows)),
+            "figsize": (style.WIDTH, 0.75 + 0.24 * len(rows)),
             "figsize_units": "inches",
             "width_ratios": [1, 1000],
         },
     )
-    figure = figure_of(collection)
     return _labelled_rows(figure, plot.labels)
 
 
@@ -77,8 +63,8 @@ def _labelled_rows(figure: Any, labels: Sequence[str]) -> Any:
     axes.yaxis.set_visible(True)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0, labelleft=True)
-    axes.set_yticks(range(len(labels))[::-1], [short_label(label) for label in labels])
+    axes.set_yticks(range(len(labels))[::-1], [style.short_label(label) for label in labels])
     axes.set_ylim(-0.6, len(labels) - 0.4)
-    axes.grid(axis="y", color=BAND, linewidth=HAIRLINE)
+    axes.grid(axis="y", color=style.BAND, linewidth=style.HAIRLINE)
     axes.set_axisbelow(True)
     return figure

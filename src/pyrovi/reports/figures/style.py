@@ -8,35 +8,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-__all__ = [
-    "BAND",
-    "BLUE",
-    "HAIRLINE",
-    "HEIGHT",
-    "INK",
-    "MUTED",
-    "NIGHT",
-    "ORANGE",
-    "SERIES",
-    "UNROUNDED",
-    "WIDTH",
-    "figure_of",
-    "group",
-    "own_settings",
-    "relabelled",
-    "short_label",
-]
-
 # Each colour of the light rendering is told apart from all others, so that one pass of
 # replacement gives the dark one.
-INK, MUTED, PAPER, BLUE, ORANGE, BAND = (
-    "#1f2933",
-    "#5c6773",
-    "#fffffe",
-    "#1d6fb8",
-    "#c2410c",
-    "#dde3ea",
-)
+INK, MUTED, PAPER = "#1f2933", "#5c6773", "#fffffe"
+BLUE, ORANGE, BAND = "#1d6fb8", "#c2410c", "#dde3ea"
+SERIES = (BLUE, ORANGE, "#2e8540", "#8a4fbe", "#98700a", "#0f8490", "#b8346f", MUTED)
 NIGHT = {
     INK: "#e3e8ee",
     "#000000": "#f4f6f8",
@@ -45,9 +21,6 @@ NIGHT = {
     BLUE: "#6cb2f0",
     ORANGE: "#fb9a4b",
     BAND: "#343c47",
-}
-SERIES = (BLUE, ORANGE, "#2e8540", "#8a4fbe", "#98700a", "#0f8490", "#b8346f", MUTED)
-NIGHT |= {
     "#2e8540": "#67c27c",
     "#8a4fbe": "#c39bec",
     "#98700a": "#dcb64b",
@@ -59,8 +32,6 @@ LABEL_CHARACTERS = 26
 WIDTH = 4.7
 HEIGHT = 2.7
 HAIRLINE = 0.8
-UNROUNDED = {"round_to": "none"}
-"""By default ArviZ rounds a point estimate for its label, and draws it where the label says."""
 
 
 @contextlib.contextmanager
@@ -70,7 +41,7 @@ def own_settings() -> Iterator[Any]:
 
     with (
         warnings.catch_warnings(),
-        plt.style.context(["default", settings()]),
+        plt.style.context(["default", _settings()]),
         plt.ioff(),
     ):
         # Glyphs that the font lacks, and kinds of data that a plot would rather not have:
@@ -79,7 +50,7 @@ def own_settings() -> Iterator[Any]:
         yield plt
 
 
-def settings() -> dict[str, Any]:
+def _settings() -> dict[str, Any]:
     from cycler import cycler
 
     return {
@@ -126,8 +97,19 @@ def _variable(group: str, array: np.ndarray) -> xr.DataArray:
     return xr.DataArray(array, dims=dims, coords=coords)
 
 
-def figure_of(collection: Any) -> Any:
-    """The matplotlib figure that ArviZ drew on."""
+def blank(width: float = WIDTH, height: float = HEIGHT) -> tuple[Any, Any]:
+    """A figure of our own, and its axes."""
+    from matplotlib import pyplot as plt
+
+    return plt.subplots(figsize=(width, height))
+
+
+def arviz(plot: str, tree: xr.DataTree, **options: Any) -> Any:
+    """The figure that a plot of ArviZ makes of ``tree``."""
+    from pyrovi import az
+
+    options = {"figure_kwargs": {"figsize": (WIDTH, HEIGHT)}} | options
+    collection = getattr(az, plot)(tree, backend="matplotlib", **options)
     return collection.viz["figure"].item()
 
 
