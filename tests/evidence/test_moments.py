@@ -56,3 +56,20 @@ def test_what_is_not_known_is_no_effect_and_not_ok() -> None:
     assert unknown.share_of_limit == 1.0
     assert unknown.status == "ok"
     assert Difference(0.3, 0.01, 1.0, 0.01, 0.0, 1.0).share_of_limit > unknown.share_of_limit
+
+
+@pytest.mark.parametrize(
+    ("error", "despite", "usable", "hides"),
+    [(0.04, True, True, False), (0.06, False, False, False), (0.24, False, False, False)]
+    + [(0.26, False, False, True)],
+)
+def test_what_an_error_leaves_to_be_said_of_a_shift(error, despite, usable, hides):
+    """Of a shift by 0.15 sd: the limits are 0.1 and 0.5, and two errors must lie within them."""
+    found = Difference(0.15, error, 1.0, 0.0, mean=0.0, sd=1.0, errors=1.0)
+    assert found.exceeds_limit_despite_error == despite
+    assert found.error_within_limits == usable
+    assert found.error_hides_failure == hides
+
+
+def test_an_effect_that_is_noise_exceeds_nothing():
+    assert not Difference(0.15, 0.04, 1.0, 0.0, 0.0, 1.0, errors=4.0).exceeds_limit_despite_error
