@@ -60,8 +60,12 @@ def test_what_is_not_known_is_no_effect_and_not_ok() -> None:
 
 @pytest.mark.parametrize(
     ("error", "despite", "usable", "hides"),
-    [(0.04, True, True, False), (0.06, False, False, False), (0.24, False, False, False)]
-    + [(0.26, False, False, True)],
+    [
+        (0.04, True, True, False),
+        (0.06, False, False, False),
+        (0.24, False, False, False),
+        (0.26, False, False, True),
+    ],
 )
 def test_what_an_error_leaves_to_be_said_of_a_shift(error, despite, usable, hides):
     """Of a shift by 0.15 sd: the limits are 0.1 and 0.5, and two errors must lie within them."""

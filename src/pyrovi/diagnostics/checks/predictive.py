@@ -175,7 +175,7 @@ def _judge_statistic(each: Replicated, statistic: str, function: Statistic) -> R
 def _beside(
     label: str, of_data: np.ndarray, of_draws: np.ndarray, limit: Limit, acts: tuple[str, str]
 ) -> Row:
-    """A statistic of the data beside its replications; what to do where these are below, or above."""
+    """A statistic of the data beside replications; what to do where they are below, or above."""
     # Ties count half, or discrete data would look extreme.
     above = float(np.mean(of_draws > of_data) + 0.5 * np.mean(of_draws == of_data))
     low, high = np.quantile(of_draws, [0.055, 0.945])
