@@ -1,4 +1,4 @@
-"""The data that a command was pointed to, and keeping them beside the fit."""
+"""The data that a command was pointed to."""
 
 import csv
 import inspect
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-__all__ = ["keep", "kept", "load_any", "load_zoo", "with_settings"]
+__all__ = ["load_any", "load_zoo", "with_settings"]
 
 SIMULATION_SEED = 0  # of the data; that of the fit is the command's own
 
@@ -82,19 +82,12 @@ def load_any(data: str | None) -> Any:
     if not path.is_file():
         raise DataError(f"No such file: {path}. --data takes a .csv or a .nc file here.")
     if path.suffix.lower() == ".nc":
-        from pyrovi import open_tree
+        from pyrovi.tree import data_alone, open_tree
 
-        return _data_groups(open_tree(path))
+        return data_alone(open_tree(path))
     if path.suffix.lower() == ".csv":
         return _columns(path)
     raise DataError(f"Expected a .csv or a .nc file, and {path.name} came.")
-
-
-def _data_groups(tree: "xr.DataTree") -> "xr.DataTree":
-    """The data alone of a tree that may have grown."""
-    from pyrovi.tree import DATA_GROUPS, grow
-
-    return grow(type(tree)(), **{n: tree[n].to_dataset() for n in DATA_GROUPS if n in tree})
 
 
 def with_settings(data: Any, settings: Mapping[str, Any]) -> Any:
@@ -230,25 +223,3 @@ def _numbers(path: Path, name: str, cells: Sequence[tuple[int, str]]) -> "np.nda
     texts = [text for _, text in cells]
     whole = all(re.fullmatch(r"[+-]?\d{1,18}", text) for text in texts)
     return np.array([int(text) for text in texts] if whole else [float(text) for text in texts])
-
-
-def keep(data: Any, path: Path) -> bool:
-    """Save the data that was loaded; whether it had labels of its own."""
-    import xarray as xr
-
-    from pyrovi.tree import data_tree, save
-
-    labelled = isinstance(data, xr.DataTree)
-    save(_data_groups(data) if labelled else data_tree(data), path)
-    return labelled
-
-
-def kept(path: Path, record: Mapping[str, Any]) -> Any:
-    """The data that `keep` saved, as they were loaded."""
-    from pyrovi.tree import open_tree
-
-    tree = open_tree(path)
-    if record.get("labelled"):
-        return tree
-    groups = [node.to_dataset() for node in tree.children.values()]
-    return {str(n): v.to_numpy() for group in groups for n, v in group.data_vars.items()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyrovi.cli.data import keep, kept, with_settings
+from pyrovi.cli.data import with_settings
 from pyrovi.cli.folder import DATA, POSTERIOR, RECORD
 from pyrovi.cli.names import (
     closed_forms,
@@ -77,12 +77,12 @@ def fit(folder: Path, request: Request) -> "Fit":
             raise
         raise EngineError(f"{error}{closed_forms(request.name)}") from error
     fitted.save(folder)
+    vi.save(fitted.data, folder / DATA)
     record = {
         "model": request.name,
         "variant": request.variant,
         "data": request.data,
         "table": of_table,
-        "labelled": keep(data, folder / DATA),
         "settings": own,
         "digest": chosen.digest,
     }
@@ -98,8 +98,7 @@ def reopen(folder: Path, model: str | None) -> "Fit":
     chosen = model_named(_named(record, model), record.get("variant"))
     if record.get("digest") and record["digest"] != chosen.digest:
         warnings.warn(f"{model} has changed since it was fitted.", PyroviWarning, stacklevel=1)
-    data = with_settings(kept(folder / DATA, record), record.get("settings", {}))
-    return vi.Fit.open(folder, chosen.call, data)
+    return vi.Fit.open(folder, chosen.call, vi.open_tree(folder / DATA))
 
 
 def _record(folder: Path) -> dict[str, Any]:
