@@ -31,16 +31,16 @@ import pyrovi as vi
 from pyrovi.bound import bind
 from pyrovi.guides import AutoFlow, Family
 from pyrovi.infer.ladder.polish import Polish
-from pyrovi.models.gravity_inversion import forms as gravity
-from pyrovi.models.gravity_inversion.checks import survey_checks
-from pyrovi.models.gravity_inversion.forms import Exact
+from pyrovi.models import get
+from pyrovi.models.gravity_inversion import Exact, survey_checks
+from pyrovi.models.gravity_inversion.model import SHARPNESS, whitened
 from pyrovi.models.gravity_inversion.prisms import MGAL, Mesh, prism_gravity, sensitivity
-from pyrovi.models.gravity_inversion.smooth_field import mode_scale, ripple
+from pyrovi.models.gravity_inversion.smooth_field import mode_scale, to_cells
 from pyrovi.seeds import stream
 from pyrovi.studies import HEAD
 from pyrovi.tree import grow
 
-ENTRY = gravity.GRAVITY_INVERSION
+ENTRY = get("gravity_inversion")
 SECTION = {"cells": (20, 1, 20), "stations": 40}
 SMALL = {"cells": (5, 1, 10), "stations": 16, "sigma": 0.2}
 REFERENCE = Path(__file__).parents[1] / "models" / "gravity_inversion" / "reference.json"
@@ -143,7 +143,7 @@ def svi(steps: int = 6000) -> None:
     torch.set_default_dtype(torch.float64)
     data = ENTRY.simulate(3, cells=SVI_CELLS, stations=20, sigma=0.2)
     exact, size = Exact.of(data), int(np.prod(SVI_CELLS))
-    arguments = bind(gravity.whitened, data).kwargs
+    arguments = bind(whitened, data).kwargs
     positive = dist.constraints.softplus_lower_cholesky
 
     def guide(*_args: Any, **_kwargs: Any) -> None:
@@ -160,7 +160,7 @@ def svi(steps: int = 6000) -> None:
         {"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.3}, "gamma": 1e-3 ** (1 / steps)}
     )
     loss = Trace_ELBO(num_particles=2 * size, vectorize_particles=True, max_plate_nesting=1)
-    plain = SVI(gravity.whitened, guide, schedule, loss)
+    plain = SVI(whitened, guide, schedule, loss)
     began = time.perf_counter()
     pyro.set_rng_seed(0)
     pyro.clear_param_store()
@@ -187,8 +187,8 @@ def density_of(variant: str, given: dict[str, Tensor], field: Tensor) -> Tensor:
         return field * given["strength"] / weight
     shape = field.shape[-3], field.shape[-2], field.shape[-1]
     scale = mode_scale(shape, given["reach"], torch.ones((), dtype=field.dtype))
-    smooth = ripple(field, scale, torch.ones_like(given["weight"]))
-    return softplus(smooth, beta=gravity.SHARPNESS) * given["strength"] / weight
+    smooth = to_cells(field, scale, torch.ones_like(given["weight"]))
+    return softplus(smooth, beta=SHARPNESS) * given["strength"] / weight
 
 
 def potential(variant: str, given: dict[str, Tensor], field: Tensor) -> Tensor:
@@ -465,9 +465,9 @@ def checks() -> None:
     for row, (name, trees) in enumerate(cases.items()):
         tables = [survey_checks(_drawn(tree), ENTRY.model, seed=i) for i, tree in enumerate(trees)]
         if not row:
-            print(f"{'':30}" + "".join(f"{n:>11}" for n in tables[0].index) + f"{'any':>6}")
+            print(f"{'':30}" + "".join(f"{n:>25}" for n in tables[0].index) + f"{'any':>6}")
         loud = np.array([~table["quiet"].to_numpy(dtype=bool) for table in tables])
-        print(f"{name:30}" + "".join(f"{n:11d}" for n in loud.sum(0)) + f"{loud.any(1).sum():6d}")
+        print(f"{name:30}" + "".join(f"{n:25d}" for n in loud.sum(0)) + f"{loud.any(1).sum():6d}")
 
 
 def _survey(seed: int, **options: Any) -> xr.DataTree:

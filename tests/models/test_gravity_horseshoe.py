@@ -16,15 +16,21 @@ from scipy import stats
 import pyrovi as vi
 from pyrovi.bound import bind
 from pyrovi.errors import ModelError
-from pyrovi.models.gravity_inversion import forms as gravity
-from pyrovi.models.gravity_inversion.checks import survey_checks
-from pyrovi.models.gravity_inversion.forms import Exact
-from pyrovi.models.gravity_inversion.horseshoe import expected_share, global_scale_for, regularised
+from pyrovi.models import get
+from pyrovi.models.gravity_inversion import Exact, survey_checks
+from pyrovi.models.gravity_inversion.data import STRENGTH, buried_block, simulate
+from pyrovi.models.gravity_inversion.horseshoe import (
+    expected_share,
+    few_bodies,
+    global_scale_for,
+    regularised,
+)
+from pyrovi.models.gravity_inversion.model import sparse
 from pyrovi.seeds import isolated
 from pyrovi.structure import structure_of
 from pyrovi.tree import grow
 
-ENTRY = gravity.GRAVITY_INVERSION.variant("horseshoe")
+ENTRY = get("gravity_inversion").variant("horseshoe")
 SMALL: dict[str, Any] = {"cells": (5, 1, 10), "stations": 16, "sigma": 0.1}
 FALSE_ALARM = 2e-5
 CONTRAST = 400.0
@@ -59,7 +65,7 @@ def drawn(model: Any = ENTRY.model, count: int = 400, **held: float) -> dict[str
 def shares(ratio: float) -> np.ndarray:
     """Of the slab's variance, that each of 20,000 cells has at this global scale."""
     found = drawn(global_scale=ratio, slab_precision=1.0)
-    return ((found["density"] / found["field"] / gravity.STRENGTH) ** 2).ravel()
+    return ((found["density"] / found["field"] / STRENGTH) ** 2).ravel()
 
 
 def test_the_shares_of_the_slab_are_a_horseshoe() -> None:
@@ -81,7 +87,7 @@ def test_no_density_leaves_the_slab_which_makes_it_a_t_distribution() -> None:
 
     One cell of each draw, since the cells of a draw share their slab.
     """
-    model = gravity.few_bodies(contrast=350.0, freedom=5.0)
+    model = few_bodies(contrast=350.0, freedom=5.0)
     found = drawn(model, count=4000, global_scale=1e9)["density"].reshape(4000, -1)[:, 17]
     assert stats.kstest(found / 350.0, stats.t(5.0).cdf).pvalue > FALSE_ALARM
 
@@ -97,7 +103,7 @@ def test_the_slab_bounds_the_widest_of_scales_at_every_depth() -> None:
     }
     trace = pyro.poutine.trace(pyro.poutine.do(ENTRY.model, data=held)).get_trace(**arguments)
     node: Any = trace.nodes["density"]
-    np.testing.assert_allclose(node["value"], 2.0 * gravity.STRENGTH, rtol=1e-9)
+    np.testing.assert_allclose(node["value"], 2.0 * STRENGTH, rtol=1e-9)
 
 
 def test_no_scale_is_so_wide_or_narrow_that_its_gradient_is_lost() -> None:
@@ -126,8 +132,8 @@ def test_its_sites_are_labelled_by_cell_and_its_truth_is_kept() -> None:
     for name in ("field", "local_scale", "density"):
         assert truth[name].dims == ("depth", "northing", "easting")
     assert structure_of(ENTRY.model).name == "gravity_inversion:horseshoe"
-    assert structure_of(gravity.sparse).dims["field"] == ("depth", "northing", "easting")
-    assert ENTRY.load("buried_block").equals(gravity.buried_block())
+    assert structure_of(sparse).dims["field"] == ("depth", "northing", "easting")
+    assert ENTRY.load("buried_block").equals(buried_block())
 
 
 @pytest.mark.parametrize(
@@ -142,7 +148,7 @@ def test_its_sites_are_labelled_by_cell_and_its_truth_is_kept() -> None:
 )
 def test_a_bad_prior_gets_one_clear_line(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError) as found:
-        gravity.few_bodies(**options)
+        few_bodies(**options)
     assert message in str(found.value)
     assert "\n" not in str(found.value)
 
@@ -166,7 +172,7 @@ def test_the_checks_replicate_other_ground_with_the_scales_that_were_drawn() -> 
 
 def over_body(seed: int, depth: slice, easting: slice) -> tuple[xr.DataTree, np.ndarray]:
     """A survey over one body in ground that is nothing else, and that ground."""
-    tree = gravity.simulate(seed, **SMALL)
+    tree = simulate(seed, **SMALL)
     given, ground = tree["constant_data"].to_dataset(), np.zeros(SMALL["cells"])
     ground[depth, 0, easting] = CONTRAST
     noise = SMALL["sigma"] * np.random.default_rng(seed).standard_normal(SMALL["stations"])

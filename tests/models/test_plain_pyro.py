@@ -20,7 +20,7 @@ from pyro.infer.autoguide import AutoNormal, init_to_median
 
 from pyrovi import guides
 from pyrovi.models import ZOO, ZooModel
-from pyrovi.models.gravity_inversion.forms import FORMS, Exact
+from pyrovi.models.gravity_inversion import FORMS, Exact
 
 SHELF = Path(__file__).parents[2] / "models"
 DRAWS = 300

@@ -5,16 +5,15 @@ on the command line (``--width 5``). Each is annotated with what it may be, and 
 value or as its text::
 
     def read(
-        frame: pd.DataFrame, *, width: Annotated[int, Whole(most=100)] = 5
+        frame: pd.DataFrame, *, width: Annotated[int, whole(most=100)] = 5
     ) -> xr.DataTree: ...
 """
 
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, get_args, runtime_checkable
+from collections.abc import Callable, Collection, Mapping
+from typing import Annotated, Any, get_args, get_origin
 
 import torch
 
@@ -22,87 +21,64 @@ from pyrovi.errors import DataError
 from pyrovi.registry import nearest
 
 __all__ = [
-    "Number",
-    "OneOf",
-    "Option",
-    "Whole",
-    "YesNo",
+    "number",
+    "one_of",
     "options_of",
     "plain",
     "scale",
     "typed",
     "unlike",
+    "whole",
     "whole_number",
+    "yes_or_no",
 ]
 
-
-@runtime_checkable
-class Option(Protocol):
-    """What an option may be."""
-
-    def read(self, name: str, value: Any) -> Any:
-        """The value, whether it came as one or as text; `DataError` where it is none."""
-        ...
+Reading = Callable[[str, Any], Any]
+"""From an option's name and its value, or the text of one, to the value."""
 
 
-@dataclass(frozen=True)
-class Whole:
-    """A whole number from 1.
-
-    Attributes:
-        most: The largest.
-    """
-
-    most: int
-
-    def read(self, name: str, value: Any) -> int:
-        return whole_number(name, value, most=self.most)
+def whole(most: int) -> Reading:
+    """A whole number from 1."""
+    return lambda name, value: whole_number(name, value, most=most)
 
 
-@dataclass(frozen=True)
-class Number:
+def number(least: float, most: float, unit: str = "") -> Reading:
     """A number between two others.
 
-    >>> Number(0.01, 1e6, " m").read("depth", "500")
+    >>> number(0.01, 1e6, " m")("depth", "500")
     500.0
     """
 
-    least: float
-    most: float
-    unit: str = ""
-
-    def read(self, name: str, value: Any) -> float:
+    def read(name: str, value: Any) -> float:
         try:
-            number = float(value)
+            given = float(value)
         except (TypeError, ValueError):
-            number = math.nan
-        if not self.least <= number <= self.most:
-            raise unlike(name, f"a number from {self.least:g} to {self.most:g}{self.unit}", value)
-        return number
+            given = math.nan
+        if not least <= given <= most:
+            raise unlike(name, f"a number from {least:g} to {most:g}{unit}", value)
+        return given
+
+    return read
 
 
-@dataclass(frozen=True)
-class OneOf:
+def one_of(words: Collection[str]) -> Reading:
     """One of some words."""
 
-    words: tuple[str, ...]
-
-    def read(self, name: str, value: Any) -> str:
-        if value not in self.words:
-            hint = f"{nearest(str(value), self.words)}."
-            raise unlike(name, f"one of {', '.join(self.words)}", value, hint)
+    def read(name: str, value: Any) -> str:
+        if value not in words:
+            near = nearest(str(value), words)
+            raise unlike(name, f"one of {', '.join(words)}", value, f"{near}.")
         return value
 
+    return read
 
-@dataclass(frozen=True)
-class YesNo:
+
+def yes_or_no(name: str, value: Any) -> bool:
     """Yes or no."""
-
-    def read(self, name: str, value: Any) -> bool:
-        words = {"yes": True, "true": True, "no": False, "false": False}
-        if (word := str(value).lower()) not in words:
-            raise unlike(name, "yes or no", value)
-        return words[word]
+    words = {"yes": True, "true": True, "no": False, "false": False}
+    if (word := str(value).lower()) not in words:
+        raise unlike(name, "yes or no", value)
+    return words[word]
 
 
 def options_of(reader: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -121,12 +97,10 @@ def typed(reader: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any
 
 
 def _typed(name: str, value: Any, parameter: inspect.Parameter) -> Any:
-    if value is None and parameter.default is None:
-        return None
-    for kind in get_args(parameter.annotation):
-        if isinstance(kind, Option):
-            value = kind.read(name, value)
-    return value
+    declared = parameter.annotation
+    if get_origin(declared) is not Annotated or value is parameter.default:
+        return value
+    return get_args(declared)[1](name, value)
 
 
 def whole_number(name: str, value: Any, *, most: int, advice: str = "") -> int:

@@ -210,8 +210,9 @@ def _mended(cell: str, *, empty: bool, advice: str) -> str:
     """What to do about a cell that is no number."""
     if re.fullmatch(r"[+-]?[\d.,' ]*\d[\d.,' ]*", cell):
         return DECIMALS
-    mend = "Fill it in, drop the row" if empty else "Correct it"
-    return f"{mend}, or {advice}." if advice else f"{mend}."
+    ways = [*(["Fill it in", "drop the row"] if empty else ["Correct it"]), advice]
+    *others, last = [way for way in ways if way]
+    return f"{', '.join(others)}, or {last}." if others else f"{last}."
 
 
 def _is_empty(cell: Hashable) -> bool:

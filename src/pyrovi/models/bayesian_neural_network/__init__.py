@@ -1,7 +1,28 @@
 """Bayesian neural network: a function of unknown form, and where it is not known."""
 
-from pyrovi.models.bayesian_neural_network.data import simulate
-from pyrovi.models.bayesian_neural_network.entry import BAYESIAN_NEURAL_NETWORK
-from pyrovi.models.bayesian_neural_network.model import network, propagate
+from pyrovi.models.bayesian_neural_network.data import (
+    breast_cancer,
+    diabetes,
+    digits,
+    read,
+    read_classes,
+    simulate,
+)
+from pyrovi.models.bayesian_neural_network.model import FORMS, network, propagate
+from pyrovi.models.entry import ZooModel, variants_of
 
 __all__ = ["BAYESIAN_NEURAL_NETWORK", "network", "propagate", "simulate"]
+
+CLASSES = {
+    "loaders": {"breast_cancer": breast_cancer, "digits": digits},
+    "reader": read_classes,
+}
+BAYESIAN_NEURAL_NETWORK = ZooModel(
+    name="bayesian_neural_network",
+    title="Bayesian neural network: a function of unknown form, and where it is not known",
+    model=FORMS["regression"],
+    simulate=simulate,
+    loaders={"diabetes": diabetes},
+    variants=variants_of(FORMS, simulate, classification=CLASSES),
+    reader=read,
+)

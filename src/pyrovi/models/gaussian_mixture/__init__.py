@@ -1,9 +1,8 @@
 """Bayesian mixture of Gaussians: clusters without names."""
 
+from pyrovi.models.entry import ZooModel, variants_of
 from pyrovi.models.gaussian_mixture.conjugate_updates import CONJUGATE_UPDATES
-from pyrovi.models.gaussian_mixture.data import simulate
-from pyrovi.models.gaussian_mixture.entry import GAUSSIAN_MIXTURE
-from pyrovi.models.gaussian_mixture.loaders import standardise
+from pyrovi.models.gaussian_mixture.data import iris, read, simulate, standardise, wine
 from pyrovi.models.gaussian_mixture.model import FORMS, conjugate, diagonal, full, unit
 from pyrovi.models.gaussian_mixture.predictive import log_predictive, responsibilities, start_from
 from pyrovi.models.gaussian_mixture.unit_updates import UNIT_UPDATES
@@ -23,3 +22,13 @@ __all__ = [
     "start_from",
     "unit",
 ]
+
+GAUSSIAN_MIXTURE = ZooModel(
+    name="gaussian_mixture",
+    title="Bayesian mixture of Gaussians: clusters without names",
+    model=full,
+    simulate=simulate,
+    loaders={"iris": iris, "wine": wine},
+    variants=variants_of(FORMS, simulate),
+    reader=read,
+)

@@ -195,10 +195,10 @@ class Assignments:
 
         Each log is a logit less its normaliser, and the logits' share is linear in the sums.
         """
-        found = self._pass
-        forms = (self.constant, self.linear, self._of_products)[: len(found.sums)]
-        pairs = zip(forms, found.sums, strict=True)
-        return found.log_normaliser - sum(float((form * each).sum()) for form, each in pairs)
+        total = self._pass
+        forms = (self.constant, self.linear, self._of_products)[: len(total.sums)]
+        pairs = zip(forms, total.sums, strict=True)
+        return total.log_normaliser - sum(float((form * each).sum()) for form, each in pairs)
 
     def sample(self, generator: torch.Generator) -> tuple[dict[str, Tensor], Moments]:
         """The sums of one draw of all assignments; the assignments themselves are not kept."""

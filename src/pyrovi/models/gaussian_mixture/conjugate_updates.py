@@ -12,8 +12,7 @@ from typing import Any
 import torch
 
 from pyrovi.models.gaussian_mixture.assignments import Assignments
-from pyrovi.models.gaussian_mixture.dirichlet import Weights
-from pyrovi.models.gaussian_mixture.normal_wishart import Components
+from pyrovi.models.gaussian_mixture.factors import Components, Weights
 from pyrovi.models.gaussian_mixture.priors import Mixture, prepare, start
 from pyrovi.structure import Coordinate, CoordinateUpdates
 

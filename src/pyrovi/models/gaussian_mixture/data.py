@@ -1,15 +1,21 @@
-"""Data of a mixture that is drawn from the prior."""
+"""Data for the mixture: drawn from the prior, of a table, and real; they come standardised."""
 
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 
 from pyrovi.errors import DataError
 from pyrovi.models.entry import run_forward, variant_named
-from pyrovi.models.gaussian_mixture.model import DIMS, FORMS
+from pyrovi.models.gaussian_mixture.model import DIMS, FORMS, MOST
+from pyrovi.models.options import number, one_of, whole_number
+from pyrovi.models.tables import LARGEST, Names, Table, standardise_columns
 from pyrovi.seeds import check_seed, stream
 from pyrovi.tree import data_tree
 
-__all__ = ["simulate"]
+__all__ = ["iris", "read", "simulate", "standardise", "wine"]
 
 
 def simulate(
@@ -58,4 +64,87 @@ def simulate(
         observed={"y": (("observation", "dimension"), y)},
         constant={"components": K, "spread": spread},
         truth=truth,
+    )
+
+
+def standardise(y: np.ndarray) -> np.ndarray:
+    """Each column of ``y`` (observation, dimension) with mean 0 and standard deviation 1.
+
+    >>> standardise(np.array([[1.0], [3.0]])).ravel()
+    array([-1.,  1.])
+    """
+    return (y - y.mean(axis=0)) / y.std(axis=0)
+
+
+def read(
+    frame: pd.DataFrame,
+    *,
+    components: Any,
+    columns: Names | None = None,
+    spread: Annotated[float, number(1 / LARGEST, LARGEST)] = 1.0,
+    standardised: Annotated[str, one_of(("each", "centred"))] = "each",
+) -> xr.DataTree:
+    """The data of any table whose rows are observations; each dimension is standardised.
+
+    Args:
+        frame: The table. Every cell of the columns is a number.
+        components: How many: a whole number, at most one for each row.
+        columns: The dimensions; all columns if not given.
+        spread: Prior standard deviation of the locations, in the units of the dimensions.
+        standardised: ``each`` dimension, since the priors are for that; or ``centred``, where
+            the units are to stay, as the variant ``unit`` may want it.
+
+    Raises:
+        DataError: If the table does not hold what is asked of it (the message says where), or has
+            fewer rows than components: the model can do that, and a person hardly means it.
+
+    >>> frame = pd.DataFrame({"length": [1.0, 2.0, 6.0], "width": [0.0, 3.0, 0.0]})
+    >>> read(frame, components=2)["observed_data"]["y"].attrs["centre"]
+    [3.0, 1.0]
+    """
+    table = Table.of(frame, each="observation")
+    chosen = table.names if columns is None else table.named(columns)
+    table.require(chosen)
+    if not chosen:
+        raise DataError(f"Expected the names of columns, and none came. There is: {table.listed}.")
+    x = table.predictors(chosen, "columns")
+    scaled = standardise_columns(x)
+    if standardised == "centred":
+        about = {"centre": scaled.centre, "unit": [1.0] * len(chosen)}
+    else:
+        about = scaled.about
+    y = (x - about["centre"]) / about["unit"]
+    return data_tree(
+        observed={"y": (("observation", "dimension"), y, about)},
+        constant={
+            "components": whole_number("components", components, most=min(MOST, len(frame))),
+            "spread": spread,
+        },
+        coords={"dimension": chosen},
+    )
+
+
+def iris() -> xr.DataTree:
+    """Fisher's irises, standardised: 150 flowers, 4 lengths; ``truth`` holds the species."""
+    from sklearn.datasets import load_iris
+
+    return _classified(load_iris(), "species")
+
+
+def wine() -> xr.DataTree:
+    """Forina's wines, standardised: 178 wines, 13 assays; ``truth`` holds the cultivar."""
+    from sklearn.datasets import load_wine
+
+    return _classified(load_wine(), "cultivar")
+
+
+def _classified(bunch: Any, label: str) -> xr.DataTree:
+    kind = np.asarray(bunch.target_names)[bunch.target].astype(str)
+    names = [name.removesuffix(" (cm)") for name in bunch.feature_names]
+    about = {"units": "standard deviations", "comment": "each dimension standardised"}
+    return data_tree(
+        observed={"y": (("observation", "dimension"), standardise(bunch.data), about)},
+        constant={"components": len(bunch.target_names), "spread": 1.0},
+        coords={"dimension": names},
+        truth={label: ("observation", kind)},
     )

@@ -14,8 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyrovi.models.gaussian_mixture.assignments import Data, Moments, nearest_seed
-from pyrovi.models.gaussian_mixture.dirichlet import log_dirichlet
-from pyrovi.models.gaussian_mixture.normal_wishart import LOG_2PI, log_wishart
+from pyrovi.models.gaussian_mixture.factors import LOG_2PI, log_dirichlet, log_wishart
 
 __all__ = ["PRECISION_RATE", "WEIGHT_CONCENTRATION", "Mixture", "prepare", "start"]
 

@@ -1,33 +1,34 @@
 """What lies below, from gravity measured above: a linear inverse problem with an exact answer."""
 
-from pyrovi.models.gravity_inversion.forms import (
-    GRAVITY_INVERSION,
-    Exact,
-    Mesh,
-    Survey,
-    buried_block,
-    few_bodies,
-    heavy_block,
-    prism_gravity,
-    read,
-    sensitivity,
-    simulate,
-    survey_checks,
-    survey_tree,
-)
+from pyrovi.models.entry import ZooModel, variants_of
+from pyrovi.models.gravity_inversion.checks import survey_checks
+from pyrovi.models.gravity_inversion.data import buried_block, heavy_block, read, simulate
+from pyrovi.models.gravity_inversion.exact import Exact
+from pyrovi.models.gravity_inversion.horseshoe import few_bodies
+from pyrovi.models.gravity_inversion.mesh import survey_tree
+from pyrovi.models.gravity_inversion.model import FORMS, whitened
+from pyrovi.models.gravity_inversion.prisms import Mesh, prism_gravity, sensitivity
+from pyrovi.models.gravity_inversion.survey import Survey
 
 __all__ = [
     "Exact",
+    "FORMS",
     "GRAVITY_INVERSION",
     "Mesh",
     "Survey",
-    "buried_block",
     "few_bodies",
-    "heavy_block",
     "prism_gravity",
-    "read",
     "sensitivity",
-    "simulate",
     "survey_checks",
     "survey_tree",
 ]
+
+GRAVITY_INVERSION = ZooModel(
+    name="gravity_inversion",
+    title="Density below ground from gravity above it",
+    model=whitened,
+    simulate=simulate,
+    loaders={"buried_block": buried_block},
+    variants=variants_of(FORMS, simulate, positive={"loaders": {"heavy_block": heavy_block}}),
+    reader=read,
+)

@@ -4,7 +4,8 @@
 declare what a geophysicist would ask, each by a statistic that one wrong assumption moves:
 
 - ``misfit``: mean squared residual in units of the noise. Moved by a wrong noise level.
-- ``ripples``: how far residuals of neighbours go together. Moved by what the mesh cannot make.
+- ``residual_autocorrelation``: Moran's I, how far residuals of neighbours go together. Moved by
+  what the mesh cannot make.
 - ``tilt``: slope of a plane through the anomaly, weighed against what ground can do by itself.
   Moved by a regional trend that is not modelled.
 - ``size``: mean square of the longer half of the anomaly's patterns, each over what is expected of
@@ -45,13 +46,13 @@ __all__ = ["survey_checks", "survey_discrepancies"]
 
 HYPERPARAMETERS = ("amplitude", "stretch", "noise_factor", "global_scale", "slab_precision")
 NEIGHBOURS = 2
-PER_STATION = 10
-"""Replications for each station that the patterns are learned of."""
-SEEN = 2.0
-"""Variance of a pattern, in those of the noise, from which on it is counted."""
+REPLICATIONS_PER_STATION = 10
+"""From which the patterns are learned."""
+PATTERN_VARIANCE = 2.0
+"""In those of the noise: from this on a pattern is counted."""
 FIXES = {
     "misfit": ("The noise is smaller than sigma says.", "The noise is larger than sigma says."),
-    "ripples": (
+    "residual_autocorrelation": (
         "Neighbouring residuals oppose each other: the mesh follows single stations.",
         "Neighbouring residuals go together: finer or wider cells, or correlated noise.",
     ),
@@ -92,21 +93,21 @@ def survey_checks(
     Raises:
         DataError: If the tree holds no posterior of a gravity survey.
     """
-    found = survey_discrepancies(tree, model, check_seed(seed))
-    table = {name: _row(each) for name, each in found.items()}
+    statistics = survey_discrepancies(tree, model, check_seed(seed))
+    table = {name: _row(each) for name, each in statistics.items()}
     return pd.DataFrame.from_dict(table, orient="index").rename_axis("statistic")
 
 
-def _row(found: Discrepancy) -> dict[str, Any]:
-    above = float((found.replicated > found.data).mean())
+def _row(statistic: Discrepancy) -> dict[str, Any]:
+    above = float((statistic.replicated > statistic.data).mean())
     quiet = DECLARED_TAIL.status(above) == "ok"
     return {
-        "data": float(found.data.mean()),
-        "low": float(np.quantile(found.replicated, 0.05)),
-        "high": float(np.quantile(found.replicated, 0.95)),
+        "data": float(statistic.data.mean()),
+        "low": float(np.quantile(statistic.replicated, 0.05)),
+        "high": float(np.quantile(statistic.replicated, 0.95)),
         "above": above,
         "quiet": quiet,
-        "says": "" if quiet else found.smaller if above > 0.5 else found.larger,
+        "says": "" if quiet else statistic.smaller if above > 0.5 else statistic.larger,
     }
 
 
@@ -132,9 +133,12 @@ def survey_discrepancies(
     key = stream(seed, "gravity_inversion", "checks")
     noise = np.random.default_rng(key).standard_normal(loc.shape)
     residual, near = (gravity - loc) / sigma, _neighbours(position)
-    found = {
+    statistics = {
         "misfit": (_misfit(residual), _misfit(noise)),
-        "ripples": (_ripples(residual, near), _ripples(noise, near)),
+        "residual_autocorrelation": (
+            _autocorrelation(residual, near),
+            _autocorrelation(noise, near),
+        ),
     }
     unit = np.sqrt((sigma**2).mean(0))
     fresh = _other_ground(model, drawn, given, key) / unit
@@ -142,8 +146,9 @@ def survey_discrepancies(
     for name in ("tilt", "size", "roughness"):
         statistic = getattr(expected, name)
         replicated = statistic(fresh[1::2])
-        found[name] = np.repeat(statistic(gravity[None] / unit), len(replicated)), replicated
-    return {name: Discrepancy(*both, *FIXES[name]) for name, both in found.items()}
+        data = np.repeat(statistic(gravity[None] / unit), len(replicated))
+        statistics[name] = data, replicated
+    return {name: Discrepancy(*both, *FIXES[name]) for name, both in statistics.items()}
 
 
 # ------------------------------------------------------------------------------ statistics
@@ -153,7 +158,7 @@ def _misfit(residual: Rows) -> np.ndarray:
     return (residual**2).mean(-1)
 
 
-def _ripples(residual: Rows, near: np.ndarray) -> np.ndarray:
+def _autocorrelation(residual: Rows, near: np.ndarray) -> np.ndarray:
     """Moran's I: mean product of neighbours over the mean square."""
     return (residual * residual[:, near].mean(-1)).mean(-1) / (residual**2).mean(-1)
 
@@ -178,7 +183,7 @@ class Expected:
         covariance = fresh.T @ fresh / len(fresh)
         size, pattern = np.linalg.eigh(covariance)
         size, pattern = size[::-1], pattern[:, ::-1]
-        count = max(4, int((size > SEEN).sum()))
+        count = max(4, int((size > PATTERN_VARIANCE).sum()))
         scaled = (pattern / np.sqrt(size))[:, :count]
         weighed = np.linalg.solve(covariance, plane)  # generalised least squares
         spread = np.linalg.pinv(plane.T @ weighed, hermitian=True)
@@ -214,8 +219,8 @@ def _plane(position: np.ndarray) -> np.ndarray:
 
 def _neighbours(position: np.ndarray) -> np.ndarray:
     """Indices (station, neighbour) of the nearest other stations."""
-    _, found = KDTree(position).query(position, k=NEIGHBOURS + 1)
-    return np.asarray(found)[:, 1:]
+    _, nearest = KDTree(position).query(position, k=NEIGHBOURS + 1)
+    return np.asarray(nearest)[:, 1:]
 
 
 # ------------------------------------------------------------------------------ draws
@@ -242,7 +247,7 @@ def _other_ground(
     model: Callable[..., Any], drawn: dict[str, Tensor], given: dict[str, Tensor], seed: int
 ) -> Rows:
     """The survey repeated over ground drawn anew, with the hyperparameters of the draws."""
-    count = 2 * max(len(drawn["density"]), PER_STATION * len(given["gravity"]))
+    count = 2 * max(len(drawn["density"]), REPLICATIONS_PER_STATION * len(given["gravity"]))
     turn = torch.arange(count) % len(drawn["density"])
     held: dict[str, Any] = {n: drawn[n][turn, None] for n in HYPERPARAMETERS if n in drawn}
     unobserved = pyro.poutine.uncondition(pyro.poutine.do(model, data=held))

@@ -124,19 +124,19 @@ def sensitivity(
         height: Of the stations, in metres, positive up.
         mesh: The cells.
     """
-    found = np.empty((len(easting), *mesh.shape))
+    kernel = np.empty((len(easting), *mesh.shape))
     for block in _blocks(len(easting), (mesh.shape[0] + 1) * (mesh.shape[2] + 1), mesh.shape[1]):
         z = mesh.depth + height[block, None]
         x = mesh.easting - easting[block, None]
         if mesh.northing is None:
             nodes = _rectangle_node(x[:, None, :], z[:, :, None])
-            found[block, :, 0, :] = np.diff(np.diff(nodes, axis=1), axis=2)
+            kernel[block, :, 0, :] = np.diff(np.diff(nodes, axis=1), axis=2)
         else:
             y = mesh.northing - northing[block, None]
             nodes = _prism_node(x[:, None, None, :], y[:, None, :, None], z[:, :, None, None])
-            found[block] = np.diff(np.diff(np.diff(nodes, axis=1), axis=2), axis=3)
-    found *= GRAVITATIONAL_CONSTANT * MGAL
-    return found
+            kernel[block] = np.diff(np.diff(np.diff(nodes, axis=1), axis=2), axis=3)
+    kernel *= GRAVITATIONAL_CONSTANT * MGAL
+    return kernel
 
 
 def prism_gravity(
@@ -158,7 +158,7 @@ def prism_gravity(
     >>> prism_gravity(origin, origin, origin, block).round(8)
     array([[0.00029272]])
     """
-    found = np.empty((len(easting), len(prisms)))
+    kernel = np.empty((len(easting), len(prisms)))
     for block in _blocks(len(easting), 8, len(prisms)):
         x, y, z = (
             (side - at[block, None, None]).reshape(-1, len(prisms), *shape)
@@ -169,9 +169,9 @@ def prism_gravity(
             )
         )
         nodes = _prism_node(x, y, z)
-        found[block] = np.diff(np.diff(np.diff(nodes, axis=4), axis=3), axis=2)[..., 0, 0, 0]
-    found *= GRAVITATIONAL_CONSTANT * MGAL
-    return found
+        kernel[block] = np.diff(np.diff(np.diff(nodes, axis=4), axis=3), axis=2)[..., 0, 0, 0]
+    kernel *= GRAVITATIONAL_CONSTANT * MGAL
+    return kernel
 
 
 def _blocks(stations: int, nodes: int, times: int) -> Iterator[slice]:

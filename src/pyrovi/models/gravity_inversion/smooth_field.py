@@ -29,7 +29,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy import sparse
 from torch import Tensor
 
 from pyrovi.models.gravity_inversion.prisms import Mesh
@@ -39,9 +38,8 @@ __all__ = [
     "cosines",
     "depth_weight",
     "mode_scale",
-    "precision",
-    "ripple",
-    "unripple",
+    "to_cells",
+    "to_modes",
 ]
 
 
@@ -65,34 +63,6 @@ def depth_weight(mesh: Mesh, height: float, exponent: float) -> Float[np.ndarray
     return np.sqrt(np.mean(inverse**2)) / inverse
 
 
-def precision(
-    shape: tuple[int, int, int],
-    reach: Float[np.ndarray, " axis"],
-    weight: Float[np.ndarray, " depth"],
-    strength: float,
-) -> sparse.csr_array:
-    """The sparse precision Q of a field on a mesh, by the definition.
-
-    Args:
-        shape: Cells along depth, northing and easting.
-        reach: Correlation length along each, in cells.
-        weight: Depth weights.
-        strength: Root mean square of the prior standard deviation over weighted cells, in kg/m3.
-
-    Returns:
-        ``(cell, cell)``, cells in the order of an array of ``shape``.
-    """
-    smooth = sparse.eye_array(math.prod(shape), format="csr")
-    for axis, (size, length) in enumerate(zip(shape, reach, strict=True)):
-        parts = [sparse.eye_array(n) for n in shape]
-        difference = sparse.csr_array(np.diff(np.eye(size), axis=0))
-        parts[axis] = length**2 * difference.T @ difference
-        smooth = smooth + functools.reduce(sparse.kron, parts)
-    unit = _unit(_eigenvalues(shape, torch.as_tensor(reach, dtype=torch.float64))).item()
-    weights = sparse.diags_array(np.repeat(weight, shape[1] * shape[2]) * unit / strength)
-    return (weights @ smooth @ smooth @ weights).tocsr()
-
-
 def cosines(shape: tuple[int, int, int], like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of each axis the matrix (mode, cell) of the orthonormal cosine transform (DCT-II)."""
     depth, north, east = (_cosine(size, like.dtype, like.device) for size in shape)
@@ -107,8 +77,8 @@ def _cosine(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.as_tensor(matrix, dtype=dtype, device=device)
 
 
-def ripple(field: Tensor, scale: Tensor, weight: Tensor) -> Tensor:
-    """Density of each cell from independent standard normals, one a cosine mode.
+def to_cells(field: Tensor, scale: Tensor, weight: Tensor) -> Tensor:
+    """From modes to cells: the density from independent standard normals, one a cosine mode.
 
     Args:
         field: ``(..., depth_mode, northing_mode, easting_mode)``.
@@ -126,8 +96,8 @@ def ripple(field: Tensor, scale: Tensor, weight: Tensor) -> Tensor:
     return mixed / weight[:, None, None]
 
 
-def unripple(rows: Tensor, weight: Tensor) -> Tensor:
-    """The transpose of `ripple`, without its scale: ``(..., depth, northing, easting)``."""
+def to_modes(rows: Tensor, weight: Tensor) -> Tensor:
+    """From cells to modes: the transpose of `to_cells` without its scale, along the last axes."""
     shape = rows.shape[-3], rows.shape[-2], rows.shape[-1]
     depth, north, east = cosines(shape, rows)
     mixed = north @ ((rows / weight[:, None, None]) @ east.T)
@@ -175,11 +145,11 @@ class SmoothField:
 
     def colour(self, field: Tensor) -> Tensor:
         """T z: densities ``(..., depth, northing, easting)`` in kg/m3."""
-        return ripple(field, self.scale, self.weight)
+        return to_cells(field, self.scale, self.weight)
 
     def colour_back(self, rows: Tensor) -> Tensor:
         """T' g of each of ``(..., depth, northing, easting)``."""
-        return unripple(rows, self.weight) * self.scale
+        return to_modes(rows, self.weight) * self.scale
 
     @property
     def variance(self) -> Float[Tensor, "depth northing easting"]:

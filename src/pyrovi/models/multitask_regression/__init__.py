@@ -1,7 +1,15 @@
 """Multi-task regression: related tasks that lend each other strength."""
 
-from pyrovi.models.multitask_regression.data import simulate
-from pyrovi.models.multitask_regression.entry import MULTITASK_REGRESSION
+from pyrovi.models.entry import ZooModel, variants_of
+from pyrovi.models.multitask_regression.data import (
+    anes96,
+    grunfeld,
+    linnerud,
+    linnerud_above,
+    read,
+    read_binary,
+    simulate,
+)
 from pyrovi.models.multitask_regression.model import FORMS, centered, complete_pooling, partial
 
 __all__ = [
@@ -12,3 +20,17 @@ __all__ = [
     "partial",
     "simulate",
 ]
+
+ZEROS_AND_ONES = {
+    "loaders": {"linnerud_above": linnerud_above, "anes96": anes96},
+    "reader": read_binary,
+}
+MULTITASK_REGRESSION = ZooModel(
+    name="multitask_regression",
+    title="Multi-task regression: related tasks that lend each other strength",
+    model=partial,
+    simulate=simulate,
+    loaders={"linnerud": linnerud, "grunfeld": grunfeld},
+    variants=variants_of(FORMS, simulate, binary=ZEROS_AND_ONES),
+    reader=read,
+)

@@ -1,21 +1,25 @@
-"""Marks of students that are drawn from the prior."""
+"""Marks of students: drawn from the prior, of a table, and real; they come standardised."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import pyro
 import torch
 import xarray as xr
 
 from pyrovi.errors import DataError
 from pyrovi.models.entry import run_forward, variant_named
+from pyrovi.models.multitask_regression.marks import Marks, read_marks
 from pyrovi.models.multitask_regression.model import DIMS, FORMS
+from pyrovi.models.options import one_of
+from pyrovi.models.tables import Names, same_in_every_row, standardise, standardise_columns
 from pyrovi.registry import nearest
 from pyrovi.seeds import check_seed, stream
-from pyrovi.tree import data_tree
+from pyrovi.tree import MISSING, data_tree
 
-__all__ = ["simulate"]
+__all__ = ["anes96", "grunfeld", "linnerud", "linnerud_above", "read", "read_binary", "simulate"]
 
 SUBJECTS = ("mathematics", "physics", "chemistry")
 HELD = (*DIMS, "noise")
@@ -98,3 +102,152 @@ def _check(tasks: Sequence[str], sizes: Sequence[int], population: Mapping[str, 
                 f"population holds no {name!r}{nearest(name, HELD)}. It may hold: "
                 f"{', '.join(HELD)}."
             )
+
+
+PHYSIOLOGY = ("weight", "waist", "pulse")
+PARTIES = (
+    "strong Democrat",
+    "weak Democrat",
+    "independent, Democrat",
+    "independent",
+    "independent, Republican",
+    "weak Republican",
+    "strong Republican",
+)
+
+
+def read(
+    frame: pd.DataFrame,
+    *,
+    outcome: Names,
+    task: str | None = None,
+    covariates: Names | None = None,
+    standardised: Annotated[str, one_of(("together", "by_task"))] = "together",
+) -> xr.DataTree:
+    """The data of any table of marks, long or wide; covariates and marks are standardised.
+
+    Args:
+        frame: The table. An empty cell of marks is a missing mark: it is predicted.
+        outcome: The column of marks; of a wide table, the columns, one for each task.
+        task: The column that names each mark's task; of a wide table, none.
+        covariates: The columns to predict from; all others if not given.
+        standardised: Marks ``together``, where tasks share a scale and differ in level; or
+            ``by_task``, where their units differ.
+
+    Raises:
+        DataError: If the table does not hold what is asked of it; the message says where.
+
+    >>> frame = pd.DataFrame({"hours": [1, 2, 3], "maths": [4, 6, 5], "physics": [2, None, 6]})
+    >>> read(frame, outcome="maths,physics")["constant_data"]["size"].to_numpy()
+    array([3, 2])
+    """
+    marks = read_marks(frame, outcome=outcome, task=task, covariates=covariates)
+    together = standardised == "together"
+    group = np.zeros_like(marks.task_index) if together else marks.task_index
+    values = np.empty_like(marks.outcome)
+    centre, unit = [], []
+    for index in range(group.max() + 1):
+        own = group == index
+        named = "" if together else f" of {marks.tasks[index]!r}"
+        _refuse_same(marks.outcome[own], named)
+        scaled = standardise(marks.outcome[own])
+        values[own] = scaled.z
+        centre.append(scaled.centre)
+        unit.append(scaled.unit)
+    about = {"units": "standard deviations", "centre": centre, "unit": unit}
+    return _tree(marks, values, about)
+
+
+def _refuse_same(marks: np.ndarray, named: str) -> None:
+    if same_in_every_row(marks):
+        raise DataError(
+            f"Every mark{named} is {np.nanmin(marks):g}, so there is nothing to explain. Name "
+            "another column as outcome."
+        )
+
+
+def read_binary(
+    frame: pd.DataFrame,
+    *,
+    outcome: Names,
+    task: str | None = None,
+    covariates: Names | None = None,
+) -> xr.DataTree:
+    """As `read`, for marks of 0 and 1, which stay as they are."""
+    marks = read_marks(frame, outcome=outcome, task=task, covariates=covariates)
+    wrong = np.isfinite(marks.outcome) & ~np.isin(marks.outcome, (0.0, 1.0))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise DataError(
+            f"{marks.places[row]}: expected a mark of 0 or 1, and {marks.outcome[row]:g} came. "
+            "Recode it, or fit marks of other values by the variant partial."
+        )
+    return _tree(marks, marks.outcome, {})
+
+
+def _tree(marks: Marks, outcome: np.ndarray, about: Mapping[str, Any]) -> xr.DataTree:
+    scaled = standardise_columns(marks.x)
+    x = np.column_stack([np.ones(len(outcome)), scaled.z])
+    moments = {"centre": [0.0, *scaled.centre], "unit": [1.0, *scaled.unit]}
+    seen = np.isfinite(outcome)
+    missing = {} if seen.all() else {MISSING: 1}
+    return data_tree(
+        observed={"outcome": ("row", outcome, {**about, **missing})},
+        constant={
+            "task_index": ("row", marks.task_index),
+            "x": (("row", "covariate"), x, moments),
+            "size": ("task", np.bincount(marks.task_index[seen], minlength=len(marks.tasks))),
+        },
+        coords={
+            "row": list(marks.rows),
+            "task": list(marks.tasks),
+            "covariate": ["intercept", *marks.covariates],
+        },
+    )
+
+
+def linnerud() -> xr.DataTree:
+    """Linnerud's fitness club: weight, waist and pulse of 20 men, from three exercises."""
+    return read(_linnerud(), outcome=PHYSIOLOGY, standardised="by_task")
+
+
+def linnerud_above() -> xr.DataTree:
+    """Whether each of the 20 men's weight, waist and pulse is above the sample's median."""
+    frame: Any = _linnerud()
+    above = frame[list(PHYSIOLOGY)] > frame[list(PHYSIOLOGY)].median()
+    return read_binary(frame.assign(**above.astype(int)), outcome=PHYSIOLOGY)
+
+
+def grunfeld() -> xr.DataTree:
+    """Grunfeld's (1950) firms: log investment of 11, 1935 to 1954, from log value and capital."""
+    data: Any = _statsmodels("grunfeld")
+    logs = np.log(data[["invest", "value", "capital"]])
+    return read(logs.assign(firm=data["firm"]), outcome="invest", task="firm")
+
+
+def anes96() -> xr.DataTree:
+    """American National Election Study 1996: a vote for Dole, by party identification."""
+    data: Any = _statsmodels("anes96")
+    parties = data["PID"].astype(int).map(dict(enumerate(PARTIES)))
+    frame = data[["age", "educ", "income", "vote"]].assign(party=parties)
+    ordered = frame.iloc[data["PID"].argsort(kind="stable")]
+    return read_binary(ordered, outcome="vote", task="party")
+
+
+def _linnerud() -> pd.DataFrame:
+    from sklearn.datasets import load_linnerud
+
+    bunch: Any = load_linnerud(as_frame=True)
+    frame = pd.concat([bunch.data, bunch.target], axis=1)
+    return frame.rename(columns=str.lower)
+
+
+def _statsmodels(name: str) -> pd.DataFrame:
+    try:
+        from statsmodels import datasets
+    except ImportError as error:
+        raise DataError(
+            f"The data set {name!r} comes with statsmodels, which is not installed. "
+            "Install it with: pip install statsmodels"
+        ) from error
+    return getattr(datasets, name).load_pandas().data

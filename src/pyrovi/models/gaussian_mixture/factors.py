@@ -1,4 +1,4 @@
-"""The factor of the mixture's locations and precisions."""
+"""The factors of the conjugate mixture: Dirichlet weights, normal-Wishart components."""
 
 import math
 from collections.abc import Mapping
@@ -9,11 +9,71 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyrovi.models.gaussian_mixture.dirichlet import gammas
-
-__all__ = ["LOG_2PI", "ComponentMoments", "Components", "log_wishart", "whitening_of"]
+__all__ = [
+    "ComponentMoments",
+    "Components",
+    "LOG_2PI",
+    "Weights",
+    "log_dirichlet",
+    "log_wishart",
+    "whitening_of",
+]
 
 LOG_2PI = math.log(2 * math.pi)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Dirichlet weights.
+
+    Attributes:
+        concentration: One for each component.
+    """
+
+    concentration: Float[Tensor, "component"]
+
+    def expected(self) -> Float[Tensor, "component"]:
+        """The expected log weights."""
+        return self._expected_log
+
+    @cached_property
+    def _expected_log(self) -> Tensor:
+        return self.concentration.digamma() - self.concentration.sum().digamma()
+
+    def entropy(self) -> float:
+        """Of the Dirichlet."""
+        powers = ((self.concentration - 1) * self._expected_log).sum()
+        return -float(log_dirichlet(self.concentration) + powers)
+
+    def sample(self, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
+        """One value, and its log."""
+        values = self.draw(1, generator)["weight"][0]
+        return {"weight": values}, values.log()
+
+    def draw(self, draws: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """``weight`` (draw, component): gammas, normalised."""
+        shape = self.concentration.expand(draws, -1).contiguous()
+        drawn = _gammas(shape, generator)
+        return {"weight": drawn / drawn.sum(1, keepdim=True)}
+
+    def log_prob(self, values: Mapping[str, Tensor]) -> Float[Tensor, "draw"]:
+        """The Dirichlet log density, over all weights but the last."""
+        powers = ((self.concentration - 1) * values["weight"].log()).sum(-1)
+        return log_dirichlet(self.concentration) + powers
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The concentrations."""
+        return {"concentration": self.concentration}
+
+
+def log_dirichlet(concentration: Tensor) -> Tensor:
+    """The log of the density's constant."""
+    return concentration.sum().lgamma() - concentration.lgamma().sum()
+
+
+def _gammas(shape: Tensor, generator: torch.Generator) -> Tensor:
+    """Gammas of these shapes, of unit rate."""
+    return torch._standard_gamma(shape.contiguous(), generator)  # pyright: ignore[reportPrivateImportUsage]
 
 
 @dataclass(frozen=True)
@@ -113,7 +173,7 @@ class Components:
     def draw(self, draws: int, generator: torch.Generator) -> dict[str, Tensor]:
         """The sites (draw, component, ...): the whitening matrix and the location."""
         count, dimensions = self.offset.shape
-        chi_squared = 2 * gammas((self._row_degrees / 2).expand(draws, -1, -1), generator)
+        chi_squared = 2 * _gammas((self._row_degrees / 2).expand(draws, -1, -1), generator)
         shape = (draws, count, dimensions, dimensions)
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
         bartlett = noise.tril(-1) + torch.diag_embed(chi_squared.sqrt())

@@ -1,0 +1,207 @@
+"""The mesh that is put under a survey, and the data of the model from both."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from pyrovi.errors import DataError
+from pyrovi.models.gravity_inversion.prisms import Mesh, sensitivity
+from pyrovi.models.gravity_inversion.smooth_field import depth_weight
+from pyrovi.models.gravity_inversion.survey import Survey
+from pyrovi.models.options import one_of
+from pyrovi.tree import data_tree
+
+__all__ = ["REGIONAL", "cell_counts", "mesh_under", "survey_tree"]
+
+REGIONAL = {"none": 0, "constant": 1, "plane": 3}
+MOST_BYTES = 4e9
+"""Of a kernel; a fit takes several times as much."""
+TREND_SPREAD = 1.0
+"""Prior sd of a trend at the survey's edge, in standard deviations of the anomaly."""
+
+
+def cell_counts(
+    cells: str | Sequence[int] | None, survey: Survey, *, section: bool
+) -> tuple[int, int, int]:
+    """Cells along depth, northing and easting; by default two thirds of the stations' spacing.
+
+    Raises:
+        DataError: If they are not whole numbers of at least 1, or not as many as there are axes.
+    """
+    if cells is None:
+        if section:
+            along = min(40, max(8, round(1.5 * len(survey.gravity))))
+            return max(4, along // 3), 1, along
+        along = min(20, max(6, round(1.5 * math.sqrt(len(survey.gravity)))))
+        return max(4, along // 2), along, along
+    try:
+        given = [int(n) for n in (cells.split(",") if isinstance(cells, str) else cells)]
+    except ValueError:
+        given = []
+    if section and len(given) == 2:
+        given.insert(1, 1)
+    if len(given) != 3 or min(given) < 1 or (section and given[1] != 1):
+        asked = "2 whole numbers (depth, easting)" if section else "3 whole numbers"
+        raise DataError(
+            f"cells: expected {asked} of at least 1 with commas between, and {cells!r} came. "
+            f"Try {'10,30' if section else '8,12,12'}."
+        )
+    return given[0], given[1], given[2]
+
+
+def mesh_under(
+    survey: Survey,
+    *,
+    cells: Sequence[int],
+    depth: float | None = None,
+    section: bool = False,
+    top: float | None = None,
+) -> Mesh:
+    """A mesh that reaches past the stations by a tenth of their spread, from the top down.
+
+    Args:
+        survey: The stations.
+        cells: How many along depth, northing and easting; northing 1 in a section.
+        depth: Of the bottom below the top, in metres; half the survey's width if not given.
+        section: Whether the cells have no end along northing.
+        top: Depth of the top below height zero; the lowest station's if not given.
+
+    Raises:
+        DataError: If the mesh cannot be made, or a station lies inside it.
+    """
+    down, north, east = cells
+    _refuse_large(len(survey.gravity), (down, north, east))
+    width = survey.width
+    start = float(-survey.height.min()) if top is None else top
+    reach = width / 2 if depth is None else depth
+    if not reach > 0:
+        raise DataError(f"The depth of a mesh is above zero, and {reach:g} m came.")
+    inside = np.flatnonzero(-survey.height > start + 1e-9 * width)
+    if len(inside):
+        row = int(inside[0])
+        place = f"{survey.places[row]}, column 'height'" if survey.places else f"station {row}"
+        raise DataError(
+            f"{place}: the station lies inside the mesh. It is at {survey.height[row]:g} m, and "
+            f"the mesh begins at {-start:g} m (top={start:g}). Give a top of "
+            f"{-survey.height.min():g} or more, or leave it out for the lowest station's."
+        )
+    if section:
+        _refuse_across(survey, east, width)
+    return Mesh(
+        easting=_edges(survey.easting, east, width),
+        depth=np.linspace(start, start + reach, down + 1),
+        northing=None if section else _edges(survey.northing, north, width),
+    )
+
+
+def _refuse_across(survey: Survey, east: int, width: float) -> None:
+    """A section has no northing: stations a cell apart along it are not one line's."""
+    across, cell = float(np.ptp(survey.northing)), 1.2 * width / east
+    if across > cell:
+        raise DataError(
+            f"section: its cells have no end along northing, and stations lie {across:g} m apart "
+            f"along northing, more than a cell's {cell:.4g} m. Read one line to the east at a "
+            "time, or take --section no."
+        )
+
+
+def _refuse_large(stations: int, shape: Sequence[int]) -> None:
+    """A kernel that no memory holds, and no fit would end with."""
+    size = 8 * stations * math.prod(shape)
+    if size > MOST_BYTES:
+        raise DataError(
+            f"cells: {' x '.join(map(str, shape))} of them under {stations} stations make a "
+            f"kernel of {size / 1e9:.3g} GB, and at most {MOST_BYTES / 1e9:g} GB are taken. "
+            "Take fewer cells."
+        )
+
+
+def _edges(along: np.ndarray, cells: int, width: float) -> np.ndarray:
+    margin = width / 10
+    return np.linspace(along.min() - margin, along.max() + margin, cells + 1)
+
+
+def survey_tree(
+    survey: Survey,
+    mesh: Mesh,
+    *,
+    strength: float,
+    length: Sequence[float],
+    exponent: float | None = None,
+    regional: str = "none",
+    comment: str | None = None,
+) -> xr.DataTree:
+    """The data of the model: a survey over a mesh, and a prior.
+
+    Args:
+        survey: The stations.
+        mesh: The cells, of one width along each axis.
+        strength: Root mean square of the prior sd over the cells, in kg/m3.
+        length: Correlation length along depth, northing and easting, in metres.
+        exponent: Of the depth weighting; 2, or in a section 1, if not given; 0 for none.
+        regional: ``none``, ``constant`` or ``plane``.
+        comment: Where the data come from.
+    """
+    _check_prior(strength, length, regional)
+    _refuse_large(len(survey.gravity), mesh.shape)
+    chosen = exponent if exponent is not None else 1.0 if mesh.northing is None else 2.0
+    weight = depth_weight(mesh, float(survey.height.mean()), chosen)
+    kernel = sensitivity(survey.easting, survey.northing, survey.height, mesh)
+    metres = {"units": "m"}
+    about = {"units": "mGal", "long_name": "gravity anomaly, positive down"}
+    about |= {"comment": comment} if comment else {}
+    constant = {
+        "sensitivity": (("station", *mesh.centres), kernel, {"units": "mGal m3 / kg"}),
+        "sigma": ("station", survey.sigma, {"units": "mGal"}),
+        "weight": ("depth", weight, {"exponent": chosen}),
+        "reach": ("axis", np.asarray(length) / _widths(mesh), {"units": "cells"}),
+        "strength": ((), float(strength), {"units": "kg/m3"}),
+    }
+    metadata = {"position": (("station", "coordinate"), survey.position, metres)}
+    basis = _basis(survey, regional)
+    if basis.shape[1]:
+        constant["basis"] = (("station", "term"), basis, {"units": "mGal"})
+    coords = {
+        **{name: (name, np.round(middle, 9), metres) for name, middle in mesh.centres.items()},
+        "axis": ["depth", "northing", "easting"],
+        "coordinate": ["easting", "northing", "height"],
+        "term": ["level", "to the east", "to the north"][: basis.shape[1]],
+    }
+    observed = {"gravity": ("station", survey.gravity, about)}
+    return data_tree(observed, constant, coords, metadata=metadata)
+
+
+def _widths(mesh: Mesh) -> np.ndarray:
+    """Width of the cells along depth, northing and easting; 1 along the strike of a section."""
+    edges = mesh.depth, mesh.northing, mesh.easting
+    widths = [np.ones(1) if edge is None else np.diff(edge) for edge in edges]
+    for name, width in zip(("depth", "northing", "easting"), widths, strict=True):
+        if not np.allclose(width, width[0], rtol=1e-6):
+            raise DataError(f"The smooth prior needs cells of one width, and {name} has several.")
+    return np.array([width[0] for width in widths])
+
+
+def _basis(survey: Survey, regional: str) -> Float[np.ndarray, "station term"]:
+    terms = np.ones((len(survey.gravity), REGIONAL[regional]))
+    for term, along in enumerate(
+        (survey.easting, survey.northing)[: max(0, terms.shape[1] - 1)], start=1
+    ):
+        half = np.ptp(along) / 2
+        terms[:, term] = (along - along.min() - half) / half if half else 0.0
+    spread = float(np.std(survey.gravity))
+    level = math.hypot(spread, float(np.mean(survey.gravity)))
+    return (
+        terms * np.array([level, TREND_SPREAD * spread, TREND_SPREAD * spread])[: terms.shape[1]]
+    )
+
+
+def _check_prior(strength: float, length: Sequence[float], regional: str) -> None:
+    if not strength > 0 or len(length) != 3 or not all(each > 0 for each in length):
+        raise DataError(
+            "Expected a strength above zero in kg/m3 and 3 lengths above zero in metres, and "
+            f"{strength=}, length={tuple(length)} came."
+        )
+    one_of(REGIONAL)("regional", regional)
