@@ -9,7 +9,7 @@ import xarray as xr
 
 from pyrovi.errors import DataError
 from pyrovi.models.entry import run_forward, variant_named
-from pyrovi.models.gaussian_mixture.model import DIMS, FORMS, MOST
+from pyrovi.models.gaussian_mixture.model import DIMS, FORMS, MOST_COMPONENTS
 from pyrovi.models.options import number, one_of, whole_number
 from pyrovi.models.tables import LARGEST, Names, Table, standardise_columns
 from pyrovi.seeds import check_seed, stream
@@ -117,7 +117,9 @@ def read(
     return data_tree(
         observed={"y": (("observation", "dimension"), y, about)},
         constant={
-            "components": whole_number("components", components, most=min(MOST, len(frame))),
+            "components": whole_number(
+                "components", components, most=min(MOST_COMPONENTS, len(frame))
+            ),
             "spread": spread,
         },
         coords={"dimension": chosen},

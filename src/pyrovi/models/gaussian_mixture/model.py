@@ -59,9 +59,9 @@ from pyrovi.models.options import scale, whole_number
 from pyrovi.models.tables import LARGEST
 from pyrovi.structure import Exchangeable, declare
 
-__all__ = ["DIMS", "FORMS", "MOST", "conjugate", "diagonal", "full", "unit"]
+__all__ = ["DIMS", "FORMS", "MOST_COMPONENTS", "conjugate", "diagonal", "full", "unit"]
 
-MOST = 10_000  # components
+MOST_COMPONENTS = 10_000
 PRECISION_SHAPE = 2.0  # with the rate, 95% of scales: 0.13 to 0.64 spread
 CORRELATION_SHAPE = 2.0  # LKJ: mild pull towards no correlation
 
@@ -210,7 +210,7 @@ def _checked(y: Tensor, components: Any, spread: Tensor | float) -> tuple[Tensor
             "columns: --columns y."
         )
     advice = "Give components=3, say; --set components=3 on the command line."
-    count = whole_number("components", components, most=MOST, advice=advice)
+    count = whole_number("components", components, most=MOST_COMPONENTS, advice=advice)
     scale("spread", spread, of="the locations", advice="It is 1 for standardised data.")
     if y.abs().max() > LARGEST:
         raise DataError(

@@ -68,6 +68,7 @@ def expected(x: Tensor, beta: Tensor, task_index: Tensor) -> Tensor:
     Returns:
         ``(..., row)``.
 
+    >>> import torch
     >>> expected(torch.eye(2), torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1, 0]))
     tensor([3., 2.])
     """
