@@ -64,10 +64,10 @@ class Reference:
                 f"{path} has no variant {chosen!r}. It has: {', '.join(variants) or 'none'}."
             )
         rows = variants[chosen]["quantities"]
-        known = {name: (row["mean"], row["sd"]) for name, row in rows.items() if row["sd"] > 0}
+        varying = {name: row for name, row in rows.items() if row["sd"] > 0}
         return Reference(
-            {name: float(mean) for name, (mean, _) in known.items()},
-            {name: float(sd) for name, (_, sd) in known.items()},
+            {name: float(row["mean"]) for name, row in varying.items()},
+            {name: float(row["sd"]) for name, row in varying.items()},
             _about(variants[chosen].get("how", {})),
             data,
         )
@@ -90,8 +90,8 @@ class Reference:
 def _contents(path: Path) -> tuple[str, dict[str, Any]]:
     """The data set and the variants of a ``reference.json``; `DataError` where it is none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        variants = {str(name): dict(each) for name, each in found["variants"].items()}
+        contents = json.loads(path.read_text(encoding="utf-8"))
+        variants = {str(name): dict(each) for name, each in contents["variants"].items()}
         for each in variants.values():
             for row in each["quantities"].values():
                 row |= {"mean": float(row["mean"]), "sd": float(row["sd"])}
@@ -104,7 +104,7 @@ def _contents(path: Path) -> tuple[str, dict[str, Any]]:
         ) from error
     if not variants:
         raise DataError(f"The reference {path} has no variant.")
-    return str(found.get("data", "")), variants
+    return str(contents.get("data", "")), variants
 
 
 def _about(how: Mapping[str, Any]) -> str:
@@ -135,9 +135,9 @@ def reference_of(
     path = SHELF / name / "reference.json"
     if not path.is_file() or variant not in _contents(path)[1]:
         return None
-    found = Reference.open(path, variant)
+    reference = Reference.open(path, variant)
     default = entry.datasets[0] if entry.datasets else ""
-    return found if found.data == (default if data is None else data) else None
+    return reference if reference.data == (default if data is None else data) else None
 
 
 def moments(posterior: xr.Dataset) -> tuple[dict[str, float], dict[str, float]]:
@@ -153,7 +153,7 @@ def moments(posterior: xr.Dataset) -> tuple[dict[str, float], dict[str, float]]:
 
 def with_correlations(posterior: xr.Dataset) -> xr.Dataset:
     """The posterior with the correlations of each Cholesky factor: ``corr[row:column]``."""
-    found = {}
+    correlations = {}
     for name, factor in posterior.data_vars.items():
         own = str(name)
         square = factor.ndim >= 4 and factor.shape[-1] == factor.shape[-2]
@@ -167,12 +167,12 @@ def with_correlations(posterior: xr.Dataset) -> xr.Dataset:
         pairs = [f"{ticks[i]}:{ticks[j]}" for i, j in zip(*below, strict=True)]
         corr = np.einsum("...ik,...jk->...ij", tril, tril)[..., below[0], below[1]]
         plates = factor.dims[2:-2]
-        found[own.removesuffix(CHOLESKY)] = xr.DataArray(
+        correlations[own.removesuffix(CHOLESKY)] = xr.DataArray(
             corr,
             dims=(*factor.dims[:-2], f"{own}_pair"),
             coords={f"{own}_pair": pairs, **{d: factor[d] for d in plates if d in factor.coords}},
         )
-    return posterior.assign({name: v for name, v in found.items() if name not in posterior})
+    return posterior.assign({name: v for name, v in correlations.items() if name not in posterior})
 
 
 def aligned(

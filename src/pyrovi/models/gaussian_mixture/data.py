@@ -108,6 +108,7 @@ def read(
     if not chosen:
         raise DataError(f"Expected the names of columns, and none came. There is: {table.listed}.")
     x = table.predictors(chosen, "columns")
+    count = whole_number("components", components, most=min(MOST_COMPONENTS, len(frame)))
     scaled = standardise_columns(x)
     if standardised == "centred":
         about = {"centre": scaled.centre, "unit": [1.0] * len(chosen)}
@@ -116,12 +117,7 @@ def read(
     y = (x - about["centre"]) / about["unit"]
     return data_tree(
         observed={"y": (("observation", "dimension"), y, about)},
-        constant={
-            "components": whole_number(
-                "components", components, most=min(MOST_COMPONENTS, len(frame))
-            ),
-            "spread": spread,
-        },
+        constant={"components": count, "spread": spread},
         coords={"dimension": chosen},
     )
 
