@@ -52,8 +52,8 @@ def _losses(runs: Sequence[Run]) -> Arrays:
     names = {first: "loss"} | {name: f"loss_{name}" for name in others}
     steps = max(len(run.loss) for run in runs)
     return {
-        known: np.stack([_padded(run.losses.get(name, np.empty(0)), steps) for run in runs])
-        for name, known in names.items()
+        key: np.stack([_padded(run.losses.get(name, np.empty(0)), steps) for run in runs])
+        for name, key in names.items()
     }
 
 

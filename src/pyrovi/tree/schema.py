@@ -117,7 +117,7 @@ def safe_name(name: str, taken: Container[str] = ()) -> str:
 
 
 def original_name(name: str) -> str:
-    """The site's own name, as `safe_name` found it (less an underscore that it added).
+    """The site's own name, as it was before `safe_name`, but for underscores that this added.
 
     >>> original_name("encoder%2Fweight")
     'encoder/weight'

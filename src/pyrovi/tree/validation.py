@@ -28,22 +28,23 @@ def validate(tree: xr.DataTree) -> None:
     """
     require(tree)
     sizes: dict[str, int] = {}
-    for group in DRAW_GROUPS:
-        if group in tree:
-            _check_draws(tree, group, sizes)
-    for group in PRIOR_GROUPS:
-        if group in tree:
-            _check_draws(tree, group, {"chain": 1})
-    for group in DATA_GROUPS:
-        if group in tree:
-            _check_data(tree, group)
-    if "sample_stats" in tree:
-        stats = tree["sample_stats"].to_dataset()
+    for group in _held(tree, DRAW_GROUPS):
+        _check_draws(tree, group, sizes)
+    for group in _held(tree, PRIOR_GROUPS):
+        _check_draws(tree, group, {"chain": 1})
+    for group in _held(tree, DATA_GROUPS):
+        _check_data(tree, group)
+    for group in _held(tree, ["sample_stats"]):
+        stats = tree[group].to_dataset()
         _check_stats(stats, sizes)
         _check_values(stats)
-        for key in ("sites", "notes", "versions", "rungs"):
-            json_attr(tree, key)
+    for key in ("sites", "notes", "versions", "rungs"):
+        json_attr(tree, key)
     _check_observed(tree)
+
+
+def _held(tree: xr.DataTree, groups: Sequence[str]) -> list[str]:
+    return [group for group in groups if group in tree.children]
 
 
 def _check_draws(tree: xr.DataTree, group: str, sizes: dict[str, int]) -> None:
