@@ -83,7 +83,7 @@ def _chosen(labels: list[str], of: Sequence[str] | None) -> list[int]:
     if of is None:
         return list(range(len(labels)))
     wanted = [of] if isinstance(of, str) else list(of)
-    found: list[int] = []
+    indices: list[int] = []
     for name in wanted:
         these = [i for i, label in enumerate(labels) if name in (label, label.partition("[")[0])]
         if not these:
@@ -92,8 +92,8 @@ def _chosen(labels: list[str], of: Sequence[str] | None) -> list[int]:
                 f"There is no quantity {name!r}. The sites are {sites}; an entry is written as "
                 f"{labels[-1]!r}."
             )
-        found += these
-    return list(dict.fromkeys(found))
+        indices += these
+    return list(dict.fromkeys(indices))
 
 
 def _problem(fit: Fit, gaussian: Gaussian) -> tuple[FixedDraws, Tensor]:

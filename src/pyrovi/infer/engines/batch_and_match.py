@@ -38,7 +38,7 @@ __all__ = ["BatchAndMatch", "matched"]
 DENSE_DIM = 2_000
 START_SCALE = 0.1
 MOST_SHRINKS = 30
-FEWEST = 3  # batches that are judged together
+FEWEST_BATCHES = 3  # that are judged together
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -138,7 +138,7 @@ class BatchAndMatchState:
         if not self.turns:
             return float(self.mismatches[-1].abs().max()) if self.mismatches else math.inf
         recent = torch.stack(self.mismatches[len(self.mismatches) // 2 :])
-        if len(recent) < FEWEST:
+        if len(recent) < FEWEST_BATCHES:
             return math.inf
         spread = recent.std(0)
         left = recent.mean(0).abs() - 2 * spread / math.sqrt(len(recent))

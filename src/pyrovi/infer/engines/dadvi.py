@@ -193,12 +193,12 @@ class DADVI(Settings):
         gradient_loc, gradient_log_scale = state.search.gradient.chunk(2)
         scaled = gradient_loc * state.log_scale.exp()
         largest = torch.cat([scaled, gradient_log_scale]).abs().max().item()
-        found = largest < tolerance
-        found |= state.search.stuck and largest < STUCK_TOLERANCES * tolerance
-        found |= state.search.stuck_for >= HELD_UP
+        arrived = largest < tolerance
+        arrived |= state.search.stuck and largest < STUCK_TOLERANCES * tolerance
+        arrived |= state.search.stuck_for >= HELD_UP
         slow = self.whiten and state.rough and state.in_space % ROUGH_STEPS == 0
-        turned = self.whiten and (found or slow) and state.turn_again()
-        if not found or turned:
+        turned = self.whiten and (arrived or slow) and state.turn_again()
+        if not arrived or turned:
             return False
         if state.rough:
             dim = state.problem.density.dim
@@ -320,7 +320,7 @@ class DADVIState:
             direction = units * torch.as_tensor(along)
             return (units * self.problem.hessian_product(place(moved), direction)).numpy()
 
-        found = minimize(
+        better = minimize(
             loss,
             np.zeros(2 * dim),
             jac=True,
@@ -328,8 +328,8 @@ class DADVIState:
             method="trust-ncg",
             options={"gtol": tolerance / 10, "maxiter": NEWTON_STEPS},
         )
-        if found.fun < self.search.value:
-            point = place(found.x)
+        if better.fun < self.search.value:
+            point = place(better.x)
             self.search.go_to(point, *self.problem.evaluate(point))
         return self.search.value
 
@@ -362,7 +362,7 @@ class DADVIState:
         return float(self.errors.max())
 
     def turn_again(self) -> bool:
-        """Turn the space by the average curvature of what was found, if that may still gain."""
+        """Turn the space by the average curvature of the Gaussian so far, if that may still gain."""
         before = torch.inf if self.best is None else self.best[0]
         gained = before - self.search.value
         if gained > 0:
@@ -388,7 +388,7 @@ class DADVIState:
 
     @property
     def loss(self) -> float:
-        """Minus the ELBO of what was found, in nats."""
+        """Minus the ELBO of the best Gaussian so far, in nats."""
         here = self.search.value
         return here if self.best is None else min(here, self.best[0])
 

@@ -154,16 +154,16 @@ class Climbing:
 
     def points(self) -> Float[Tensor, "member dim"]:
         """Where the members are; those that came to one place are at one point."""
-        found = torch.stack([climb.search.point for climb in self.climbs])
+        points = torch.stack([climb.search.point for climb in self.climbs])
         order = np.argsort([climb.search.value for climb in self.climbs], kind="stable")
         kept: list[int] = []
         for index in order.tolist():
-            same = next((i for i in kept if _met(found[index], found[i])), None)
+            same = next((i for i in kept if _met(points[index], points[i])), None)
             if same is None:
                 kept.append(index)
             else:
-                found[index] = found[same]
-        return found
+                points[index] = points[same]
+        return points
 
     @property
     def notes(self) -> tuple[str, ...]:

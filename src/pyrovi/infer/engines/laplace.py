@@ -25,7 +25,7 @@ class Laplace(Settings):
 
     Attributes:
         tolerance: The largest gradient entry, in nats per unit of the flat vector, scaled by
-            the curvature met on the way, at which the mode is found.
+            the curvature met on the way, at which the search ends.
         max_steps: How many quasi-Newton iterations to take at the most.
     """
 

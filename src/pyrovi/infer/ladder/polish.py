@@ -2,8 +2,8 @@
 
 Hamiltonian Monte Carlo leaves the posterior as it is and moves everything else towards it, so that
 draws of a good approximation need little of it. What comes out is draws, without a density or a
-bound; it costs what sampling costs, and shares its one blindness: a mode that no draw is near is
-never seen.
+bound; it costs what sampling costs, and has the same fault: a mode that no draw is near is never
+seen.
 
 Reference: Hoffman and Ma (2020), https://proceedings.mlr.press/v108/hoffman20a.html, who run short
 chains from a variational start
@@ -70,7 +70,7 @@ class Polish(Settings):
         return state.step()
 
     def converged(self, state: "PolishState") -> bool:
-        """Whether the means of what is kept are known and no longer move, or never will be."""
+        """Whether the means of what is kept are accurate and hold still, or never will be."""
         if state.taken < FEWEST_STEPS:
             return False
         return state.mean_errors[-1] < self.tolerance or state.stalls()
@@ -130,7 +130,7 @@ class PolishState:
         return float((torch.maximum(error, apart) / sd).max())
 
     def stalls(self) -> bool:
-        """Whether twice the steps have hardly made the worst mean better known.
+        """Whether twice the steps have hardly made the worst mean more accurate.
 
         Where chains mix, its error falls by the root of two; between modes, hardly at all.
         """
