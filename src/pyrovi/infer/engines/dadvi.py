@@ -362,7 +362,7 @@ class DADVIState:
         return float(self.errors.max())
 
     def turn_again(self) -> bool:
-        """Turn the space by the average curvature of the Gaussian so far, if that may still gain."""
+        """Turn the space by the average curvature over the Gaussian, if that may still gain."""
         before = torch.inf if self.best is None else self.best[0]
         gained = before - self.search.value
         if gained > 0:

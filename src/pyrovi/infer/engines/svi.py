@@ -36,8 +36,9 @@ from pyrovi.optimise import Iterates, negative_elbo
 __all__ = ["SVI"]
 
 VECTORISED_PARTICLES = 8  # in Pyro's own ELBO, where the model can be run for all at once
-UNITLESS = 3.0  # a parameter may be off by more of its spread around the optimum than a mean by
-# its standard deviation: that spread is the small noise of the last steps
+# A parameter may be off by more of its spread around the optimum than a mean by its standard
+# deviation: that spread is the small noise of the last steps.
+UNITLESS = 3.0
 JUDGED_EVERY = 50  # steps after which the iterates are judged
 WATCHED = 200  # at most so many quantities are judged; they are picked at random
 STEP_SIZE = 0.05  # for a guide of no family, which would say
