@@ -11,10 +11,10 @@ from infer.conjugate import Conjugate, model
 from pyrovi.approximations import Draws, Gaussian, Resampled
 from pyrovi.bound import bind, bind_model
 from pyrovi.density import LogDensity
-from pyrovi.evidence.weights import threshold
-from pyrovi.infer.ladder.judge import judge
+from pyrovi.evidence import ACCEPTED, Difference, threshold
+from pyrovi.infer.ladder.judge import Judgement, judge, send_out
 from pyrovi.infer.ladder.polish import Polish
-from pyrovi.optimise import FEWEST_CHAINS, mass_factor, move
+from pyrovi.optimise import FEWEST_CHAINS, Chains, mass_factor, move
 
 EXACT = Conjugate()
 
@@ -161,3 +161,37 @@ def test_more_chains_see_what_few_of_them_let_pass() -> None:
         assert judged.chains is not None
         asked.append(len(judged.chains.start))
     assert max(asked) > min(asked) == FEWEST_CHAINS
+
+
+def test_chains_that_hardly_move_fail_whatever_they_say(density: LogDensity) -> None:
+    start = torch.zeros(2, 1).double()
+    fine = Difference(0.0, 0.01, 1.0, 0.01, 0.0, 1.0)
+    for acceptance, status in ((0.31, "ok"), (0.29, "fail")):
+        chains = Chains(start, start[:, None], torch.full((2,), acceptance).double())
+        assert Judgement(("x",), (fine,), 0.1, chains).status == status
+
+
+def test_an_error_that_could_hide_a_failure_is_a_warning() -> None:
+    hidden = Difference(0.0, 0.3, 1.0, 0.01, 0.0, 1.0)
+    assert hidden.status == "ok"
+    assert Judgement(("x",), (hidden,), 0.1).status == "warn"
+    assert Judgement((), (), 0.1).status == "warn"
+    assert not Judgement((), (), 0.1).could_tell
+
+
+def test_chains_take_shorter_steps_where_they_could_not_move(density: LogDensity) -> None:
+    drawn = Draws(gaussian(density, scale=6.0).draw(500, 0).flat)
+    usual = move(density, drawn.flat, mass_factor(drawn.flat), transitions=15, kept=5, seed=0)
+    assert float(usual.acceptance.mean()) < ACCEPTED.low
+    assert send_out(density, drawn, 0).acceptance.mean() > usual.acceptance.mean() + 0.2
+
+
+def test_a_quantity_that_is_lost_in_the_chains_is_unknown(
+    density: LogDensity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = Draws(gaussian(density).draw(500, 0).flat)
+    chains = send_out(density, drawn, 0)
+    chains.states[0, 0, 0] = torch.inf
+    lost = judge(density, drawn, 0, chains)
+    assert not lost.could_tell
+    assert lost.chains is chains

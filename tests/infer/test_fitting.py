@@ -1,0 +1,44 @@
+"""Claims: of several restarts, those that reached the best bound are kept, the best first."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from infer.scripted import density_of, gaussian
+from pyrovi.evidence import Difference
+from pyrovi.infer import Bound, Judgement, Run, Status
+from pyrovi.infer.fitting import _reached_the_best
+
+DENSITY = density_of()
+FINE = Judgement(("x",), (Difference(0.0, 0.01, 1.0, 0.01, 0.0, 1.0),), 0.1)
+OFF = Judgement(("x",), (Difference(1.0, 0.01, 1.0, 0.01, 0.0, 1.0),), 0.1)
+
+
+def run(value: float | None, error: float = 0.0, **other: Any) -> Run:
+    bound = None if value is None else Bound(value, error)
+    given = {"status": Status.CONVERGED, "approximation": gaussian(DENSITY), **other}
+    losses = {"loss": np.zeros(1)}
+    return Run(why="", seconds=0.0, losses=losses, density=DENSITY, bound=bound, **given)
+
+
+@pytest.mark.parametrize(
+    ("runs", "kept"),
+    [
+        ([run(-3.0), run(-2.7), run(-9.0)], (1, 0)),
+        ([run(-3.0), run(-2.0)], (1,)),
+        # Noise of 0.3 in each bound hides a difference of 4 * 0.42 nats, and 0.5 more.
+        ([run(-4.1, 0.3), run(-2.0, 0.3)], (1, 0)),
+        ([run(-4.3, 0.3), run(-2.0, 0.3)], (1,)),
+        ([run(-3.0), run(0.0, status=Status.DIVERGED)], (0,)),
+        ([run(-3.0), run(float("nan"))], (0,)),
+        ([run(-3.0, status=Status.DIVERGED), run(-2.9, status=Status.DIVERGED)], (1, 0)),
+        ([run(None), run(None)], (0, 1)),
+        ([run(None, approximation=None), run(None)], (1,)),
+        ([run(-3.0, judgement=OFF), run(None, judgement=FINE)], (1,)),
+        ([run(-3.0, judgement=FINE), run(None, judgement=FINE)], (0,)),
+        ([run(None, approximation=None)], ()),
+    ],
+)
+def test_the_runs_that_are_kept(runs: list[Run], kept: tuple[int, ...]) -> None:
+    assert _reached_the_best(runs) == kept

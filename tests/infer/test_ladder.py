@@ -1,0 +1,95 @@
+"""Claims on the ladder's rungs, by engines whose every step is written down."""
+
+import math
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+from infer.scripted import Scripted, density_of
+from pyrovi.density import LogDensity
+from pyrovi.infer.ladder import auto
+from pyrovi.infer.ladder.auto import Auto, AutoState, Plan
+
+NAN = math.nan
+
+
+def on(monkeypatch: pytest.MonkeyPatch, plan: Plan, density: LogDensity | None = None) -> Any:
+    """A ladder that begins with a plan."""
+    monkeypatch.setattr(auto, "first_rung", lambda density: plan)
+    return Auto().init(density or density_of(), torch.zeros(1, dtype=torch.float64), 0)
+
+
+def climbed(state: AutoState) -> list[float]:
+    losses = [Auto().step(state)]
+    while not Auto().converged(state):
+        losses.append(Auto().step(state))
+    return losses
+
+
+def test_a_first_step_that_is_lost_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    anew = Plan(engine=Scripted((2.0, 1.0)), why="anew")
+    state = on(monkeypatch, Plan(engine=Scripted((NAN,)), why="first", otherwise=anew))
+    assert climbed(state) == [0.0, 2.0, 1.0]
+    (rung,) = state.outcome().rungs
+    assert (rung.why, rung.steps, rung.status) == ("anew", 2, "ok")
+
+
+def test_a_first_step_that_is_lost_with_nothing_else_to_try_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state = on(monkeypatch, Plan(engine=Scripted((NAN,)), why="first"))
+    assert math.isnan(Auto().step(state))
+
+
+def test_a_rung_that_is_lost_on_its_way_ends_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    anew = Plan(engine=Scripted((9.0,)), why="anew")
+    engine = Scripted((2.0, 1.5, NAN, 1.0), ends=False)
+    state = on(monkeypatch, Plan(engine=engine, why="first", otherwise=anew))
+    assert climbed(state) == [2.0, 1.5, 1.5]
+    assert [rung.why for rung in state.outcome().rungs] == ["first"]
+
+
+def test_what_nothing_can_judge_is_lost_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def learnable() -> None:
+        pyro.sample("x", dist.Normal(pyro.param("loc", torch.zeros(()).double()), 1.0))
+
+    anew = Plan(engine=Scripted((9.0,)), why="anew")
+    first = Plan(engine=Scripted((2.0, NAN)), why="first", otherwise=anew)
+    state = on(monkeypatch, first, density_of(learnable))
+    assert Auto().step(state) == 2.0
+    assert math.isnan(Auto().step(state))
+
+
+def test_a_plan_may_allow_fewer_steps_than_its_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Scripted((2.0,), ends=False, max_steps=50)
+    assert Plan(engine=engine, why="", max_steps=99).most_steps == 50
+    state = on(monkeypatch, Plan(engine=engine, why="first", max_steps=3))
+    assert len(climbed(state)) == 3
+
+
+def test_the_losses_are_those_of_the_chosen_rung(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = on(monkeypatch, Plan(engine=Scripted((4.0, 3.0), loc=4.0), why="first"))
+    losses = climbed(state)
+    outcome = state.outcome()
+    first, *_, last = outcome.rungs
+    assert (first.status, first.chosen, last.chosen) == ("fail", False, True)
+    assert first.worst == "x"
+    assert first.shift > 1.0
+    assert outcome.losses.start == first.steps == 2
+    assert len(losses[outcome.losses]) == last.steps
+    assert outcome.judgement is not None
+    assert outcome.judgement.passes
+
+
+def test_before_a_rung_is_finished_there_is_its_own_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state = on(monkeypatch, Plan(engine=Scripted((2.0,), loc=0.7, ends=False), why="first"))
+    Auto().step(state)
+    outcome = state.outcome()
+    assert float(outcome.approximation.loc) == pytest.approx(0.7)
+    assert outcome.rungs == ()
+    assert outcome.judgement is None
