@@ -195,6 +195,7 @@ SEEN = [
     ("psis", "joint", "right", made, "ok", "judged"),
     ("psis", "joint", "far", lambda: made(shift=6.0), "fail", "judged"),
     ("psis", "alpha", "far", lambda: made(shift=6.0), "warn", "cannot tell"),
+    ("psis", "alpha", "uneven", lambda: made(shift=0.1, draws=200), "warn", "cannot tell"),
     ("psis", "alpha", "wide", lambda: made(scale=1.4, draws=4000), "warn", "judged"),
     ("psis", "alpha", "wider", lambda: made(scale=2.5, draws=4000), "fail", "judged"),
     ("psis", "joint of restart 1", "wild", one_bad_restart, "fail", "judged"),

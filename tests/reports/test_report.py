@@ -183,10 +183,10 @@ def test_a_table_of_thousands_is_cut_and_says_so_with_the_worst_first() -> None:
     label = "theta[2718]"
     doubted = verdict.table.iloc[[0]].assign(quantity=label, status="fail")
     from pyrovi.diagnostics import Verdict
-    from pyrovi.reports.sections import sections
+    from pyrovi.reports.registry import contents
 
     altered = Verdict(doubted, "fail", "unknown", {})
-    posterior = next(s for s in sections(vi.check(tree), altered) if s.id == "posterior")
+    posterior = next(s for s in contents(vi.check(tree), altered) if s.id == "posterior")
     rows = [row for each in posterior.tables for row in each.rows]
     assert rows[0][:2] == (label, "fail")
     assert len(rows) == ROWS_CAP

@@ -31,7 +31,7 @@ LEAST_SHARE = 0.01
 
 
 class Effect(NamedTuple):
-    """How large a difference is, how well that is known, and from where on it is too large."""
+    """How large a difference is, its error, and from where on it is too large."""
 
     size: float
     error: float
@@ -100,7 +100,7 @@ class Difference:
 
     @property
     def error_hides_failure(self) -> bool:
-        """Whether the other account is so little known that what fails could read as ok."""
+        """Whether the other account is so uncertain that what fails could read as ok."""
         return not all(CORRECTION_ERRORS * e.error <= e.fail for e in self.effects)
 
     @property

@@ -13,7 +13,7 @@ from pyrovi.files import write_whole
 from pyrovi.reports.figures import Drawing, draw
 from pyrovi.reports.page import page
 from pyrovi.reports.parts import Column, Plot, Section, Table
-from pyrovi.reports.sections import SECTIONS, sections
+from pyrovi.reports.registry import SECTIONS, contents
 from pyrovi.tree import require
 
 __all__ = ["SECTIONS", "Column", "Plot", "Report", "Section", "Table", "report"]
@@ -66,7 +66,7 @@ def report(tree: xr.DataTree) -> Report:
     checked = tree if "diagnostics" in tree else diagnostics.check(tree)
     name = _model_name(checked)
     return Report(
-        f"{name}: how far to trust this fit", sections(checked, diagnostics.verdict(checked))
+        f"{name}: how far to trust this fit", contents(checked, diagnostics.verdict(checked))
     )
 
 

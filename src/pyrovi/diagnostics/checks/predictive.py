@@ -121,18 +121,18 @@ def _flatten(
     name: str, observed: xr.DataArray, draws: xr.DataArray, log_lik: xr.DataArray | None
 ) -> Replicated:
     values = observed.to_numpy().ravel().astype(float)
-    known = np.isfinite(values)
+    finite = np.isfinite(values)
     like = draws.transpose(*SAMPLE_DIMS, *observed.dims)
     size = like.shape[0] * like.shape[1]
     matrix = like.to_numpy().reshape(size, -1).astype(float)
-    known &= np.isfinite(matrix).all(axis=0)
-    ratios, independent = None, int(known.sum())
+    finite &= np.isfinite(matrix).all(axis=0)
+    ratios, independent = None, int(finite.sum())
     if log_lik is not None and set(log_lik.dims) <= set(like.dims):
         # A multivariate likelihood has one value for all the elements of an observation.
         ratios = log_lik.broadcast_like(like).transpose(*like.dims).to_numpy().reshape(size, -1)
-        ratios = ratios[:, known]
+        ratios = ratios[:, finite]
         independent = min(independent, log_lik[0, 0].size)
-    return Replicated(name, values[known], matrix[:, known], ratios, independent)
+    return Replicated(name, values[finite], matrix[:, finite], ratios, independent)
 
 
 # Statistics

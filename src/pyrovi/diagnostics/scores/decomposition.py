@@ -1,4 +1,4 @@
-r"""How much of what is not known would more data teach? Predictions taken apart.
+r"""How much of the spread of a prediction would more data take away? Predictions taken apart.
 
 For a number, by the law of total variance over draws :math:`\theta` of the posterior,
 
@@ -12,8 +12,8 @@ epistemic,
 .. math::  H(E_\theta p_\theta) = E_\theta H(p_\theta) + I(y; \theta).
 
 Aleatoric: the noise that the model has, which stays. Epistemic: what the draws disagree about,
-which data at that place would settle. Both are the model's and the fit's own account: a fit that
-is too sure reports too little of the second.
+which data at that place would take away. Both are what the model and the fit say themselves: a fit
+that is too sure reports too little of the second.
 
 References: Depeweg et al. (2018), https://arxiv.org/abs/1710.07283; Houlsby et al. (2011),
 https://arxiv.org/abs/1112.5745

@@ -157,7 +157,7 @@ def _parts(tree: xr.DataTree) -> Iterator[Plot]:
         title="Noise and ignorance",
         alt=f"The {what} of each prediction, from the smallest, in its two parts.",
         caption="What the spread of each prediction is made of, from the surest: noise (blue), "
-        "which stays, and what the draws disagree about (orange), which more data would settle.",
+        "which stays, and what the draws disagree about (orange), which more data take away.",
         arrays=tuple(found[part].to_numpy()[order] for part in ("aleatoric", "epistemic")),
         labels=(what,),
     )
