@@ -21,6 +21,7 @@ from pyro.infer.autoguide import AutoNormal, init_to_median
 from pyrovi import guides
 from pyrovi.models import ZOO, ZooModel
 from pyrovi.models.gravity_inversion import FORMS, Exact
+from pyrovi.tree import METADATA
 
 SHELF = Path(__file__).parents[2] / "models"
 DRAWS = 300
@@ -121,12 +122,10 @@ def _alone() -> Iterator[None]:
 
 def of_tree(tree: xr.DataTree) -> dict[str, Any]:
     """The variables of the data, as tensors and numbers: they are the model's arguments."""
-    found = {}
-    for group in ("observed_data", "constant_data"):
-        for name, variable in tree[group].data_vars.items() if group in tree.children else ():
-            value = variable.to_numpy()
-            found[str(name)] = torch.as_tensor(value) if value.ndim else value.item()
-    return found
+    groups = [tree[group].to_dataset() for group in ("observed_data", "constant_data")]
+    variables = {str(n): v for group in groups for n, v in group.data_vars.items()}
+    values = {n: v.to_numpy() for n, v in variables.items() if METADATA not in v.attrs}
+    return {n: torch.as_tensor(v) if v.ndim else v.item() for n, v in values.items()}
 
 
 def discrete(model: Callable[..., Any], given: dict[str, Any]) -> bool:
