@@ -130,14 +130,15 @@ def grow(tree: xr.DataTree, **groups: xr.Dataset) -> xr.DataTree:
 
 
 def data_alone(tree: xr.DataTree) -> xr.DataTree:
-    """The tree that ``tree`` grew from: without what `pyrovi.draw` and `pyrovi.check` wrote.
+    """A copy of the tree that ``tree`` grew from: without what `draw` and `check` wrote.
 
     >>> list(data_alone(grow(data_tree({"y": [1.0]}), posterior=xr.Dataset())).children)
     ['observed_data']
     """
-    alone = tree.copy(deep=True)
+    alone = tree.copy()
     for group in DRAWN_GROUPS & set(alone.children):
         del alone[group]
+    alone = alone.copy(deep=True)
     observed = alone["observed_data"].to_dataset() if "observed_data" in alone else xr.Dataset()
     repeated = [name for name, variable in observed.data_vars.items() if OF_SITE in variable.attrs]
     if not repeated:
