@@ -90,7 +90,7 @@ def test_a_search_that_leads_elsewhere_is_not_taken_for_a_known_mode() -> None:
     assert float(low.loc) < -3
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3, 7))  # of which 4 and 6 start on the side of the first
 def test_an_even_density_has_the_mirror_image_of_its_mode(seed: int) -> None:
     def square() -> None:
         x = pyro.sample("x", dist.Normal(torch.zeros(2), 50.0).to_event(1))

@@ -41,7 +41,7 @@ VECTORISED_PARTICLES = 8  # in Pyro's own ELBO, where the model can be run for a
 UNITLESS = 3.0
 JUDGED_EVERY = 50  # steps after which the iterates are judged
 WATCHED = 200  # at most so many quantities are judged; they are picked at random
-STEP_SIZE = 0.05  # for a guide of no family, which would say
+STEP_SIZE = 0.05  # for a guide that no family made
 DECAYS = (1.0, 0.3, 0.1)  # the step sizes of the phases, as shares of the first
 
 
