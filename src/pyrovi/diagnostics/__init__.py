@@ -34,7 +34,7 @@ __all__ = [
 
 
 def check(tree: xr.DataTree) -> xr.DataTree:
-    """A new tree with what every diagnostic that applies found, as `diagnostics/<check>`.
+    """A new tree with the rows of every diagnostic that applies, as `diagnostics/<check>`.
 
     A diagnostic that lacks what it needs is named, with the reason, in the group `diagnostics`:
     its variables `check`, `kind` ("not run") and `why`.

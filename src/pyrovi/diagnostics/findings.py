@@ -82,11 +82,11 @@ def table(
     )
 
 
-def of_differences(found: Sequence[Difference | None]) -> dict[str, Any]:
+def of_differences(differences: Sequence[Difference | None]) -> dict[str, Any]:
     """The numbers behind rows that hold draws against another account; NaN where there is none."""
     names = ("shift", "shift_error", "ratio", "ratio_error", "mean", "sd")
     return {
-        name: ("quantity", [np.nan if d is None else getattr(d, name) for d in found])
+        name: ("quantity", [np.nan if d is None else getattr(d, name) for d in differences])
         for name in names
     }
 

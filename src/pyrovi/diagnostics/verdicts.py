@@ -78,12 +78,12 @@ class Verdict:
 
     def summary(self) -> str:
         """One sentence: the status, and what is behind it."""
-        found = self.findings
+        faults = self.findings
         judged = count(len(self.table), "finding")
-        if not found:
+        if not faults:
             return f"ok: {judged}, none at fault."
-        wrong = sum(len(finding.names) for finding in found)
-        said = listed([finding.label for finding in found], SUMMED_UP, "; ")
+        wrong = sum(len(finding.names) for finding in faults)
+        said = listed([finding.label for finding in faults], SUMMED_UP, "; ")
         return f"{self.status}: {wrong} of {judged}: {said}."
 
     def __str__(self) -> str:
@@ -176,9 +176,9 @@ def _skipped(group: xr.Dataset) -> dict[str, str]:
     return dict(zip(*(group[name].to_numpy().tolist() for name in ("check", "why")), strict=True))
 
 
-def _rows(found: xr.Dataset) -> list[dict[str, Any]]:
-    constants = {key: found.attrs[key] for key in ("check", "source", "about")}
-    columns = [found[name].to_numpy().tolist() for name in ROW]
+def _rows(made: xr.Dataset) -> list[dict[str, Any]]:
+    constants = {key: made.attrs[key] for key in ("check", "source", "about")}
+    columns = [made[name].to_numpy().tolist() for name in ROW]
     rows: list[dict[str, Any]] = [
         dict(zip(ROW, row, strict=True)) for row in zip(*columns, strict=True)
     ]

@@ -99,16 +99,16 @@ def _chains(acceptance: np.ndarray, far: list[str], act: str) -> Row:
     return Row("joint", mean, ACCEPTED, why, status, act)
 
 
-def _judge(label: str, found: Difference, act: str, *, points: bool) -> Row:
+def _judge(label: str, gap: Difference, act: str, *, points: bool) -> Row:
     off = (
-        f"Mean off by {found.shift:+.2f} sd (error {found.shift_error:.2f}), sd {found.ratio:.2f} "
-        f"(error {found.ratio_error:.2f}) of where Markov chains took the draws."
+        f"Mean off by {gap.shift:+.2f} sd (error {gap.shift_error:.2f}), sd {gap.ratio:.2f} "
+        f"(error {gap.ratio_error:.2f}) of where Markov chains took the draws."
     )
-    kept = f"The chains kept {found.kept:.0%} of where they started."
-    row = partial(Row, label, found.value, found.limit)
+    kept = f"The chains kept {gap.kept:.0%} of where they started."
+    row = partial(Row, label, gap.value, gap.limit)
     return first_case(
-        (found.status != "ok", row(off, found.status, act)),
-        (found.error_hides_failure, row(kept, "warn", act, CANNOT_TELL)),
+        (gap.status != "ok", row(off, gap.status, act)),
+        (gap.error_hides_failure, row(kept, "warn", act, CANNOT_TELL)),
         (points, row("The draws are points, and these have no sd.", "warn", act, CANNOT_TELL)),
         otherwise=row(off),
     )

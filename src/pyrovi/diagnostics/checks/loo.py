@@ -121,11 +121,11 @@ def _score(tree: xr.DataTree, name: str) -> _Score:
     impossible = int((~finite & ~np.isnan(log_lik).all(axis=0)).sum())
     if not finite.any():
         return _Score(name, np.nan, np.nan, np.nan, k, impossible)
-    found = _arviz(tree, log_lik[:, finite])
-    k[finite] = found.pareto_k.to_numpy()
+    scored = _arviz(tree, log_lik[:, finite])
+    k[finite] = scored.pareto_k.to_numpy()
     # One observation has no standard error.
-    se = float(found.se) if finite.sum() > 1 else np.nan
-    return _Score(name, float(found.elpd), se, float(found.p), k, impossible)
+    se = float(scored.se) if finite.sum() > 1 else np.nan
+    return _Score(name, float(scored.elpd), se, float(scored.p), k, impossible)
 
 
 def _arviz(tree: xr.DataTree, log_lik: np.ndarray) -> Any:

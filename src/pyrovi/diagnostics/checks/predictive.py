@@ -145,14 +145,14 @@ def _statistics(each: Replicated) -> dict[str, Statistic]:
     mean: dict[str, Statistic] = {"mean": lambda y: y.mean(-1)}
     if each.observed.size == 1 or _takes_only(each, (0.0, 1.0)):
         return mean
-    found = mean | {
+    statistics = mean | {
         "sd": lambda y: y.std(-1),
         "min": lambda y: y.min(-1),
         "max": lambda y: y.max(-1),
     }
     if _is_count(each):
-        found["zeros"] = lambda y: (y == 0).mean(-1)
-    return found
+        statistics["zeros"] = lambda y: (y == 0).mean(-1)
+    return statistics
 
 
 def _takes_only(each: Replicated, values: tuple[float, ...]) -> bool:

@@ -245,20 +245,20 @@ def _compare(tree: xr.DataTree, log_weights: np.ndarray) -> dict[str, Difference
     return compared
 
 
-def _judge(label: str, found: Difference) -> Row:
+def _judge(label: str, gap: Difference) -> Row:
     facts = (
-        f"Mean off by {found.shift:+.2f} sd (error {found.shift_error:.2f}), sd {found.ratio:.2f} "
-        f"(error {found.ratio_error:.2f}) of the reweighted one"
+        f"Mean off by {gap.shift:+.2f} sd (error {gap.shift_error:.2f}), sd {gap.ratio:.2f} "
+        f"(error {gap.ratio_error:.2f}) of the reweighted one"
     )
-    use = f"Use the reweighted mean {found.mean:.4g} and sd {found.sd:.3g}, or a richer guide."
+    use = f"Use the reweighted mean {gap.mean:.4g} and sd {gap.sd:.3g}, or a richer guide."
     more = "Draw more, or fit a richer guide (full_rank, or a flow)."
     uneven = f"{facts}; the weights are too uneven."
-    off = found.status != "ok"
-    row = partial(Row, label, found.value, found.limit)
+    off = gap.status != "ok"
+    row = partial(Row, label, gap.value, gap.limit)
     return first_case(
-        (off and found.error_within_limits, row(f"{facts}.", found.status, use)),
-        (off, row(f"{facts}.", found.status, _RICHER)),
-        (not found.shown_within_limits, row(uneven, "warn", more, CANNOT_TELL)),
+        (off and gap.error_within_limits, row(f"{facts}.", gap.status, use)),
+        (off, row(f"{facts}.", gap.status, _RICHER)),
+        (not gap.shown_within_limits, row(uneven, "warn", more, CANNOT_TELL)),
         otherwise=row(f"{facts}."),
     )
 

@@ -113,17 +113,17 @@ def _agreement(tree: xr.DataTree) -> list[Row]:
     return rows
 
 
-def _judge(label: str, found: Difference, *, points: bool) -> Row:
-    apart = f"means {found.shift:.2f} sd apart, sds in the ratio {found.ratio:.2f}."
-    agree = f"means within {found.shift:.2f} sd, sds within a ratio of {found.ratio:.2f}."
+def _judge(label: str, gap: Difference, *, points: bool) -> Row:
+    apart = f"means {gap.shift:.2f} sd apart, sds in the ratio {gap.ratio:.2f}."
+    agree = f"means within {gap.shift:.2f} sd, sds within a ratio of {gap.ratio:.2f}."
     longer = "Fit for longer; if it stays, the quantity is not identified: report one that is."
     spread = "Fit a guide with a spread (full_rank), or judge it by predictions."
     pointed = "The draws are points, and these have no sd."
-    row = partial(Row, label, found.value, found.limit)
+    row = partial(Row, label, gap.value, gap.limit)
     return first_case(
         (
-            found.status != "ok",
-            row(f"Restarts that should agree do not: {apart}", found.status, longer),
+            gap.status != "ok",
+            row(f"Restarts that should agree do not: {apart}", gap.status, longer),
         ),
         (points, row(pointed, "warn", spread, CANNOT_TELL)),
         otherwise=row(f"Restarts agree: {agree}"),

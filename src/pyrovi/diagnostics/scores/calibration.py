@@ -91,11 +91,11 @@ def mixture_crps(
     step = -(-len(mean) // CRPS_DRAWS)
     centre, spread = (v[::step].T for v in (mean, np.broadcast_to(sd, mean.shape)))
     rows = max(1, PAIRS // centre.shape[1] ** 2)
-    found = [
+    scores = [
         scoringrules.crps_mixnorm(observed[part], centre[part], spread[part])
         for part in (slice(i, i + rows) for i in range(0, len(observed), rows))
     ]
-    return np.concatenate([np.asarray(each, dtype=float).reshape(-1) for each in found])
+    return np.concatenate([np.asarray(each, dtype=float).reshape(-1) for each in scores])
 
 
 def coverage(pit: Float[np.ndarray, "n"], levels: Sequence[float] = LEVELS) -> xr.Dataset:

@@ -132,8 +132,8 @@ def uncertainty(
     require(tree, "posterior")
     posterior: Any = tree["posterior"]
     if probability in posterior:
-        found = posterior[probability]
-        return class_uncertainty(found, dim=str(found.dims[-1]))
+        classes = posterior[probability]
+        return class_uncertainty(classes, dim=str(classes.dims[-1]))
     names = [sd] if isinstance(sd, str) else list(sd)
     spread = next((name for name in names if name in posterior), None)
     if mean not in posterior or spread is None:

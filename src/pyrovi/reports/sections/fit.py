@@ -1,4 +1,4 @@
-"""How the answer was found: the engine, the loss, the restarts and the bound they reached."""
+"""How the fit came to its answer: the engine, the loss, the restarts and the bound."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -45,8 +45,8 @@ def fit_section(tree: xr.DataTree, _verdict: Verdict) -> Section:
         "Draws": _draws(group(tree, "posterior")),
         "Divergent draws": int(stats["diverging"].sum()) if "diverging" in stats else None,
     }
-    found = diagnostic(tree, "elbo")
-    tables = (_rung_table(tree), _elbo_table(found), _site_table(found), _restart_table(stats))
+    bound = diagnostic(tree, "elbo")
+    tables = (_rung_table(tree), _elbo_table(bound), _site_table(bound), _restart_table(stats))
     return Section(
         id="fit",
         title="Fit",
@@ -105,30 +105,30 @@ def _worst(rung: Mapping[str, Any]) -> str:
     return f"{rung['worst']}: mean {shift} sd off, sd {ratio} of what it should be"
 
 
-def _elbo_table(found: xr.Dataset) -> Table:
+def _elbo_table(bound: xr.Dataset) -> Table:
     """The bound in both of its splits; either pair of terms gives the first row."""
     rows = (
-        (words, fixed(float(found[name]), 2), short(float(found[f"{name}_error"]), 2))
+        (words, fixed(float(bound[name]), 2), short(float(bound[f"{name}_error"]), 2))
         for words, name in ELBO_TERMS
-        if name in found and f"{name}_error" in found
+        if name in bound and f"{name}_error" in bound
     )
     columns = (Column("Term"), Column("Nats", "number"), Column("Monte Carlo error", "number"))
     return Table.capped("Evidence lower bound (ELBO)", columns, rows)
 
 
-def _site_table(found: xr.Dataset) -> Table:
+def _site_table(bound: xr.Dataset) -> Table:
     """Each site's share: what a latent site costs, what an observed one earns."""
-    terms = [(words, name) for words, name in SITE_TERMS if name in found]
+    terms = [(words, name) for words, name in SITE_TERMS if name in bound]
     latent = [
         (site, *(fixed(value, 2) for value in values), "")
         for site, *values in zip(
-            _texts(found, "site"), *(_numbers(found, name) for _, name in terms), strict=True
+            _texts(bound, "site"), *(_numbers(bound, name) for _, name in terms), strict=True
         )
     ]
     observed = [
         (name, *("" for _ in terms), fixed(value, 2))
         for name, value in zip(
-            _texts(found, "observed"), _numbers(found, "observed_log_likelihood"), strict=True
+            _texts(bound, "observed"), _numbers(bound, "observed_log_likelihood"), strict=True
         )
     ]
     titles = (*(words for words, _ in terms), "Expected log likelihood")

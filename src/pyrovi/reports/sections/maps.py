@@ -32,7 +32,7 @@ def is_field(variable: xr.DataArray) -> bool:
 
 def _axes(variable: xr.DataArray) -> list[str]:
     """The dims along which there is more than one place."""
-    found = []
+    axes = []
     for dim in variable.dims[2:]:
         ticks = variable[dim].to_numpy()
         if len(ticks) == 1:
@@ -40,8 +40,8 @@ def _axes(variable: xr.DataArray) -> list[str]:
         steps = np.diff(ticks) if ticks.dtype.kind == "f" else np.zeros(1)
         if not (np.all(steps > 0) or np.all(steps < 0)):
             return []
-        found.append(str(dim))
-    return found
+        axes.append(str(dim))
+    return axes
 
 
 # Fields

@@ -74,13 +74,13 @@ def posterior_section(tree: xr.DataTree, verdict: Verdict) -> Section:
 
 
 def _quantities(posterior: xr.Dataset) -> list[_Quantity]:
-    found: list[_Quantity] = []
+    quantities: list[_Quantity] = []
     for name, variable in variables(posterior).items():
         if variable.dtype.kind in "fiub":
             draws = flat(variable)
             every = labels(variable.transpose("chain", "draw", ...), name)
-            found += [_Quantity(label, name, draws[:, :, i]) for i, label in enumerate(every)]
-    return found
+            quantities += [_Quantity(label, name, draws[:, :, i]) for i, label in enumerate(every)]
+    return quantities
 
 
 def _discrete(tree: xr.DataTree) -> set[str]:
@@ -168,15 +168,15 @@ def _mixing(posterior: xr.Dataset) -> dict[str, tuple[str, str]]:
 
 def _class_table(quantities: Sequence[_Quantity]) -> Table:
     """Discrete quantities, the least certain first: a mean of labels means nothing."""
-    found = sorted(((q.label, *_mode(q.draws)) for q in quantities), key=lambda row: row[2])
-    rows = ((label, str(mode), f"{p:.3f}", str(n)) for label, mode, p, n in found)
+    modes = sorted(((q.label, *_mode(q.draws)) for q in quantities), key=lambda row: row[2])
+    rows = ((label, str(mode), f"{p:.3f}", str(n)) for label, mode, p, n in modes)
     titles = ("Most frequent value", "Its probability", "Values drawn")
     columns = [Column("Quantity"), *(Column(title, "number") for title in titles)]
     return Table.capped(
-        f"Discrete quantities: {len(found):,}, the least certain first",
+        f"Discrete quantities: {len(modes):,}, the least certain first",
         columns,
         rows,
-        folded=len(found) > OPEN_ROWS,
+        folded=len(modes) > OPEN_ROWS,
     )
 
 

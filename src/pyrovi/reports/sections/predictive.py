@@ -145,20 +145,20 @@ def _spread_of(size: int) -> np.ndarray:
 def _parts(tree: xr.DataTree) -> Iterator[Plot]:
     """What the spread of each prediction is made of, where the posterior holds what tells."""
     try:
-        found = uncertainty(tree)
+        parts = uncertainty(tree)
     except DiagnosticError:
         return
-    if found["total"].ndim != 1 or found["total"].size < 2:
+    if parts["total"].ndim != 1 or parts["total"].size < 2:
         return
-    order = np.argsort(found["total"].to_numpy())[_spread(found["total"].size, OBSERVATIONS_CAP)]
-    what = "entropy (nats)" if "probability" in found else "variance"
+    order = np.argsort(parts["total"].to_numpy())[_spread(parts["total"].size, OBSERVATIONS_CAP)]
+    what = "entropy (nats)" if "probability" in parts else "variance"
     yield Plot(
         kind="parts",
         title="Noise and ignorance",
         alt=f"The {what} of each prediction, from the smallest, in its two parts.",
         caption="What the spread of each prediction is made of, from the surest: noise (blue), "
         "which stays, and what the draws disagree about (orange), which more data take away.",
-        arrays=tuple(found[part].to_numpy()[order] for part in ("aleatoric", "epistemic")),
+        arrays=tuple(parts[part].to_numpy()[order] for part in ("aleatoric", "epistemic")),
         labels=(what,),
     )
 
