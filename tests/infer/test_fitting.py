@@ -31,7 +31,7 @@ def run(value: float | None, error: float = 0.0, **other: Any) -> Run:
         ([run(-4.1, 0.3), run(-2.0, 0.3)], (1, 0)),
         ([run(-4.3, 0.3), run(-2.0, 0.3)], (1,)),
         ([run(-3.0), run(0.0, status=Status.DIVERGED)], (0,)),
-        ([run(-3.0), run(float("nan"))], (0,)),
+        ([run(float("nan")), run(-3.0)], (1,)),
         ([run(-3.0, status=Status.DIVERGED), run(-2.9, status=Status.DIVERGED)], (1, 0)),
         ([run(None), run(None)], (0, 1)),
         ([run(None, approximation=None), run(None)], (1,)),

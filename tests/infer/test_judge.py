@@ -195,3 +195,11 @@ def test_a_quantity_that_is_lost_in_the_chains_is_unknown(
     lost = judge(density, drawn, 0, chains)
     assert not lost.could_tell
     assert lost.chains is chains
+
+
+def test_what_uneven_weights_suspect_does_not_pass() -> None:
+    fine = Difference(0.0, 0.01, 1.0, 0.01, 0.0, 1.0)
+    for suspect in (False, True):
+        judged = Judgement(("x",), (fine,), 0.9, suspect=suspect)
+        assert judged.status == "ok"
+        assert judged.passes != suspect
