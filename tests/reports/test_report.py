@@ -183,7 +183,7 @@ def test_a_table_of_thousands_is_cut_and_says_so_with_the_worst_first() -> None:
     label = "theta[2718]"
     doubted = verdict.table.iloc[[0]].assign(quantity=label, status="fail")
     from pyrovi.diagnostics import Verdict
-    from pyrovi.reports.registry import contents
+    from pyrovi.reports.sections import contents
 
     altered = Verdict(doubted, "fail", "unknown", {})
     posterior = next(s for s in contents(vi.check(tree), altered) if s.id == "posterior")

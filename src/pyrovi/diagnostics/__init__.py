@@ -4,15 +4,17 @@
 them. Nothing here knows torch or Pyro: draws from any sampler or file are judged alike.
 """
 
+from collections.abc import Callable
+
 import xarray as xr
 
 from pyrovi.diagnostics.findings import CANNOT_TELL, JUDGED, NOT_RUN, ROW, Row, table
-from pyrovi.diagnostics.registry import CHECKS
 from pyrovi.diagnostics.scores import uncertainty
 from pyrovi.diagnostics.sentences import Finding, asked, number
 from pyrovi.diagnostics.verdicts import Verdict, not_run, read
 from pyrovi.errors import DiagnosticError
 from pyrovi.evidence import khat
+from pyrovi.registry import Registry
 from pyrovi.tree import grow, require, validate
 
 __all__ = [
@@ -31,6 +33,17 @@ __all__ = [
     "uncertainty",
     "verdict",
 ]
+
+OWN = ("convergence", "restarts", "psis", "drift", "elbo", "predictive", "loo")
+CHECKS: Registry[Callable[[xr.DataTree], xr.Dataset]] = Registry(
+    "diagnostic",
+    {name: f"pyrovi.diagnostics.checks.{name}:{name}" for name in OWN},
+    group="pyrovi.diagnostics",
+    accepts=callable,
+    asked="a function from a tree to a Dataset of `pyrovi.diagnostics.table`",
+    unknown=DiagnosticError,
+)
+"""Every diagnostic by name. One more is its file, its name in `OWN` and its pair of tests."""
 
 
 def check(tree: xr.DataTree) -> xr.DataTree:

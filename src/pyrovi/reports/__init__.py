@@ -13,7 +13,7 @@ from pyrovi.files import write_whole
 from pyrovi.reports.figures import Drawing, draw
 from pyrovi.reports.page import page
 from pyrovi.reports.parts import Column, Plot, Section, Table
-from pyrovi.reports.registry import SECTIONS, contents
+from pyrovi.reports.sections import SECTIONS, contents
 from pyrovi.tree import require
 
 __all__ = ["SECTIONS", "Column", "Plot", "Report", "Section", "Table", "report"]

@@ -1,6 +1,34 @@
-"""The sections of a report, a file each: the verdict first, provenance last.
+"""A tree as the sections of its report, in reading order: the verdict first.
 
 Every section is a function of the tree and its verdict that gives plain data, or None where there
 is nothing to say; a group that is not there makes it shorter, never an error. Long tables are cut
 at a stated length, the worst first.
 """
+
+from collections.abc import Callable
+
+import xarray as xr
+
+from pyrovi.diagnostics import Verdict
+from pyrovi.errors import PyroviError
+from pyrovi.registry import Registry
+from pyrovi.reports.parts import Section
+
+__all__ = ["SECTIONS", "contents"]
+
+OWN = ("verdict", "model", "fit", "posterior", "predictive", "provenance")
+SECTIONS: Registry[Callable[[xr.DataTree, Verdict], Section | None]] = Registry(
+    "section",
+    {name: f"pyrovi.reports.sections.{name}:{name}_section" for name in OWN},
+    group="pyrovi.sections",
+    accepts=callable,
+    asked="a function from a tree and its verdict to a `pyrovi.reports.Section` or None",
+    unknown=PyroviError,
+)
+"""Every section by name. One more is its file, its name in `OWN` and its test."""
+
+
+def contents(tree: xr.DataTree, verdict: Verdict) -> tuple[Section, ...]:
+    """The sections of the report on ``tree``, which has been checked."""
+    made = (section(tree, verdict) for section in SECTIONS.available().values())
+    return tuple(section for section in made if section is not None)
