@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    taken = [{name: seconds(statement) for name, statement in STARTS.items()} for _ in range(rounds)]
+    taken = [{name: seconds(code) for name, code in STARTS.items()} for _ in range(rounds)]
     medians = {name: median(each[name] for each in taken) for name in STARTS}
     for name, value in medians.items():
         print(f"{name:16}{value:7.2f} s  {value / medians['import pyro']:5.2f} of import pyro")
