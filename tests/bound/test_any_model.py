@@ -171,7 +171,8 @@ def test_parameters_of_the_model_are_learnt_and_restarts_do_not_share_them() -> 
             pyro.sample("y", dist.Normal(loc, scale), obs=y)
 
     fit = vi.fit(model, {"y": Y}, vi.SVI(max_steps=2000), seed=0, restarts=2)
-    learnt = [density.model.params["params"]["scale"].exp().item() for density in fit.densities]
+    densities = [run.density for run in fit.restarts]
+    learnt = [density.model.params["params"]["scale"].exp().item() for density in densities]
     assert learnt[0] != learnt[1]
     assert learnt == pytest.approx([float(Y.std())] * 2, rel=0.05)
     predicted = vi.draw(fit, draws=500)["posterior_predictive"]["y"]

@@ -73,16 +73,6 @@ class Fit:
         return tuple(self.restarts[index] for index in self.kept)
 
     @property
-    def bounds(self) -> tuple[Bound | None, ...]:
-        """The evidence lower bound of every run; None for one that has none."""
-        return tuple(run.bound for run in self.restarts)
-
-    @property
-    def densities(self) -> tuple[LogDensity, ...]:
-        """The density that each run's approximation is of."""
-        return tuple(run.density for run in self.restarts)
-
-    @property
     def status(self) -> Status:
         """How the best run ended."""
         return self.best.status if self.kept else Status.DIVERGED

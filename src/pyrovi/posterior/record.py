@@ -29,7 +29,7 @@ def sample_stats(fit: Fit, densities: Arrays, notes: Sequence[str]) -> xr.Datase
         densities: Of each draw, by name; and what a sampler says of each.
         notes: What the user should know.
     """
-    bounds = [np.nan if bound is None else bound.value for bound in fit.bounds]
+    bounds = [np.nan if run.bound is None else run.bound.value for run in fit.restarts]
     variables: dict[str, Any] = {
         **{name: (SAMPLE_DIMS, value) for name, value in densities.items()},
         **{name: (("chain", "step"), value) for name, value in _losses(fit.chains).items()},
