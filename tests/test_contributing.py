@@ -53,7 +53,8 @@ KINDS = [
         "toy_coin",
         '        "eight_schools": "pyrovi.models.eight_schools:EIGHT_SCHOOLS",\n',
         '        "toy_coin": "pyrovi.models.toy_coin:TOY_COIN",\n',
-        "import pyrovi as vi\nprint(vi.models.get('toy_coin').load()['observed_data'].sizes['toss'])",
+        "import pyrovi as vi\n"
+        "print(vi.models.get('toy_coin').load()['observed_data'].sizes['toss'])",
         "4040",
     ),
     Kind(

@@ -13,8 +13,7 @@ from pyro.infer.autoguide import init_to_mean
 from safetensors import safe_open
 
 import pyrovi as vi
-from bound.test_any_model import Y as OTHER
-from bound.test_any_model import normal, own_guide
+from bound.test_any_model import Y as OTHER, normal, own_guide
 from infer.conjugate import Conjugate, model
 from pyrovi.errors import DataError, FitError, OutputError, TreeError
 

@@ -7,21 +7,6 @@ pyrovi can say something better.
 
 from numbers import Integral
 
-__all__ = [
-    "DataError",
-    "DiagnosticError",
-    "EngineError",
-    "FitError",
-    "GuideError",
-    "ModelError",
-    "OutputError",
-    "PyroviError",
-    "PyroviWarning",
-    "TreeError",
-    "UnknownModelError",
-    "whole_number",
-]
-
 
 class PyroviError(Exception):
     """Base of every error that pyrovi raises on purpose."""

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from pyrovi.errors import OutputError
 
-__all__ = ["write_whole"]
-
 
 def write_whole(path: Path, content: bytes | str) -> Path:
     """Write ``content`` to ``path``: a reader sees what was there before, or all of the new.

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["attach", "exported", "load"]
-
 ROOT = Path(__file__).parent
 
 

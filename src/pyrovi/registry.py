@@ -13,8 +13,6 @@ from typing import Any, Generic, TypeVar
 from pyrovi.errors import PyroviError, PyroviWarning
 from pyrovi.lazy import load
 
-__all__ = ["Registry", "nearest"]
-
 T = TypeVar("T")
 
 

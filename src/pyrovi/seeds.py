@@ -16,8 +16,6 @@ import numpy as np
 
 from pyrovi.errors import DataError
 
-__all__ = ["check_seed", "fresh_seed", "isolated", "stream"]
-
 SEED_BOUND = 2**32
 
 

@@ -16,17 +16,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-__all__ = [
-    "Coordinate",
-    "CoordinateUpdates",
-    "Discrepancy",
-    "Exchangeable",
-    "Factor",
-    "Structure",
-    "declare",
-    "structure_of",
-]
-
 ATTRIBUTE = "__pyrovi_structure__"
 
 Model = TypeVar("Model", bound=Callable[..., Any])

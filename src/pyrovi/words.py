@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-__all__ = ["count", "listed"]
-
 
 def listed(names: Sequence[str], most: int, between: str = ", ") -> str:
     """The first ``most`` of ``names``, and how many more there are.

@@ -23,8 +23,7 @@ import pyrovi as vi
 from pyrovi.bound import bind
 from pyrovi.errors import DataError
 from pyrovi.guides import maf
-from pyrovi.models import gaussian_mixture as mixture
-from pyrovi.models import get
+from pyrovi.models import gaussian_mixture as mixture, get
 from pyrovi.models.gaussian_mixture.model import PRECISION_RATE, PRECISION_SHAPE
 from pyrovi.seeds import isolated
 

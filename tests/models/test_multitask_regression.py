@@ -20,8 +20,7 @@ from torch import Tensor
 import pyrovi as vi
 from pyrovi.bound import bind
 from pyrovi.errors import DataError
-from pyrovi.models import get
-from pyrovi.models import multitask_regression as multitask
+from pyrovi.models import get, multitask_regression as multitask
 from pyrovi.models.multitask_regression.model import ALONE, SCALE_LOC, SCALE_SCALE
 from pyrovi.seeds import isolated
 from pyrovi.tree import quantities

@@ -15,8 +15,7 @@ from scipy import integrate, optimize, stats
 import pyrovi as vi
 from pyrovi.bound import bind
 from pyrovi.errors import DataError
-from pyrovi.models import get
-from pyrovi.models import quadratic_observation as quadratic
+from pyrovi.models import get, quadratic_observation as quadratic
 from pyrovi.models.quadratic_observation import Exact
 from pyrovi.seeds import isolated
 

@@ -14,8 +14,7 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 import pyrovi as vi
-from infer.conjugate import Conjugate
-from infer.conjugate import model as regression
+from infer.conjugate import Conjugate, model as regression
 from pyrovi import az
 from pyrovi.posterior import groups
 from pyrovi.structure import Discrepancy, declare

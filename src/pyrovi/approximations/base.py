@@ -15,8 +15,6 @@ from torch import Tensor
 from pyrovi.density import LogDensity
 from pyrovi.tree import INDEPENDENT
 
-__all__ = ["KINDS", "Approximation", "Draws", "restored"]
-
 KINDS: dict[str, type["Approximation"]] = {}
 """The class of each approximation, by the kind that stands in a file; a class adds itself."""
 

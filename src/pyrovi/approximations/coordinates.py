@@ -12,8 +12,6 @@ from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError, ModelError
 from pyrovi.structure import CoordinateUpdates, Factor
 
-__all__ = ["Sweeper", "unconstrained", "updates_of"]
-
 
 def updates_of(density: LogDensity, engine: str) -> CoordinateUpdates:
     """The closed forms that the model declares.

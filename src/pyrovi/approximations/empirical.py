@@ -9,8 +9,6 @@ from torch import Tensor
 from pyrovi.approximations.base import Approximation, Draws
 from pyrovi.tree import CHAINS, INDEPENDENT
 
-__all__ = ["Empirical"]
-
 
 @dataclass(frozen=True)
 class Empirical(Approximation):

@@ -12,8 +12,6 @@ from pyrovi.approximations.coordinates import unconstrained, updates_of
 from pyrovi.density import LogDensity
 from pyrovi.structure import Factor
 
-__all__ = ["Factors"]
-
 
 @dataclass(frozen=True)
 class Factors(Approximation):

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from pyrovi.approximations.base import Approximation, Draws
 
-__all__ = ["Gaussian", "GaussianMixture"]
-
 
 @dataclass(frozen=True)
 class Gaussian(Approximation):

@@ -16,8 +16,6 @@ from pyrovi.guides import FAMILIES, Family
 from pyrovi.seeds import isolated
 from pyrovi.tree import INDEPENDENT, POINTS
 
-__all__ = ["GuideDraws"]
-
 
 @dataclass(frozen=True)
 class GuideDraws(Approximation):

@@ -10,8 +10,6 @@ from torch import Tensor
 from pyrovi.approximations.base import Approximation, Draws
 from pyrovi.tree import POINTS
 
-__all__ = ["Points"]
-
 
 @dataclass(frozen=True)
 class Points(Approximation):

@@ -12,8 +12,6 @@ from pyrovi.approximations.base import Approximation, Draws, restored
 from pyrovi.density import LogDensity
 from pyrovi.evidence import smooth
 
-__all__ = ["Resampled"]
-
 POOL = 10  # draws of the base for each that is resampled
 
 

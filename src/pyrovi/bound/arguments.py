@@ -23,8 +23,6 @@ from pyrovi.errors import DataError
 from pyrovi.structure import structure_of
 from pyrovi.tree import CAME_AS, ITEM_OF, LACKING, METADATA, OF_SITE, OPTIONS, original_name
 
-__all__ = ["Arguments", "Signature", "bind", "by_name"]
-
 DATA_GROUPS = ("observed_data", "constant_data")
 
 

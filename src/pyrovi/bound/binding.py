@@ -15,8 +15,6 @@ from pyrovi.bound.pyro_patches import own_module
 from pyrovi.bound.sites import Trace, kind_of, plates_of, sample_nodes, sites_of
 from pyrovi.errors import DataError, ModelError
 
-__all__ = ["bind_model"]
-
 
 def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
     """Tie a model to the arguments that `bind` made of data, and read its sites.

@@ -25,8 +25,6 @@ from pyrovi.tree import (
     safe_name,
 )
 
-__all__ = ["as_tree", "observed_values", "same_values"]
-
 
 def as_tree(model: BoundModel, data: Any) -> xr.DataTree:
     """The data that ``model`` was tied to as a tree, of which `pyrovi.bind` makes the same again.

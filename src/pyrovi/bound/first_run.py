@@ -17,8 +17,6 @@ from pyrovi.bound.sites import Trace
 from pyrovi.errors import ModelError, PyroviError
 from pyrovi.seeds import isolated, stream
 
-__all__ = ["first_run", "initial_parameters"]
-
 # What torch and Pyro say of one draw from the prior that makes the rest impossible (a parameter
 # outside its domain, data outside a support that hangs on a latent site, a matrix that is not
 # positive definite), and of tensors of two dtypes.

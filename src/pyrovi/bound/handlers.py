@@ -10,18 +10,6 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import biject_to
 
-__all__ = [
-    "Cast",
-    "Fix",
-    "InitialValues",
-    "Missing",
-    "NotePrior",
-    "Place",
-    "Predict",
-    "Unplace",
-    "Widen",
-]
-
 
 class Place(Messenger):
     """Put each continuous latent site where a flat unconstrained piece says.

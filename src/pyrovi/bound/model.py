@@ -25,8 +25,6 @@ from pyrovi.bound.sites import Plate, Site, Trace, kind_of, sample_nodes, vector
 from pyrovi.seeds import isolated, stream
 from pyrovi.structure import Structure, structure_of
 
-__all__ = ["PRIOR_ATTEMPTS", "BoundModel", "default_dtype"]
-
 Handler = Callable[[Callable[..., Any]], Callable[..., Any]]
 PRIOR_ATTEMPTS = 50  # draws from the prior, for one at which the model can be run
 

@@ -19,8 +19,6 @@ from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.subsample_messenger import SubsampleMessenger
 from torch import Tensor
 
-__all__ = ["Enumerate", "own_module", "vmappable_contraction", "whole_plates"]
-
 
 def whole_plates() -> AbstractContextManager[None]:
     """Within this, a plate that subsamples at random takes all of its indices instead.

@@ -6,8 +6,6 @@ from typing import Any, TypeVar
 import pyro
 import torch
 
-__all__ = ["at_once_or_each", "in_plate_of_draws"]
-
 T = TypeVar("T")
 
 

@@ -20,8 +20,6 @@ from pyrovi.bound.rows import at_once_or_each, in_plate_of_draws
 from pyrovi.bound.sites import Trace
 from pyrovi.seeds import isolated
 
-__all__ = ["Values", "carries_draws", "discrete_draws", "predictions", "prior_draws"]
-
 Values = dict[str, Tensor]
 ENTRIES_AT_ONCE = 20_000_000  # tensor entries in one run, a bound on memory
 AGREEMENT = 1e-6

@@ -11,17 +11,6 @@ from pyro.distributions.torch_distribution import MaskedDistribution
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-__all__ = [
-    "Plate",
-    "Site",
-    "Trace",
-    "kind_of",
-    "plates_of",
-    "sample_nodes",
-    "sites_of",
-    "vectorised_frames",
-]
-
 # Pyro types a trace's nodes as dicts none of whose keys is sure to be there; all of them are.
 Trace: TypeAlias = Any
 SUPPORTS = {

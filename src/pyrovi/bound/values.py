@@ -17,8 +17,6 @@ from torch import Tensor
 from pyrovi.errors import DataError
 from pyrovi.tree import CAME_AS, MISSING
 
-__all__ = ["Converted", "check_devices", "check_inside", "convert", "to_numpy"]
-
 
 @dataclass(frozen=True)
 class Converted:

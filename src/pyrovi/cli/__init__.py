@@ -5,7 +5,5 @@ interruption exit code 130; neither leaves a half-written folder behind. torch a
 in the commands that fit or draw.
 """
 
-from pyrovi.cli.commands import app
-from pyrovi.cli.exits import main
-
-__all__ = ["app", "main"]
+from pyrovi.cli.commands import app as app
+from pyrovi.cli.exits import main as main

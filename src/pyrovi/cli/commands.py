@@ -8,12 +8,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from pyrovi.cli import folder as folders
-from pyrovi.cli import stages
+from pyrovi.cli import folder as folders, stages
 from pyrovi.cli.folder import POSTERIOR, REPORT, VERDICT
 from pyrovi.cli.names import spelled, what_there_is
-
-__all__ = ["app"]
 
 app = typer.Typer(
     name="pyrovi",

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-__all__ = ["load_any", "load_zoo", "with_settings"]
-
 SIMULATION_SEED = 0  # of the data; that of the fit is the command's own
 
 

@@ -12,8 +12,6 @@ import typer
 from pyrovi.cli.commands import app
 from pyrovi.errors import PyroviError, PyroviWarning
 
-__all__ = ["main"]
-
 # ClickException, of Click itself or of the copy of it that newer Typer brings.
 Usage: Any = typer.BadParameter.__mro__[2]
 MISTAKE, FAULT, INTERRUPTED, TERMINATED = 2, 1, 130, 143

@@ -13,18 +13,6 @@ DATA, POSTERIOR, VERDICT, REPORT = "data.nc", "posterior.nc", "verdict.csv", "re
 OWN_FILES = (RECORD, "fit.json", "fit.safetensors", DATA, POSTERIOR, VERDICT, REPORT)
 """Every file that pyrovi ever writes into a run's folder."""
 
-__all__ = [
-    "DATA",
-    "OWN_FILES",
-    "POSTERIOR",
-    "RECORD",
-    "REPORT",
-    "VERDICT",
-    "check_writable",
-    "new_folder",
-    "tree_path",
-]
-
 
 @contextlib.contextmanager
 def new_folder(out: Path, *, force: bool) -> Iterator[Path]:

@@ -14,18 +14,6 @@ from typing import Any
 from pyrovi.cli.data import load_any, load_zoo
 from pyrovi.errors import DataError, EngineError, ModelError
 
-__all__ = [
-    "Chosen",
-    "closed_forms",
-    "engine_for",
-    "is_file_model",
-    "model_named",
-    "settings_of",
-    "spelled",
-    "table_options",
-    "what_there_is",
-]
-
 
 @dataclass(frozen=True)
 class Chosen:

@@ -23,8 +23,6 @@ from pyrovi.files import write_whole
 if TYPE_CHECKING:
     from pyrovi.infer import Fit
 
-__all__ = ["REPEATED", "Request", "check", "compare", "draw", "fit", "reopen", "report"]
-
 
 REPEATED = ("settings", "more")
 """What of a request may be given many times."""

@@ -1,7 +1,8 @@
 """A model as one unconstrained log density, vectorised over draws, with gradients."""
 
-from pyrovi.density.budget import OutOfTime
-from pyrovi.density.log_density import LogDensity
-from pyrovi.density.threads import faster_threads, fitting_threads
-
-__all__ = ["LogDensity", "OutOfTime", "faster_threads", "fitting_threads"]
+from pyrovi.density.budget import OutOfTime as OutOfTime
+from pyrovi.density.log_density import LogDensity as LogDensity
+from pyrovi.density.threads import (
+    faster_threads as faster_threads,
+    fitting_threads as fitting_threads,
+)

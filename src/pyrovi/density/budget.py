@@ -8,8 +8,6 @@ from torch.distributions import Independent, MultivariateNormal, Wishart
 
 from pyrovi.bound import BoundModel
 
-__all__ = ["OutOfTime", "at_once", "entries_of", "work_of"]
-
 CHUNK_ENTRIES = 20_000_000  # tensor entries per vectorised call, a bound on memory
 
 

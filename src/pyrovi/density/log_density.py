@@ -25,8 +25,6 @@ from pyrovi.density.recording import Recordings, Replayed
 from pyrovi.density.starts import best_start
 from pyrovi.density.vectorise import why_not_vectorised
 
-__all__ = ["LogDensity"]
-
 HESSIAN_ENTRIES = 1_000_000  # numbers differentiated twice at once, a bound on memory
 RECORDED_ENTRIES = 2_000_000  # a recording holds every step; above, its saving is nothing
 ONE_OF_MANY_FAILS = torch.linalg.LinAlgError  # pyright: ignore[reportPrivateImportUsage]

@@ -12,8 +12,6 @@ from torch.distributions import biject_to
 
 from pyrovi.bound import BoundModel, Place, Trace, Unplace
 
-__all__ = ["OnePoint", "Piece"]
-
 
 @dataclass(frozen=True)
 class Piece:

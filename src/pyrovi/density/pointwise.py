@@ -13,8 +13,6 @@ from torch import Tensor
 from pyrovi.bound import Place, Trace, vectorised_frames
 from pyrovi.density.one_point import OnePoint
 
-__all__ = ["explain", "without_pointwise"]
-
 MANY_ENUMERATED = 20  # above this, one contraction per observed site costs too much
 
 

@@ -21,8 +21,6 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-__all__ = ["REPEATS", "NotRecordableError", "Recordings", "Replayed", "record"]
-
 Outputs = tuple[Tensor, ...]
 Function = Callable[[Tensor], Outputs]
 REPEATS = 20  # evaluations for one number of points before a recording of it pays

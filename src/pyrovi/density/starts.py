@@ -11,8 +11,6 @@ from pyrovi.density.one_point import OnePoint
 from pyrovi.errors import ModelError
 from pyrovi.seeds import isolated, stream
 
-__all__ = ["best_start"]
-
 STARTS = 100  # as many as Stan tries before it gives up
 FIRST_STARTS = 8  # of which the best is taken, unless the density is finite at none
 NEAR_ORIGIN = 0.25  # of the draws from (-2, 2), for a model whose units may be exchanged

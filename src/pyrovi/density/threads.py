@@ -10,8 +10,6 @@ from torch import Tensor
 
 from pyrovi.density.log_density import LogDensity
 
-__all__ = ["faster_threads", "fitting_threads"]
-
 MEASURED_WORK = 5_000  # numbers in one evaluation, below which more threads never help
 SHARED_WORK = 100_000  # numbers in one evaluation, from which threads have something to share out
 SHARED_SECONDS = 2e-3  # of one evaluation, below which asking would cost more than it saves

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from pyrovi.seeds import stream
 
-__all__ = ["why_not_vectorised"]
-
 AGREEMENT = 1e-6  # relative; between the vectorised and the looped value
 
 

@@ -8,31 +8,21 @@ from collections.abc import Callable
 
 import xarray as xr
 
-from pyrovi.diagnostics.findings import CANNOT_TELL, JUDGED, NOT_RUN, ROW, Row, table
-from pyrovi.diagnostics.scores import uncertainty
-from pyrovi.diagnostics.sentences import Finding, asked, number
-from pyrovi.diagnostics.verdicts import Verdict, not_run, read
+from pyrovi.diagnostics.findings import (
+    CANNOT_TELL as CANNOT_TELL,
+    JUDGED as JUDGED,
+    NOT_RUN as NOT_RUN,
+    ROW,
+    Row as Row,
+    table as table,
+)
+from pyrovi.diagnostics.scores import uncertainty as uncertainty
+from pyrovi.diagnostics.sentences import Finding as Finding, asked as asked, number as number
+from pyrovi.diagnostics.verdicts import Verdict as Verdict, not_run, read
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import khat
+from pyrovi.evidence import khat as khat
 from pyrovi.registry import Registry
 from pyrovi.tree import grow, require, validate
-
-__all__ = [
-    "CANNOT_TELL",
-    "CHECKS",
-    "JUDGED",
-    "NOT_RUN",
-    "Finding",
-    "Row",
-    "Verdict",
-    "asked",
-    "check",
-    "khat",
-    "number",
-    "table",
-    "uncertainty",
-    "verdict",
-]
 
 OWN = ("convergence", "restarts", "psis", "drift", "elbo", "predictive", "loo")
 CHECKS: Registry[Callable[[xr.DataTree], xr.Dataset]] = Registry(

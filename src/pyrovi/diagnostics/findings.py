@@ -9,8 +9,6 @@ import xarray as xr
 
 from pyrovi.evidence import Difference, Limit, Status
 
-__all__ = ["CANNOT_TELL", "JUDGED", "NOT_RUN", "ROW", "Kind", "Row", "of_differences", "table"]
-
 Kind = Literal["judged", "cannot tell", "not run"]
 JUDGED: Kind = "judged"
 CANNOT_TELL: Kind = "cannot tell"

@@ -9,8 +9,6 @@ from pyrovi.diagnostics.findings import CANNOT_TELL
 from pyrovi.evidence import first_case
 from pyrovi.words import listed
 
-__all__ = ["Finding", "asked", "findings", "number"]
-
 NAMED = 6
 """Quantities that a finding names before it counts the rest."""
 APART = 3

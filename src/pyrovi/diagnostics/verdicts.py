@@ -17,8 +17,6 @@ from pyrovi.evidence import NO_LIMIT, SEVERITY, worst
 from pyrovi.tree import CHAINS, draw_kind, has
 from pyrovi.words import count, listed
 
-__all__ = ["Verdict", "not_run", "read"]
-
 COLUMNS = [
     *("quantity", "check", "status", "kind", "value", "low", "high", "unit", "asked"),
     *("why", "action", "source"),

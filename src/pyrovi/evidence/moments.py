@@ -19,8 +19,6 @@ from pyrovi.evidence.limits import (
     first_case,
 )
 
-__all__ = ["Difference", "farthest_chains", "moved", "reweighted"]
-
 REACH = 1.5
 """Ranges of 96 % of the draws, from the median: 6 sds of a Gaussian; one in 75 draws of a Cauchy.
 A narrower range would lose the slab of a quantity that is mostly a spike."""

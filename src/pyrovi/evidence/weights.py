@@ -13,8 +13,6 @@ import numpy as np
 
 from pyrovi.evidence.limits import KHAT
 
-__all__ = ["EXACT_SPREAD", "MIN_DRAWS", "khat", "smooth", "threshold", "tied_tail"]
-
 EXACT_SPREAD = 0.01
 """Log weights within this of one another, in nats, leave no expectation changed by 1 %."""
 MIN_DRAWS = 25

@@ -11,8 +11,6 @@ from torch.distributions import Distribution
 
 from pyrovi.errors import GuideError
 
-__all__ = ["Family", "detached"]
-
 Options = dict[str, Any]
 
 

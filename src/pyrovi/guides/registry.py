@@ -5,8 +5,6 @@ from pyrovi.guides.family import Family
 from pyrovi.lazy import exported
 from pyrovi.registry import Registry
 
-__all__ = ["FAMILIES"]
-
 FAMILIES: Registry[Family] = Registry(
     "guide family",
     exported(f"{__package__}.families"),

@@ -11,8 +11,6 @@ from pyrovi.density import LogDensity
 from pyrovi.infer.ladder.judge import Judgement
 from pyrovi.infer.run import Rung
 
-__all__ = ["RECOVERIES", "Capabilities", "Engine", "Loss", "Outcome", "first_of"]
-
 RECOVERIES = EXACTLY, BY_DRAWS, MEANS, MODE = "exactly", "by draws", "means", "mode"
 """How much of a Gaussian posterior an engine recovers: all of it, to the optimiser's tolerance or
 to the Monte Carlo error of its draws; the means, but not the correlations; or its mode alone."""

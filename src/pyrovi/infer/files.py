@@ -27,8 +27,6 @@ from pyrovi.infer.ladder.judge import Judgement
 from pyrovi.infer.run import Bound, Run, Rung, Status
 from pyrovi.optimise import Chains
 
-__all__ = ["SETTINGS", "TENSORS", "SavedRuns", "read_runs", "write_runs"]
-
 TENSORS, SETTINGS = "fit.safetensors", "fit.json"
 FORMAT = 2
 

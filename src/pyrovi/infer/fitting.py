@@ -24,8 +24,6 @@ from pyrovi.infer.run import Bound, Run, Status
 from pyrovi.registry import nearest
 from pyrovi.seeds import check_seed, isolated, stream
 
-__all__ = ["engine_named", "fit", "settings_of"]
-
 MEMBERS = ("capabilities", "max_steps", "init", "step", "converged", "outcome")  # of `Engine`
 ELBO_DRAWS = 500  # for the evidence lower bound of each restart
 FEWEST_ELBO_DRAWS = 50

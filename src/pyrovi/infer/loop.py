@@ -15,8 +15,6 @@ from pyrovi.density import LogDensity, OutOfTime
 from pyrovi.infer.engine import Engine, Loss, Outcome, first_of
 from pyrovi.infer.run import Bound, Run, Status
 
-__all__ = ["run_once"]
-
 PROGRESS_INTERVAL = 0.2  # seconds between two updates of the progress bar
 
 

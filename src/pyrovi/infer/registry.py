@@ -7,8 +7,6 @@ from pyrovi.infer.engine import Engine
 from pyrovi.lazy import exported
 from pyrovi.registry import Registry
 
-__all__ = ["ENGINES"]
-
 ENGINES: Registry[Callable[..., Engine]] = Registry(
     "engine",
     # the module of an engine bears its name

@@ -24,7 +24,6 @@ from pyrovi.seeds import stream
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["linear_response"]
 
 PARTICLES = 128
 TOLERANCE = 1e-8  # relative, of each system

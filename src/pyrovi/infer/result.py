@@ -18,8 +18,6 @@ from pyrovi.infer.files import read_runs, write_runs
 from pyrovi.infer.run import Bound, Run, Rung, Status
 from pyrovi.seeds import stream
 
-__all__ = ["Fit", "Recorded"]
-
 
 @dataclass(frozen=True)
 class Recorded:

@@ -11,8 +11,6 @@ from pyrovi.approximations import Approximation
 from pyrovi.density import LogDensity
 from pyrovi.infer.ladder.judge import Judgement
 
-__all__ = ["Bound", "Run", "Rung", "Status"]
-
 
 class Status(StrEnum):
     """How a fit ended."""

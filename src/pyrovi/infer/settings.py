@@ -7,8 +7,6 @@ from typing import Any
 
 from pyrovi.errors import EngineError, whole_number
 
-__all__ = ["Settings", "positive", "whole"]
-
 
 class Settings:
     """The base of an engine's settings, a frozen dataclass made with ``repr=False``.

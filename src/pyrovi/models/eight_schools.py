@@ -31,8 +31,6 @@ from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import declare
 from pyrovi.tree import data_tree
 
-__all__ = ["EIGHT_SCHOOLS", "centered", "noncentered", "simulate"]
-
 SCHOOLS = tuple("ABCDEFGH")
 EFFECT = (28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0)  # SAT points
 STANDARD_ERROR = (15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0)  # SAT points

@@ -19,8 +19,6 @@ from pyrovi.models.options import options_of, typed
 from pyrovi.registry import nearest
 from pyrovi.seeds import isolated
 
-__all__ = ["Variant", "ZooModel", "as_floats", "run_forward", "variant_named", "variants_of"]
-
 Reader = Callable[..., xr.DataTree]
 Loaders = Mapping[str, Callable[[], xr.DataTree]]
 

@@ -20,19 +20,6 @@ import torch
 from pyrovi.errors import DataError
 from pyrovi.registry import nearest
 
-__all__ = [
-    "number",
-    "one_of",
-    "options_of",
-    "plain",
-    "scale",
-    "typed",
-    "unlike",
-    "whole",
-    "whole_number",
-    "yes_or_no",
-]
-
 Reading = Callable[[str, Any], Any]
 """From an option's name and its value, or the text of one, to the value."""
 

@@ -8,8 +8,6 @@ from pyrovi.errors import UnknownModelError
 from pyrovi.models.entry import ZooModel
 from pyrovi.registry import Registry
 
-__all__ = ["ZOO", "available", "get"]
-
 ZOO: Registry[ZooModel] = Registry(
     "model",
     {

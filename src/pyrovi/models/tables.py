@@ -14,18 +14,6 @@ from pyrovi.errors import DataError
 from pyrovi.registry import nearest
 from pyrovi.words import listed
 
-__all__ = [
-    "FEWEST_ROWS",
-    "LARGEST",
-    "Names",
-    "Standardised",
-    "Table",
-    "parsed",
-    "same_in_every_row",
-    "standardise",
-    "standardise_columns",
-]
-
 Names = str | Sequence[Any]
 """Names of columns: a list, or text with commas between."""
 

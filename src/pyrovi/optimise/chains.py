@@ -16,16 +16,6 @@ from torch import Tensor
 
 from pyrovi.density import LogDensity
 
-__all__ = [
-    "FEWEST_CHAINS",
-    "STEP_SIZE",
-    "WIDE_JITTER",
-    "Chains",
-    "chains_for",
-    "mass_factor",
-    "move",
-]
-
 LEAPFROGS = 8
 STEP_SIZE = 0.9  # of a standard normal in one dimension; smaller in more, by the fourth root
 JITTER = (0.5, 1.5)  # of the step size, so that no trajectory closes on itself

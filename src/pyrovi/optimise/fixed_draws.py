@@ -24,8 +24,6 @@ from torch import Tensor
 from pyrovi.density import LogDensity
 from pyrovi.optimise.objectives import fixed_draws_loss
 
-__all__ = ["FixedDraws", "fixed_noise"]
-
 MAX_SOBOL_DIM = torch.quasirandom.SobolEngine.MAXDIM
 
 

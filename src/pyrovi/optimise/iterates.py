@@ -14,8 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Iterates"]
-
 RHAT_THRESHOLD = 1.1  # Dhaka et al. (2020), section 4
 FEWEST_ITERATES = 200  # in the window that is judged, the last half
 BLOCK = 20  # iterates per stored mean of all parameters

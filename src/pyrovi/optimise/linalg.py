@@ -4,8 +4,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["SMALLEST_EIGENVALUE", "curvature_cholesky", "lower_factor", "scaled_eigh"]
-
 SMALLEST_EIGENVALUE = 1e-10  # as a share of the largest
 SMALLEST_PIVOT = 1e-3  # of a matrix with a unit diagonal; below, its eigenvalues are worked out
 

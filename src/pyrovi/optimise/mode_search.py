@@ -18,8 +18,6 @@ from pyrovi.optimise.linalg import SMALLEST_EIGENVALUE, curvature_cholesky, scal
 from pyrovi.optimise.quasi_newton import QuasiNewton
 from pyrovi.seeds import stream
 
-__all__ = ["affordable", "find_mode", "find_modes", "log_evidence", "scout"]
-
 SEARCH_EVALUATIONS = 250  # enough for what has a mode; a funnel would take any number
 WINDOW = 10  # steps in which a search that is still going gains
 GAIN = 0.01  # nats

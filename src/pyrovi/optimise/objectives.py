@@ -14,8 +14,6 @@ from torch.distributions import Distribution
 from pyrovi.density import LogDensity
 from pyrovi.guides import detached
 
-__all__ = ["fixed_draws_loss", "negative_elbo"]
-
 
 def fixed_draws_loss(
     value_and_gradient: Callable[[Tensor], tuple[Tensor, Tensor]],

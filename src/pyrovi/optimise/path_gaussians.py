@@ -20,8 +20,6 @@ from torch import Tensor
 
 from pyrovi.optimise.linalg import lower_factor
 
-__all__ = ["PathGaussians", "gaussians_along", "inverse_hessian"]
-
 SMALLEST_CURVATURE = 1e-12  # of a step, beside the change in the gradient it made
 
 

@@ -15,8 +15,6 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["Asking", "QuasiNewton"]
-
 MEMORY = 20  # past steps that the curvature is read from
 MOST_TRIALS = 25  # lengths of one step
 SUFFICIENT_DECREASE = 1e-4

@@ -1,5 +1,3 @@
 """From a fit to the grown tree."""
 
-from pyrovi.posterior.drawing import draw
-
-__all__ = ["draw"]
+from pyrovi.posterior.drawing import draw as draw

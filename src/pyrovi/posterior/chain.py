@@ -13,8 +13,6 @@ from pyrovi.infer import Fit, judge, send_out
 from pyrovi.seeds import stream
 from pyrovi.tree import ACCEPTANCE
 
-__all__ = ["Arrays", "as_arrays", "drift", "one_chain", "stack_chains"]
-
 Arrays = dict[str, np.ndarray]
 MIN_JUDGED = 200  # draws, fewer of which are not worth a judgement
 

@@ -21,8 +21,6 @@ from pyrovi.posterior.relabel import relabelled
 from pyrovi.seeds import stream
 from pyrovi.tree import grow
 
-__all__ = ["draw"]
-
 
 def draw(fit: Fit, draws: int = 2000, *, resample: bool = False) -> xr.DataTree:
     """Draw from a fit, and grow its data into the tree that the later stages read.

@@ -13,8 +13,6 @@ from pyrovi.posterior.chain import Arrays, as_arrays
 from pyrovi.seeds import stream
 from pyrovi.tree import ACCEPTANCE, DISCREPANCIES, OF_SITE, SAMPLE_DIMS, grow, safe_name
 
-__all__ = ["discrepancies", "draw_groups", "prior_groups", "with_observed"]
-
 PRIOR_DRAWS, MIN_PRIOR_DRAWS = 500, 50
 PRIOR_ENTRIES = 20_000_000  # numbers in all prior draws together, where there are more than those
 EXTRA_DIMS = {"drift": ("state",)}  # dims between the draw's and the site's own

@@ -16,8 +16,6 @@ from pyrovi.infer import Fit, Run, Rung, Status
 from pyrovi.posterior.chain import Arrays
 from pyrovi.tree import DRAWS, SAMPLE_DIMS
 
-__all__ = ["sample_stats"]
-
 PACKAGES = ("pyrovi", "torch", "pyro-ppl", "arviz-base", "arviz-stats", "xarray", "numpy")
 
 

@@ -10,8 +10,6 @@ from pyrovi.posterior.chain import Arrays
 from pyrovi.structure import Exchangeable
 from pyrovi.tree import ACCEPTANCE
 
-__all__ = ["relabelled"]
-
 ROUNDS = 5
 FEATURE_LIMIT = 10.0  # interquartile ranges; features beyond it are taken to be there
 

@@ -12,11 +12,9 @@ from pyrovi import diagnostics
 from pyrovi.files import write_whole
 from pyrovi.reports.figures import Drawing, draw
 from pyrovi.reports.page import page
-from pyrovi.reports.parts import Column, Plot, Section, Table
-from pyrovi.reports.sections import SECTIONS, contents
+from pyrovi.reports.parts import Column as Column, Plot as Plot, Section as Section, Table as Table
+from pyrovi.reports.sections import SECTIONS as SECTIONS, contents
 from pyrovi.tree import require
-
-__all__ = ["SECTIONS", "Column", "Plot", "Report", "Section", "Table", "report"]
 
 _log = logging.getLogger(__name__)
 

@@ -2,8 +2,6 @@
 
 import math
 
-__all__ = ["MINUS", "decimals", "fixed", "seconds", "short"]
-
 MINUS = "\N{MINUS SIGN}"
 
 

@@ -11,8 +11,6 @@ from markupsafe import Markup
 from pyrovi.reports.figures import Drawing
 from pyrovi.reports.parts import Plot, Section
 
-__all__ = ["page"]
-
 POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'"

@@ -12,8 +12,6 @@ import numpy as np
 
 from pyrovi.diagnostics import Finding
 
-__all__ = ["ROWS_CAP", "Column", "Plot", "Section", "Table", "present"]
-
 ROWS_CAP = 200
 """Rows of a table that are shown; its note says how many there were."""
 

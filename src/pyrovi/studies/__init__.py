@@ -3,14 +3,10 @@
 `compare` holds engines beside one another, and against a reference where there is one.
 """
 
-from pyrovi.studies.comparison import HEAD, Comparison, compare, default_engines
-from pyrovi.studies.reference import Reference, reference_of
-
-__all__ = [
-    "HEAD",
-    "Comparison",
-    "Reference",
-    "compare",
-    "default_engines",
-    "reference_of",
-]
+from pyrovi.studies.comparison import (
+    HEAD as HEAD,
+    Comparison as Comparison,
+    compare as compare,
+    default_engines as default_engines,
+)
+from pyrovi.studies.reference import Reference as Reference, reference_of as reference_of

@@ -24,8 +24,6 @@ from pyrovi.studies.reference import Reference
 from pyrovi.studies.trials import Trial, best_of, try_engine
 from pyrovi.words import listed
 
-__all__ = ["HEAD", "Comparison", "compare", "default_engines"]
-
 GUIDES = ("mean_field", "full_rank", "maf")
 """Guides that stand for an engine that takes one, where none is asked for: one of each kind."""
 COLUMNS = (

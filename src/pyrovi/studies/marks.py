@@ -12,8 +12,6 @@ from pyrovi.studies.reference import CHOLESKY, Reference, aligned, moments, with
 from pyrovi.studies.trials import Trial
 from pyrovi.tree import labels
 
-__all__ = ["MARKS", "Marked", "marked"]
-
 MARKS = ("right", "named", "unknown", "silent")
 """Of a quantity: within the limits; outside and named by the verdict; outside, and the verdict
 says that it cannot tell; outside, and the verdict is silent."""

@@ -18,8 +18,6 @@ from pyrovi.errors import DataError, TreeError
 from pyrovi.models import ZooModel
 from pyrovi.tree import labels, quantities, require
 
-__all__ = ["SHELF", "Reference", "aligned", "moments", "reference_of", "with_correlations"]
-
 REPOSITORY, PACKAGE = Path(__file__).parents[3], Path(__file__).parents[1]
 SHELF = PACKAGE / "shelf" if (PACKAGE / "shelf").is_dir() else REPOSITORY / "models"
 """The zoo's cards and references: a wheel has them in the package, beside the code."""

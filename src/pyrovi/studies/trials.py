@@ -14,8 +14,6 @@ from pyrovi.posterior import draw
 from pyrovi.studies.reference import Reference
 from pyrovi.tree import CHAINS, draw_kind, has
 
-__all__ = ["Trial", "best_of", "try_engine"]
-
 JUDGED = 2000
 """Draws that the verdict is on: what `pyrovi.draw` makes."""
 

@@ -18,8 +18,6 @@ from pyrovi.tree.schema import (
     SAMPLERS_STATS,
 )
 
-__all__ = ["draw_kind", "has", "json_attr", "labels", "quantities", "require"]
-
 
 def require(tree: Any, *groups: str) -> None:
     """Raise unless ``tree`` holds every one of ``groups``, with a variable in each.

@@ -9,8 +9,6 @@ import xarray as xr
 from pyrovi.errors import DataError
 from pyrovi.tree.schema import DRAWN_GROUPS, METADATA, OF_SITE
 
-__all__ = ["data_alone", "data_tree", "grow"]
-
 
 def data_tree(
     observed: Mapping[str, Any],

@@ -9,8 +9,6 @@ import xarray as xr
 from pyrovi.errors import TreeError
 from pyrovi.files import write_whole
 
-__all__ = ["open_tree", "save"]
-
 BOMB_BYTES = 4 * 2**30
 """Declared bytes above which a dataset is refused if the file holds almost none of them."""
 BOMB_RATIO = 1000

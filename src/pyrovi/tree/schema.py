@@ -4,33 +4,6 @@ import re
 from collections.abc import Container
 from urllib.parse import unquote
 
-__all__ = [
-    "ACCEPTANCE",
-    "CAME_AS",
-    "CHAINS",
-    "DATA_GROUPS",
-    "DISCREPANCIES",
-    "DRAWN_GROUPS",
-    "DRAWS",
-    "DRAW_GROUPS",
-    "DRAW_KINDS",
-    "INDEPENDENT",
-    "ITEM_OF",
-    "LACKING",
-    "METADATA",
-    "MISSING",
-    "OF_SITE",
-    "OPTIONS",
-    "POINTS",
-    "PRIOR_GROUPS",
-    "SAMPLERS_STATS",
-    "SAMPLE_DIMS",
-    "STATS_DIMS",
-    "STATUSES",
-    "original_name",
-    "safe_name",
-]
-
 SAMPLE_DIMS = ("chain", "draw")
 DATA_GROUPS = ("observed_data", "constant_data", "truth")
 DRAW_GROUPS = (

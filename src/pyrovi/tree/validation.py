@@ -17,8 +17,6 @@ from pyrovi.tree.schema import (
     STATUSES,
 )
 
-__all__ = ["validate"]
-
 
 def validate(tree: xr.DataTree) -> None:
     """Raise if ``tree`` breaks the rules that every stage relies on (see the module's table).

@@ -29,8 +29,6 @@ from pyrovi.evidence import (
 )
 from pyrovi.tree import CHAINS, draw_kind, has, require
 
-__all__ = ["convergence"]
-
 TITLE = "Convergence"
 SOURCE = (
     "Dhaka et al. (2020), NeurIPS; Welandawe et al. (2022), arXiv:2203.15945; "

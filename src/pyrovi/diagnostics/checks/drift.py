@@ -26,8 +26,6 @@ from pyrovi.tree import (
 )
 from pyrovi.words import listed
 
-__all__ = ["drift"]
-
 TITLE = "Guide against posterior (drift)"
 SOURCE = (
     "Neal (2011), arXiv:1206.1901; as a check of an approximation, compare Salimans, Kingma & "

@@ -14,8 +14,6 @@ from pyrovi.errors import DiagnosticError
 from pyrovi.evidence import ELBO_ERROR
 from pyrovi.tree import has, require
 
-__all__ = ["elbo"]
-
 TITLE = "Evidence lower bound"
 SOURCE = "Blei, Kucukelbir & McAuliffe (2017), JASA 112(518), equations 13 to 15"
 

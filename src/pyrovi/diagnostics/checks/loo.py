@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from arviz_stats.base.array import array_stats
-from arviz_stats.loo import loo as arviz_loo
-from arviz_stats.loo import loo_approximate_posterior
+from arviz_stats.loo import loo as arviz_loo, loo_approximate_posterior
 
 from pyrovi.diagnostics.findings import Row, table
 from pyrovi.diagnostics.quantities import blocks
@@ -27,8 +26,6 @@ from pyrovi.evidence import (
     tied_tail,
 )
 from pyrovi.tree import CHAINS, SAMPLE_DIMS, draw_kind, has, require
-
-__all__ = ["loo"]
 
 TITLE = "Leave-one-out prediction"
 SOURCE = (

@@ -26,8 +26,6 @@ from pyrovi.evidence import (
 )
 from pyrovi.tree import DISCREPANCIES, SAMPLE_DIMS, has, require
 
-__all__ = ["pit_values", "predictive", "uniformity"]
-
 TITLE = "Posterior predictive checks"
 SOURCE = (
     "Gelman, Meng & Stern (1996), Statistica Sinica 6(4); "

@@ -30,8 +30,6 @@ from pyrovi.evidence import (
 )
 from pyrovi.tree import CHAINS, POINTS, draw_kind, has, require
 
-__all__ = ["psis"]
-
 TITLE = "Guide against posterior (PSIS)"
 SOURCE = (
     "Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25(72); "

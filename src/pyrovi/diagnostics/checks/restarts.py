@@ -21,8 +21,6 @@ from pyrovi.evidence import (
 )
 from pyrovi.tree import CHAINS, POINTS, draw_kind, has, require
 
-__all__ = ["restarts"]
-
 TITLE = "Restarts agreeing"
 SOURCE = "Dhaka et al. (2020), NeurIPS; Yao, Vehtari & Gelman (2022), JMLR 23(79)"
 

@@ -24,16 +24,6 @@ from sklearn.isotonic import IsotonicRegression
 
 from pyrovi.errors import DiagnosticError
 
-__all__ = [
-    "class_scores",
-    "coverage",
-    "mixture_crps",
-    "mixture_log_density",
-    "mixture_pit",
-    "number_scores",
-    "reliability",
-]
-
 LEVELS = (0.5, 0.9, 0.95)
 BINS = 15
 """Of the ECE, as Guo et al. (2017) have them."""

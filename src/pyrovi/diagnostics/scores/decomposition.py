@@ -28,8 +28,6 @@ from scipy.special import xlogy
 from pyrovi.errors import DiagnosticError
 from pyrovi.tree import SAMPLE_DIMS, require
 
-__all__ = ["class_uncertainty", "uncertainty", "variance_parts"]
-
 SUM_TOLERANCE = 1e-3
 """How far probabilities may sum from 1: draws kept in single precision add up to that."""
 

@@ -23,8 +23,6 @@ from torch.distributions import Distribution
 
 from pyrovi.guides.family import Family
 
-__all__ = ["AutoFlow", "iaf", "maf", "nsf", "realnvp"]
-
 
 def _zuko() -> Any:
     validated = Distribution._validate_args

@@ -24,8 +24,6 @@ from torch.distributions import (
 
 from pyrovi.guides.family import Family
 
-__all__ = ["full_rank", "low_rank", "map", "mean_field", "structured"]
-
 
 def flat_mean_field(guide: Any) -> Distribution:
     """The joint distribution of an ``AutoNormal`` over the flat unconstrained vector."""

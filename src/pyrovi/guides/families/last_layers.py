@@ -21,8 +21,6 @@ from pyrovi.errors import GuideError
 from pyrovi.guides.families.mc_dropout import has_columns, is_real
 from pyrovi.guides.family import Family
 
-__all__ = ["AutoLastLayer", "last_layer"]
-
 
 class AutoLastLayer(AutoGuideList):
     """A multivariate normal over some sites together, and a point for each of the others.

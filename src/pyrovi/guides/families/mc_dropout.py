@@ -43,18 +43,6 @@ from torch.distributions import constraints
 from pyrovi.errors import GuideError
 from pyrovi.guides.family import Family
 
-__all__ = [
-    "AutoDropout",
-    "column_kl",
-    "column_log_prob",
-    "drop",
-    "dropout",
-    "has_columns",
-    "is_real",
-    "keep_mask",
-    "weight_decay",
-]
-
 RATE = 0.1
 
 

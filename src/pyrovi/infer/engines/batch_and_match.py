@@ -33,8 +33,6 @@ from pyrovi.optimise import find_mode, fixed_noise, lower_factor
 from pyrovi.seeds import stream
 from pyrovi.tree import INDEPENDENT
 
-__all__ = ["BatchAndMatch", "matched"]
-
 DENSE_DIM = 2_000
 START_SCALE = 0.1
 MOST_SHRINKS = 30

@@ -24,8 +24,6 @@ from pyrovi.infer.engine import MEANS, Capabilities, Outcome
 from pyrovi.infer.settings import Settings, positive, whole
 from pyrovi.tree import INDEPENDENT
 
-__all__ = ["CAVI", "elbo"]
-
 ROUNDING = 1e-10  # of the terms that the ELBO sums: a fall by more is not rounding
 STILL = 1e-14  # of the same: a rise by less cannot be told from none
 

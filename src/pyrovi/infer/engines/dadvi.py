@@ -50,8 +50,6 @@ from pyrovi.optimise import (
 )
 from pyrovi.tree import INDEPENDENT
 
-__all__ = ["DADVI", "DADVIState"]
-
 START_LOG_SCALE = -2.0
 HELD_UP = 5  # steps in a row that go no further down, after which none will
 STUCK_TOLERANCES = 100  # how far off a fit may be, in tolerances, that cannot go further down

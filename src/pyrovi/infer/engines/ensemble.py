@@ -31,8 +31,6 @@ from pyrovi.optimise import Asking, QuasiNewton
 from pyrovi.seeds import stream
 from pyrovi.tree import POINTS
 
-__all__ = ["Ensemble", "starts"]
-
 WINDOW = 10  # iterations of a member in which it gains, or has arrived
 FLAT = 1e-6  # nats per unit of the flat vector: the largest gradient entry at a mode
 NO_MORE = "no posterior"

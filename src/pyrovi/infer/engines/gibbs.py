@@ -20,8 +20,6 @@ from pyrovi.infer.settings import Settings, whole
 from pyrovi.seeds import stream
 from pyrovi.tree import CHAINS
 
-__all__ = ["Gibbs"]
-
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Gibbs(Settings):

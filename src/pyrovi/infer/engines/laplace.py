@@ -16,8 +16,6 @@ from pyrovi.infer.settings import Settings, positive, whole
 from pyrovi.optimise import QuasiNewton, curvature_cholesky
 from pyrovi.tree import INDEPENDENT
 
-__all__ = ["Laplace"]
-
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Laplace(Settings):

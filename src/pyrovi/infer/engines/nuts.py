@@ -20,8 +20,6 @@ from pyrovi.infer.engine import BY_DRAWS, Capabilities, Outcome
 from pyrovi.infer.settings import Settings, whole
 from pyrovi.tree import CHAINS
 
-__all__ = ["NUTS"]
-
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class NUTS(Settings):

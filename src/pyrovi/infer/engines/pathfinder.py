@@ -29,8 +29,6 @@ from pyrovi.optimise import PathGaussians, QuasiNewton, gaussians_along
 from pyrovi.seeds import stream
 from pyrovi.tree import INDEPENDENT
 
-__all__ = ["Pathfinder", "best_of_a_path"]
-
 WINDOW = 3  # steps in which a path that has not arrived gains
 BOUND_EVERY = 50  # steps after which the bounds are worked out
 ENTRIES = 5_000_000  # of the draws evaluated at once, a bound on memory

@@ -33,8 +33,6 @@ from pyrovi.infer.engine import MEANS, Capabilities, Outcome
 from pyrovi.infer.settings import Settings, positive, whole
 from pyrovi.optimise import Iterates, negative_elbo
 
-__all__ = ["SVI"]
-
 VECTORISED_PARTICLES = 8  # in Pyro's own ELBO, where the model can be run for all at once
 # A parameter may be off by more of its spread around the optimum than a mean by its standard
 # deviation: that spread is the small noise of the last steps.

@@ -37,8 +37,6 @@ from pyrovi.infer.run import Rung
 from pyrovi.optimise import FEWEST_CHAINS, affordable, log_evidence
 from pyrovi.seeds import stream
 
-__all__ = ["Auto", "Plan", "first_rung"]
-
 MIXTURE_STARTS = 32
 MOST_STEPS = 500  # of the first rung: what takes more will not be mended by still more
 DEAR_ENTRIES = 20_000_000  # numbers in one evaluation of all fixed draws: a minute for the search

@@ -31,8 +31,6 @@ from pyrovi.evidence import (
 )
 from pyrovi.optimise import STEP_SIZE, Chains, chains_for, mass_factor, move
 
-__all__ = ["Judgement", "importance_khat", "judge", "send_out"]
-
 CHAINS = 256
 CHAIN_ENTRIES = 600_000  # numbers in one evaluation of all chains: some seconds at the most
 MANY_CHAINS = 2048  # a third of the errors, where they cost next to nothing

@@ -19,8 +19,6 @@ from pyrovi.infer.engines.dadvi import DADVI, DADVIState
 from pyrovi.infer.settings import Settings
 from pyrovi.tree import INDEPENDENT
 
-__all__ = ["Modes"]
-
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Modes(Settings):

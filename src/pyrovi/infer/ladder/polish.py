@@ -23,8 +23,6 @@ from pyrovi.optimise import STEP_SIZE, WIDE_JITTER, chains_for, mass_factor, mov
 from pyrovi.seeds import stream
 from pyrovi.tree import INDEPENDENT
 
-__all__ = ["Polish"]
-
 TRANSITIONS = 10  # in a step
 TARGET_ACCEPTANCE = 0.7
 FEWEST_STEPS = 20

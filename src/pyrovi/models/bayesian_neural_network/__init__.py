@@ -6,12 +6,14 @@ from pyrovi.models.bayesian_neural_network.data import (
     digits,
     read,
     read_classes,
-    simulate,
+    simulate as simulate,
 )
-from pyrovi.models.bayesian_neural_network.model import FORMS, network, propagate
+from pyrovi.models.bayesian_neural_network.model import (
+    FORMS,
+    network as network,
+    propagate as propagate,
+)
 from pyrovi.models.entry import ZooModel, variants_of
-
-__all__ = ["BAYESIAN_NEURAL_NETWORK", "network", "propagate", "simulate"]
 
 CLASSES = {
     "loaders": {"breast_cancer": breast_cancer, "digits": digits},

@@ -17,8 +17,6 @@ from pyrovi.models.tables import Names, Table, standardise, standardise_columns
 from pyrovi.seeds import check_seed, stream
 from pyrovi.tree import MISSING, data_tree
 
-__all__ = ["breast_cancer", "diabetes", "digits", "read", "read_classes", "simulate"]
-
 
 def simulate(
     seed: int | None = None,

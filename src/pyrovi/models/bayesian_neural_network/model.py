@@ -48,8 +48,6 @@ from pyrovi.models.options import scale, whole_number
 from pyrovi.registry import nearest
 from pyrovi.structure import Exchangeable, declare
 
-__all__ = ["FORMS", "WIDEST", "WIDTH", "network", "propagate"]
-
 WIDTH, WIDEST = 5, 10_000
 NOISE_LOC, NOISE_SCALE = math.log(0.5), 0.75  # of LogNormal, in sd of the outcome
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {

@@ -7,8 +7,6 @@ from jaxtyping import Bool, Float, Num
 from pyrovi.errors import DataError
 from pyrovi.models.tables import FEWEST_ROWS, Table, parsed, same_in_every_row
 
-__all__ = ["classes_of", "numbers_of"]
-
 NO_CLASS = ("", "na", "nan")  # "none" may be a class: of a headache, say
 MOST_NUMBERED, MOST_CLASSES = 30, 200  # classes: digits are numbers, years are no classes
 FEW_CLASSES = 10  # more than these, in fewer than two rows each, are names and no classes

@@ -1,27 +1,27 @@
 """Bayesian mixture of Gaussians: clusters without names."""
 
 from pyrovi.models.entry import ZooModel, variants_of
-from pyrovi.models.gaussian_mixture.conjugate_updates import CONJUGATE_UPDATES
-from pyrovi.models.gaussian_mixture.data import iris, read, simulate, standardise, wine
-from pyrovi.models.gaussian_mixture.model import FORMS, conjugate, diagonal, full, unit
-from pyrovi.models.gaussian_mixture.predictive import log_predictive, responsibilities, start_from
-from pyrovi.models.gaussian_mixture.unit_updates import UNIT_UPDATES
-
-__all__ = [
-    "CONJUGATE_UPDATES",
-    "FORMS",
-    "GAUSSIAN_MIXTURE",
-    "UNIT_UPDATES",
-    "conjugate",
-    "diagonal",
-    "full",
-    "log_predictive",
-    "responsibilities",
-    "simulate",
-    "standardise",
-    "start_from",
-    "unit",
-]
+from pyrovi.models.gaussian_mixture.conjugate_updates import CONJUGATE_UPDATES as CONJUGATE_UPDATES
+from pyrovi.models.gaussian_mixture.data import (
+    iris,
+    read,
+    simulate as simulate,
+    standardise as standardise,
+    wine,
+)
+from pyrovi.models.gaussian_mixture.model import (
+    FORMS as FORMS,
+    conjugate as conjugate,
+    diagonal as diagonal,
+    full as full,
+    unit as unit,
+)
+from pyrovi.models.gaussian_mixture.predictive import (
+    log_predictive as log_predictive,
+    responsibilities as responsibilities,
+    start_from as start_from,
+)
+from pyrovi.models.gaussian_mixture.unit_updates import UNIT_UPDATES as UNIT_UPDATES
 
 GAUSSIAN_MIXTURE = ZooModel(
     name="gaussian_mixture",

@@ -19,8 +19,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Assignments", "Data", "Moments", "moments_of", "nearest_seed"]
-
 BLOCK_ENTRIES = 300_000  # float64 numbers: a block's features and logits stay in the cache
 BLOCK_LENGTHS = 512, 16384
 

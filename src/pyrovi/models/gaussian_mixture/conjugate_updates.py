@@ -16,8 +16,6 @@ from pyrovi.models.gaussian_mixture.factors import Components, Weights
 from pyrovi.models.gaussian_mixture.priors import Mixture, prepare, start
 from pyrovi.structure import Coordinate, CoordinateUpdates
 
-__all__ = ["CONJUGATE_UPDATES", "assign", "locate"]
-
 
 def assign(problem: Mixture, statistics: Mapping[str, Any]) -> Assignments:
     """Bishop 10.46, without what all components share."""

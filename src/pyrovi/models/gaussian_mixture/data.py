@@ -15,8 +15,6 @@ from pyrovi.models.tables import LARGEST, Names, Table, standardise_columns
 from pyrovi.seeds import check_seed, stream
 from pyrovi.tree import data_tree
 
-__all__ = ["iris", "read", "simulate", "standardise", "wine"]
-
 
 def simulate(
     seed: int | None = None,

@@ -9,16 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = [
-    "ComponentMoments",
-    "Components",
-    "LOG_2PI",
-    "Weights",
-    "log_dirichlet",
-    "log_wishart",
-    "whitening_of",
-]
-
 LOG_2PI = math.log(2 * math.pi)
 
 

@@ -59,8 +59,6 @@ from pyrovi.models.options import scale, whole_number
 from pyrovi.models.tables import LARGEST
 from pyrovi.structure import Exchangeable, declare
 
-__all__ = ["DIMS", "FORMS", "MOST_COMPONENTS", "conjugate", "diagonal", "full", "unit"]
-
 MOST_COMPONENTS = 10_000
 PRECISION_SHAPE = 2.0  # with the rate, 95% of scales: 0.13 to 0.64 spread
 CORRELATION_SHAPE = 2.0  # LKJ: mild pull towards no correlation

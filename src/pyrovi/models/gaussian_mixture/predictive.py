@@ -13,8 +13,6 @@ from pyrovi.models.gaussian_mixture import conjugate_updates, unit_updates
 from pyrovi.models.gaussian_mixture.assignments import Data, moments_of
 from pyrovi.models.gaussian_mixture.priors import Mixture
 
-__all__ = ["log_predictive", "responsibilities", "start_from"]
-
 
 def start_from(y: Any, responsibilities: Any) -> dict[str, Any]:
     """A start for `CAVI` at given responsibilities, for either form with closed updates.

@@ -16,8 +16,6 @@ from torch import Tensor
 from pyrovi.models.gaussian_mixture.assignments import Data, Moments, nearest_seed
 from pyrovi.models.gaussian_mixture.factors import LOG_2PI, log_dirichlet, log_wishart
 
-__all__ = ["PRECISION_RATE", "WEIGHT_CONCENTRATION", "Mixture", "prepare", "start"]
-
 WEIGHT_CONCENTRATION = 2.0  # above 1: no component is empty a priori
 PRECISION_RATE = 0.1  # of the gamma on a precision, with shape 2, times the squared spread
 

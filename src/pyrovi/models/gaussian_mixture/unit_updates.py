@@ -17,8 +17,6 @@ from pyrovi.models.gaussian_mixture.factors import LOG_2PI
 from pyrovi.models.gaussian_mixture.priors import Mixture, prepare, start
 from pyrovi.structure import Coordinate, CoordinateUpdates
 
-__all__ = ["UNIT_UPDATES", "Locations", "assign"]
-
 
 @dataclass(frozen=True)
 class LocationMoments:

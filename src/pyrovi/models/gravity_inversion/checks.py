@@ -42,8 +42,6 @@ from pyrovi.evidence import DECLARED_TAIL
 from pyrovi.seeds import check_seed, isolated, stream
 from pyrovi.structure import Discrepancy
 
-__all__ = ["survey_checks", "survey_discrepancies"]
-
 HYPERPARAMETERS = ("amplitude", "stretch", "noise_factor", "global_scale", "slab_precision")
 NEIGHBOURS = 2
 REPLICATIONS_PER_STATION = 10

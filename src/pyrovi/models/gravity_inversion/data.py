@@ -21,8 +21,6 @@ from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import structure_of
 from pyrovi.tree import data_tree
 
-__all__ = ["STRENGTH", "buried_block", "heavy_block", "read", "simulate"]
-
 STRENGTH = 200.0  # kg/m3: a basalt in granite, a salt dome in sediments
 SIGMA = 0.05  # mGal: a careful land survey
 

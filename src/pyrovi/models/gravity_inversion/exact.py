@@ -31,8 +31,6 @@ from pyrovi.bound import bind
 from pyrovi.errors import DataError
 from pyrovi.models.gravity_inversion.smooth_field import SmoothField, mode_scale
 
-__all__ = ["Exact"]
-
 MOST_CELLS = 5000
 """Above it a dense covariance is refused: 200 MB."""
 

@@ -30,8 +30,6 @@ from torch import Tensor
 from pyrovi.errors import ModelError
 from pyrovi.models.gravity_inversion.sites import CELL_DIMS, Ground, form, standard_field
 
-__all__ = ["expected_share", "few_bodies", "global_scale_for", "regularised"]
-
 
 def regularised(scale: Tensor, slab: Tensor) -> Tensor:
     """Each scale, held below the slab's width: :math:`(s^{-2} + c^{-2})^{-1/2}`.

@@ -14,8 +14,6 @@ from pyrovi.models.gravity_inversion.survey import Survey
 from pyrovi.models.options import one_of
 from pyrovi.tree import data_tree
 
-__all__ = ["REGIONAL", "cell_counts", "mesh_under", "survey_tree"]
-
 REGIONAL = {"none": 0, "constant": 1, "plane": 3}
 MOST_BYTES = 4e9
 """Of a kernel; a fit takes several times as much."""

@@ -46,8 +46,6 @@ from pyrovi.models.gravity_inversion.sites import (
 )
 from pyrovi.models.gravity_inversion.smooth_field import cosines, mode_scale, to_cells, to_modes
 
-__all__ = ["FORMS", "SHARPNESS", "centered", "learned", "positive", "sparse", "whitened"]
-
 SHARPNESS = 2.0
 """Of the bend at zero that keeps ``positive`` densities positive."""
 SPREAD = {"amplitude": 0.75, "stretch": 0.5, "noise_factor": 0.5}

@@ -35,8 +35,6 @@ from jaxtyping import Float
 
 from pyrovi.errors import DataError
 
-__all__ = ["GRAVITATIONAL_CONSTANT", "MGAL", "Mesh", "prism_gravity", "sensitivity"]
-
 GRAVITATIONAL_CONSTANT = 6.6743e-11
 """CODATA 2018, in m3 / (kg s2)."""
 MGAL = 1e5

@@ -10,18 +10,6 @@ from torch import Tensor
 from pyrovi.models.gravity_inversion.checks import survey_discrepancies
 from pyrovi.structure import declare
 
-__all__ = [
-    "CELL_DIMS",
-    "DIMS",
-    "LEARNED_DIMS",
-    "Ground",
-    "declared",
-    "form",
-    "scalar",
-    "shape_of",
-    "standard_field",
-]
-
 CELL = ("depth", "northing", "easting")
 MODE = ("depth_mode", "northing_mode", "easting_mode")
 DIMS = {"field": MODE, "density": CELL, "cell_density": ("cell",), "trend": ("term",)}

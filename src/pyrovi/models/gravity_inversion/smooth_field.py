@@ -33,15 +33,6 @@ from torch import Tensor
 
 from pyrovi.models.gravity_inversion.prisms import Mesh
 
-__all__ = [
-    "SmoothField",
-    "cosines",
-    "depth_weight",
-    "mode_scale",
-    "to_cells",
-    "to_modes",
-]
-
 
 def depth_weight(mesh: Mesh, height: float, exponent: float) -> Float[np.ndarray, " depth"]:
     """Weights that fall with depth as the cells' gravity does: density need not be shallow.

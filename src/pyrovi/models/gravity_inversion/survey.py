@@ -13,8 +13,6 @@ from pyrovi.errors import DataError, PyroviWarning
 from pyrovi.models.tables import Table
 from pyrovi.registry import nearest
 
-__all__ = ["Survey", "read_survey"]
-
 PLACES = ("easting", "northing", "height")
 COLUMNS = (*PLACES, "gravity", "sigma")
 LENGTHS = {"m": 1.0, "km": 1e3}

@@ -8,18 +8,14 @@ from pyrovi.models.multitask_regression.data import (
     linnerud_above,
     read,
     read_binary,
-    simulate,
+    simulate as simulate,
 )
-from pyrovi.models.multitask_regression.model import FORMS, centered, complete_pooling, partial
-
-__all__ = [
-    "FORMS",
-    "MULTITASK_REGRESSION",
-    "centered",
-    "complete_pooling",
-    "partial",
-    "simulate",
-]
+from pyrovi.models.multitask_regression.model import (
+    FORMS as FORMS,
+    centered as centered,
+    complete_pooling as complete_pooling,
+    partial as partial,
+)
 
 ZEROS_AND_ONES = {
     "loaders": {"linnerud_above": linnerud_above, "anes96": anes96},

@@ -19,8 +19,6 @@ from pyrovi.registry import nearest
 from pyrovi.seeds import check_seed, stream
 from pyrovi.tree import MISSING, data_tree
 
-__all__ = ["anes96", "grunfeld", "linnerud", "linnerud_above", "read", "read_binary", "simulate"]
-
 SUBJECTS = ("mathematics", "physics", "chemistry")
 HELD = (*DIMS, "noise")
 

@@ -15,8 +15,6 @@ from jaxtyping import Float, Int
 from pyrovi.errors import DataError
 from pyrovi.models.tables import Names, Table
 
-__all__ = ["Marks", "read_marks"]
-
 FEWEST_MARKS = 2  # of a task: one alone says nothing of the noise
 ADVICE = "leave it empty, or name a column of numbers as outcome"
 

@@ -43,8 +43,6 @@ from pyrovi.errors import DataError
 from pyrovi.models.entry import as_floats
 from pyrovi.structure import declare
 
-__all__ = ["DIMS", "FORMS", "binary", "centered", "complete_pooling", "no_pooling", "partial"]
-
 CORRELATION_SHAPE = 2.0  # LKJ: mild pull towards no correlation
 SCALE_LOC, SCALE_SCALE = math.log(0.5), 0.75  # 95% of spreads and noises in 0.11 to 2.2
 ALONE = math.sqrt(1.0 + math.exp(2 * SCALE_LOC + 2 * SCALE_SCALE**2))  # sd of one task's, a priori

@@ -13,8 +13,6 @@ from pyrovi.models.quadratic_observation.model import NOISE_SCALE, PRIOR_SCALE, 
 from pyrovi.seeds import check_seed, stream
 from pyrovi.tree import data_tree
 
-__all__ = ["peak_at_zero", "simulate", "two_modes"]
-
 TWO_MODES = (1.1, 2.6, 2.9, 1.4)  # mean 2.0: x is near -1.37 or 1.37
 PEAK_AT_ZERO = (-1.3, 0.4, -0.9, -0.2)  # mean -0.5: no square is negative, so x is near zero
 

@@ -10,8 +10,6 @@ from scipy.integrate import trapezoid
 
 from pyrovi.models.quadratic_observation.model import NOISE_SCALE, PRIOR_SCALE
 
-__all__ = ["Exact", "Grid", "elbo", "linearised", "log_joint"]
-
 GRID_SCALES, GRID_POINTS = 12.0, 200_001  # prior scales each way; odd, so that zero is a point
 Grid = Float[np.ndarray, "point"]
 

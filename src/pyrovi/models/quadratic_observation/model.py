@@ -42,8 +42,6 @@ from torch import Tensor
 
 from pyrovi.structure import declare
 
-__all__ = ["NOISE_SCALE", "PRIOR_SCALE", "positive", "signed"]
-
 PRIOR_SCALE, NOISE_SCALE = 1.0, 1.0
 
 

@@ -9,10 +9,8 @@ from typing import Any
 
 from pyrovi.lazy import load
 from pyrovi.reports.figures.style import own_settings
-from pyrovi.reports.figures.svg import Drawing, drawing
+from pyrovi.reports.figures.svg import Drawing as Drawing, drawing
 from pyrovi.reports.parts import Plot
-
-__all__ = ["FIGURES", "Drawing", "draw"]
 
 FIGURES: Mapping[str, str] = {
     kind: f"pyrovi.reports.figures.{family}:{kind}"

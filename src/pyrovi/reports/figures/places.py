@@ -7,8 +7,6 @@ import numpy as np
 from pyrovi.reports.figures import style
 from pyrovi.reports.parts import Plot
 
-__all__ = ["field", "profile", "stations"]
-
 MAP_WIDTH, MAP_HEIGHT = 3.6, 2.4
 
 

@@ -9,8 +9,6 @@ import xarray as xr
 from pyrovi.reports.figures import style
 from pyrovi.reports.parts import Plot
 
-__all__ = ["against", "calibration", "counts", "density", "ecdf", "parts", "pit"]
-
 
 def against(plot: Plot) -> Any:
     """`arrays`: one, rows for the predicted mean, the data, and the prediction's both ends."""

@@ -9,8 +9,6 @@ import numpy as np
 from pyrovi.reports.figures import style
 from pyrovi.reports.parts import Plot
 
-__all__ = ["loss"]
-
 
 def loss(plot: Plot) -> Any:
     """`arrays`: a curve each, shape (2, points), the steps and the loss at them."""

@@ -6,8 +6,6 @@ from typing import Any
 from pyrovi.reports.figures import style
 from pyrovi.reports.parts import Plot
 
-__all__ = ["forest", "marginal"]
-
 UNROUNDED = {"round_to": "none"}
 """By default ArviZ rounds a point estimate for its label, and draws it where the label says."""
 

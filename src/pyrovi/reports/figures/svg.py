@@ -7,8 +7,6 @@ from typing import Any
 
 from pyrovi.reports.figures.style import INK, NIGHT
 
-__all__ = ["Drawing", "drawing"]
-
 
 @dataclass(frozen=True)
 class Drawing:

@@ -14,8 +14,6 @@ from pyrovi.errors import PyroviError
 from pyrovi.registry import Registry
 from pyrovi.reports.parts import Section
 
-__all__ = ["SECTIONS", "contents"]
-
 OWN = ("verdict", "model", "fit", "posterior", "predictive", "provenance")
 SECTIONS: Registry[Callable[[xr.DataTree, Verdict], Section | None]] = Registry(
     "section",

@@ -13,8 +13,6 @@ from pyrovi.reports.sections.groups import attrs, diagnostic, group
 from pyrovi.tree import json_attr
 from pyrovi.words import count
 
-__all__ = ["fit_section"]
-
 SAME_LOSS = 1e-9
 LOSS_POINTS = 300
 """Points of a loss curve that are drawn: more than that is wider than the figure."""

@@ -7,8 +7,6 @@ import xarray as xr
 
 from pyrovi.tree import SAMPLE_DIMS
 
-__all__ = ["attrs", "diagnostic", "diagnostics", "flat", "group", "variables"]
-
 
 def group(tree: xr.DataTree, name: str) -> xr.Dataset:
     """A group of the tree; empty where the tree has none."""

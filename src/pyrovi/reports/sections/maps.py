@@ -14,8 +14,6 @@ from pyrovi.reports.numbers import short
 from pyrovi.reports.parts import Plot
 from pyrovi.reports.sections.groups import group, variables
 
-__all__ = ["field_plots", "is_field", "station_plots"]
-
 FIELDS_CAP = 2
 CELLS_CAP = 40_000
 DOWN = "depth"  # the one coordinate that grows downwards by its name (CF conventions)

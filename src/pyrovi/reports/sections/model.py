@@ -12,8 +12,6 @@ from pyrovi.reports.parts import Column, Section, Table, present
 from pyrovi.reports.sections.groups import attrs, group, variables
 from pyrovi.tree import json_attr
 
-__all__ = ["model_section"]
-
 ROLES = {"observed_data": "observed", "constant_data": "given"}
 
 

@@ -17,8 +17,6 @@ from pyrovi.reports.sections.verdict import status_of
 from pyrovi.tree import CHAINS, draw_kind, json_attr, labels
 from pyrovi.words import count
 
-__all__ = ["posterior_section"]
-
 OPEN_ROWS = 30
 """Rows that a table shows at once; longer ones are folded, or their tail is."""
 MARGINALS_CAP = 6

@@ -14,8 +14,6 @@ from pyrovi.reports.sections.verdict import judged, records
 from pyrovi.tree import SAMPLE_DIMS
 from pyrovi.words import count
 
-__all__ = ["predictive_section"]
-
 OBSERVED_CAP = 4
 DRAWS_CAP = 40
 """Predicted data sets that are drawn: enough to see their spread, few enough to see each."""

@@ -9,8 +9,6 @@ from pyrovi.reports.parts import Column, Section, Table, present
 from pyrovi.reports.sections.groups import attrs
 from pyrovi.tree import json_attr
 
-__all__ = ["provenance_section"]
-
 
 def provenance_section(tree: xr.DataTree, _verdict: Verdict) -> Section:
     """Seed, engine, versions and time."""

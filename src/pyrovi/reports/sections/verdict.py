@@ -11,8 +11,6 @@ from pyrovi.reports.sections.groups import diagnostic, diagnostics
 from pyrovi.tree import json_attr
 from pyrovi.words import count
 
-__all__ = ["judged", "records", "status_of", "verdict_section"]
-
 CARDS_CAP = 12
 """Findings written out in full; all of them stand in the table that follows."""
 
