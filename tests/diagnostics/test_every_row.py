@@ -206,6 +206,7 @@ SEEN = [
     ("psis", "joint", "one point", lambda: pointed(1), "fail", "judged"),
     ("psis", "joint", "few points", lambda: pointed(5, kind=""), "fail", "judged"),
     ("psis", "joint", "many points", lambda: pointed(300), "fail", "judged"),
+    ("psis", "joint", "weighed", lambda: with_stats(made(), {DRAWS: POINTS}), "fail", "judged"),
     ("drift", "joint", "free", lambda: accepted(0.61), "ok", "judged"),
     ("drift", "joint", "slow", lambda: accepted(0.59), "warn", "judged"),
     ("drift", "joint", "stuck", lambda: accepted(0.29), "fail", "judged"),
