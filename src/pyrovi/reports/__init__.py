@@ -11,7 +11,7 @@ import xarray as xr
 from pyrovi import diagnostics
 from pyrovi.files import write_whole
 from pyrovi.reports.figures import Drawing, draw
-from pyrovi.reports.page import page
+from pyrovi.reports.page import render
 from pyrovi.reports.parts import Column as Column, Plot as Plot, Section as Section, Table as Table
 from pyrovi.reports.sections import SECTIONS as SECTIONS, contents
 from pyrovi.tree import require
@@ -38,7 +38,7 @@ class Report:
             section.id: tuple((plot, _drawing(plot)) for plot in section.plots)
             for section in self.sections
         }
-        return page(self.title, self.sections, drawings)
+        return render(self.title, self.sections, drawings)
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the page to ``path``, whole or not at all.

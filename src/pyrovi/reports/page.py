@@ -22,7 +22,9 @@ WORDS = {"ok": "OK", "warn": "Warning", "fail": "Fail", "": "Not judged"}
 Drawn = tuple[Plot, Drawing | None]
 
 
-def page(title: str, sections: Sequence[Section], drawings: Mapping[str, Sequence[Drawn]]) -> str:
+def render(
+    title: str, sections: Sequence[Section], drawings: Mapping[str, Sequence[Drawn]]
+) -> str:
     """The whole document, with every string escaped.
 
     Args:
