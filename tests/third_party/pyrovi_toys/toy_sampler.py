@@ -4,7 +4,6 @@ Reference: Metropolis et al. (1953), https://doi.org/10.1063/1.1699114
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,7 +25,7 @@ class ToySampler:
 
     draws: int = 1000
     step_size: float = 0.05
-    capabilities: ClassVar[Capabilities] = Capabilities(draws=CHAINS)
+    capabilities = Capabilities(draws=CHAINS)  # not annotated: no setting
 
     @property
     def max_steps(self) -> int:
