@@ -31,11 +31,13 @@ from typing import Any
 import numpy as np
 from scipy.stats import wasserstein_distance
 
+from pyrovi.evidence import limits
+
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from gold import FOLDER, Posterior, names, read
 
-MEAN_WITHIN = 0.1  # reference standard deviations
-RATIO_WITHIN = (0.9, 1.1)
+MEAN_WITHIN = limits.SHIFT.high  # reference standard deviations
+RATIO_WITHIN = limits.REFERENCE_RATIO.low, limits.REFERENCE_RATIO.high
 DRAWS = 10_000  # as many as the reference has: 0.01 sd of noise in a mean
 GIVEN_UP = 900  # seconds after which a process is ended
 PEER_STEPS, PEER_STEP_SIZE = 10_000, 0.01

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pyrovi.evidence import SD_RATIO, SHIFT, Difference
+from pyrovi.evidence import Difference, limits
 
 
 def difference(shift=0.0, shift_error=0.0, ratio=1.0, ratio_error=0.0):
@@ -37,8 +37,8 @@ def test_too_wide_and_too_narrow_are_judged_alike():
 def test_the_larger_of_the_two_effects_is_reported():
     assert difference(shift=0.3, ratio=1.1).value == 0.3
     assert difference(shift=0.01, ratio=0.5).value == 0.5
-    assert difference(shift=0.01, ratio=0.5).limit is SD_RATIO
-    assert difference(shift=0.3, ratio=1.1).limit is SHIFT
+    assert difference(shift=0.01, ratio=0.5).limit is limits.SD_RATIO
+    assert difference(shift=0.3, ratio=1.1).limit is limits.SHIFT
 
 
 def test_an_effect_within_its_limit_but_near_it_is_beyond_a_share_of_it():

@@ -11,7 +11,7 @@ from infer.conjugate import Conjugate, model
 from pyrovi.approximations import Draws, Gaussian, Resampled
 from pyrovi.bound import bind, bind_model
 from pyrovi.density import LogDensity
-from pyrovi.evidence import ACCEPTED, Difference, threshold
+from pyrovi.evidence import Difference, limits, threshold
 from pyrovi.infer.ladder.judge import Judgement, judge, send_out
 from pyrovi.infer.ladder.polish import Polish
 from pyrovi.optimise import FEWEST_CHAINS, Chains, mass_factor, move
@@ -182,7 +182,7 @@ def test_an_error_that_could_hide_a_failure_is_a_warning() -> None:
 def test_chains_take_shorter_steps_where_they_could_not_move(density: LogDensity) -> None:
     drawn = Draws(gaussian(density, scale=6.0).draw(500, 0).flat)
     usual = move(density, drawn.flat, mass_factor(drawn.flat), transitions=15, kept=5, seed=0)
-    assert float(usual.acceptance.mean()) < ACCEPTED.low
+    assert float(usual.acceptance.mean()) < limits.ACCEPTED.low
     assert send_out(density, drawn, 0).acceptance.mean() > usual.acceptance.mean() + 0.2
 
 

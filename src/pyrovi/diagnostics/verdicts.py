@@ -13,7 +13,7 @@ import xarray as xr
 
 from pyrovi.diagnostics.findings import NOT_RUN, ROW, Row, table
 from pyrovi.diagnostics.sentences import Finding, asked, findings
-from pyrovi.evidence import NO_LIMIT, SEVERITY, worst
+from pyrovi.evidence import SEVERITY, limits, worst
 from pyrovi.tree import CHAINS, draw_kind, has
 from pyrovi.words import count, listed
 
@@ -201,7 +201,7 @@ def _unjudged(reason: str) -> xr.Dataset:
     row = Row(
         "joint",
         np.nan,
-        NO_LIMIT,
+        limits.NO_LIMIT,
         f"Nothing here compares the draws with the posterior: {reason}.",
         "warn",
         "Draw with pyrovi.draw, which keeps both densities, or compare with NUTS.",

@@ -1,19 +1,23 @@
 """What importance weights and moments of draws say of an approximation, and by what limits."""
 
-from pyrovi.evidence import limits
-from pyrovi.evidence.limits import *  # noqa: F403  every limit is for others
-from pyrovi.evidence.moments import Difference, farthest_chains, moved, reweighted
-from pyrovi.evidence.weights import MIN_DRAWS, khat, smooth, threshold, tied_tail
-
-__all__ = [
-    "MIN_DRAWS",
-    "Difference",
-    "farthest_chains",
-    "khat",
-    "moved",
-    "reweighted",
-    "smooth",
-    "threshold",
-    "tied_tail",
-]
-__all__ += limits.__all__
+from pyrovi.evidence import limits as limits
+from pyrovi.evidence.limits import (
+    SEVERITY as SEVERITY,
+    Limit as Limit,
+    Status as Status,
+    first_case as first_case,
+    worst as worst,
+)
+from pyrovi.evidence.moments import (
+    Difference as Difference,
+    farthest_chains as farthest_chains,
+    moved as moved,
+    reweighted as reweighted,
+)
+from pyrovi.evidence.weights import (
+    MIN_DRAWS as MIN_DRAWS,
+    khat as khat,
+    smooth as smooth,
+    threshold as threshold,
+    tied_tail as tied_tail,
+)

@@ -5,43 +5,6 @@ from dataclasses import dataclass, replace
 from math import inf, nan
 from typing import Any, Literal, TypeVar
 
-__all__ = [
-    "ACCEPTED",
-    "CORRECTION_ERRORS",
-    "DECLARED_TAIL",
-    "DIVERGENCES",
-    "EFFECTIVE_DRAWS",
-    "ELBO_ERROR",
-    "FALSE_ALARMS",
-    "FAR_OFF",
-    "FLEXIBLE",
-    "HARD_OBSERVATIONS",
-    "HARD_TO_PREDICT",
-    "IMPOSSIBLE",
-    "KHAT",
-    "LOSS_TREND",
-    "NO_LIMIT",
-    "NONFINITE_DRAWS",
-    "NONFINITE_STEPS",
-    "OPTIMUM_ERROR",
-    "PIT_P",
-    "POINTS_APART",
-    "REFERENCE_RATIO",
-    "RESTARTS_AT_BEST",
-    "RHAT",
-    "SAME_OPTIMUM_ERRORS",
-    "SAME_OPTIMUM_NATS",
-    "SD_RATIO",
-    "SEVERITY",
-    "SHIFT",
-    "TAIL",
-    "WARN_ERRORS",
-    "Limit",
-    "Status",
-    "first_case",
-    "worst",
-]
-
 Status = Literal["ok", "warn", "fail"]
 SEVERITY: dict[str, int] = {"ok": 0, "warn": 1, "fail": 2}
 

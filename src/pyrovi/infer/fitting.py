@@ -14,7 +14,7 @@ import torch
 from pyrovi.bound import as_tree, bind, bind_model
 from pyrovi.density import LogDensity, faster_threads, fitting_threads
 from pyrovi.errors import EngineError, whole_number
-from pyrovi.evidence import SAME_OPTIMUM_ERRORS, SAME_OPTIMUM_NATS
+from pyrovi.evidence import limits
 from pyrovi.infer.engine import Engine
 from pyrovi.infer.ladder.auto import Auto, first_rung
 from pyrovi.infer.loop import run_once
@@ -155,8 +155,8 @@ def _reached_the_best(runs: list[Run]) -> tuple[int, ...]:
 
 
 def _same_optimum(bound: Bound, best: Bound) -> bool:
-    noise = SAME_OPTIMUM_ERRORS * float(np.hypot(bound.error, best.error))
-    return best.value - bound.value <= SAME_OPTIMUM_NATS + noise
+    noise = limits.SAME_OPTIMUM_ERRORS * float(np.hypot(bound.error, best.error))
+    return best.value - bound.value <= limits.SAME_OPTIMUM_NATS + noise
 
 
 def engine_named(text: str, **settings: Any) -> Engine:

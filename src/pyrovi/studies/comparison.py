@@ -16,7 +16,7 @@ import xarray as xr
 from pyrovi.bound import bind, bind_model
 from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError
-from pyrovi.evidence import REFERENCE_RATIO, SHIFT
+from pyrovi.evidence import limits
 from pyrovi.infer import ENGINES, engine_named
 from pyrovi.seeds import check_seed
 from pyrovi.studies.marks import MARKS, Marked, marked
@@ -91,8 +91,8 @@ class Comparison:
     @property
     def notes(self) -> list[str]:
         """Who is right, and about what the verdicts are silent, in a sentence each."""
-        low, high = REFERENCE_RATIO.low, REFERENCE_RATIO.high
-        within = f"within {SHIFT.high:g} sd and sd ratios of {low:g} to {high:g}"
+        low, high = limits.REFERENCE_RATIO.low, limits.REFERENCE_RATIO.high
+        within = f"within {limits.SHIFT.high:g} sd and sd ratios of {low:g} to {high:g}"
         notes = [f"{within}: {', '.join(self.right) or 'no engine'}"]
         marks = self.quantities["mark"]
         for engine in self.silent:

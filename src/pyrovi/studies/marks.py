@@ -7,7 +7,7 @@ from typing import NamedTuple
 import xarray as xr
 
 from pyrovi.diagnostics import CANNOT_TELL
-from pyrovi.evidence import REFERENCE_RATIO, SHIFT
+from pyrovi.evidence import limits
 from pyrovi.studies.reference import CHOLESKY, Reference, aligned, moments, with_correlations
 from pyrovi.studies.trials import Trial
 from pyrovi.tree import labels
@@ -50,7 +50,7 @@ def marked(trial: Trial, held: Reference | None, plates: Sequence[str]) -> dict[
     for name in [name for name in held.mean if name in mean]:
         error = (mean[name] - held.mean[name]) / held.sd[name]
         ratio = sd[name] / held.sd[name]
-        right = {SHIFT.status(abs(error)), REFERENCE_RATIO.status(ratio)} == {"ok"}
+        right = {limits.SHIFT.status(abs(error)), limits.REFERENCE_RATIO.status(ratio)} == {"ok"}
         label = own.get(name, name)
         mark = "right" if right else words.about(label)
         quantities[name] = Marked(error, ratio, mark, right and words.name(label))

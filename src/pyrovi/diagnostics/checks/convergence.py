@@ -16,17 +16,7 @@ from scipy import stats
 from pyrovi.diagnostics.findings import Row, table
 from pyrovi.diagnostics.quantities import blocks
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import (
-    DIVERGENCES,
-    EFFECTIVE_DRAWS,
-    LOSS_TREND,
-    NO_LIMIT,
-    NONFINITE_STEPS,
-    OPTIMUM_ERROR,
-    RHAT,
-    Status,
-    worst,
-)
+from pyrovi.evidence import Status, limits, worst
 from pyrovi.tree import CHAINS, draw_kind, has, require
 
 TITLE = "Convergence"
@@ -109,17 +99,17 @@ def _suffix(group: xr.Dataset, chain: int) -> str:
 
 def _judge_status(label: str, status: str) -> Row:
     how, why, act = ENDED.get(status, ENDED["diverged"])
-    return Row(label, np.nan, NO_LIMIT, why, how, act)
+    return Row(label, np.nan, limits.NO_LIMIT, why, how, act)
 
 
 def _judge_loss(label: str, loss: np.ndarray) -> Row:
     recorded = np.flatnonzero(~np.isnan(loss))
     curve = loss[: recorded[-1] + 1] if len(recorded) else loss[:0]
     bad = ~np.isfinite(curve)
-    if not len(curve) or bad[-1] or bad.mean() > NONFINITE_STEPS.high:
+    if not len(curve) or bad[-1] or bad.mean() > limits.NONFINITE_STEPS.high:
         return _not_finite(label, bad)
     trend = _trend(curve[~bad])
-    limit = LOSS_TREND.between(-trend.allowed, trend.allowed)
+    limit = limits.LOSS_TREND.between(-trend.allowed, trend.allowed)
     if limit.status(trend.change) == "ok":
         why = f"The loss is level over its last {trend.steps} steps, at {trend.level:.2f} nats."
         return Row(label, trend.change, limit, why)
@@ -138,16 +128,16 @@ def _judge_optimum(label: str, errors: xr.DataArray) -> Row:
     largest = int(errors.to_numpy().argmax())
     size, name = float(errors[largest]), str(errors["latent"].to_numpy()[largest])
     why = f"Other fixed draws would move the means by {size:.2g} sd at the most ({name})."
-    status = OPTIMUM_ERROR.status(size)
+    status = limits.OPTIMUM_ERROR.status(size)
     act = "Fit with more particles: DADVI(particles=1024)." * (status != "ok")
-    return Row(label, size, OPTIMUM_ERROR, why, status, act)
+    return Row(label, size, limits.OPTIMUM_ERROR, why, status, act)
 
 
 def _not_finite(label: str, bad: np.ndarray) -> Row:
     count = f"{bad.sum()} of {len(bad)} steps" if len(bad) else "any step"
     end = " and at the end" * bool(len(bad) and bad[-1])
     share = float(bad.mean()) if len(bad) else 1.0
-    limit = NONFINITE_STEPS if share > NONFINITE_STEPS.high else NO_LIMIT
+    limit = limits.NONFINITE_STEPS if share > limits.NONFINITE_STEPS.high else limits.NO_LIMIT
     why = f"The loss was not finite in {count}{end}."
     return Row(label, share, limit, why, "fail", ENDED["diverged"][2])
 
@@ -171,13 +161,13 @@ def _trend(curve: np.ndarray) -> _Trend:
     window = curve[-steps:]
     level = float(window.mean())
     if steps < MIN_WINDOW:
-        return _Trend(level, 0.0, 0.0, steps, LOSS_TREND.high)
+        return _Trend(level, 0.0, 0.0, steps, limits.LOSS_TREND.high)
     means = np.array([batch.mean() for batch in np.array_split(window, min(BATCHES, steps))])
     line: Any = stats.linregress(np.linspace(0.0, 1.0, len(means)), means)
     change, error = float(line.slope), float(line.stderr)
     many = len(means) == BATCHES
     needed = error * (stats.t.isf(TREND_LEVEL / 2, BATCHES - 2) if many else FEW_ERRORS)
-    return _Trend(level, change, error, steps, max(LOSS_TREND.high, float(needed)))
+    return _Trend(level, change, error, steps, max(limits.LOSS_TREND.high, float(needed)))
 
 
 # Markov chains
@@ -193,7 +183,7 @@ def _sampled(tree: xr.DataTree) -> xr.Dataset:
         rows,
         check="convergence",
         title="Convergence of the chains",
-        source=RHAT.source,
+        source=limits.RHAT.source,
         about="fit",
         extra={"rhat": ("quantity", rhats), "ess": ("quantity", sizes)},
     )
@@ -221,9 +211,10 @@ def _split(draws: np.ndarray) -> np.ndarray:
 
 
 def _judge_mixing(label: str, rhat: float, ess: float) -> Row:
-    by_rhat, by_ess = RHAT.status(rhat), EFFECTIVE_DRAWS.status(ess)
+    by_rhat, by_ess = limits.RHAT.status(rhat), limits.EFFECTIVE_DRAWS.status(ess)
     status = worst([by_rhat, by_ess])
-    value, limit = (rhat, RHAT) if by_rhat != "ok" or by_ess == "ok" else (ess, EFFECTIVE_DRAWS)
+    few = by_rhat == "ok" != by_ess
+    value, limit = (ess, limits.EFFECTIVE_DRAWS) if few else (rhat, limits.RHAT)
     why = f"{AGREEMENT[status]}R-hat {rhat:.3f}, bulk effective sample size {ess:.0f}."
     act = "Run longer chains, or reparameterise the model." * (status != "ok")
     return Row(label, value, limit, why, status, act)
@@ -232,9 +223,10 @@ def _judge_mixing(label: str, rhat: float, ess: float) -> Row:
 def _judge_divergences(diverging: np.ndarray) -> Row:
     count = int(diverging.sum())
     if not count:
-        return Row("divergences", 0, DIVERGENCES, "No transition diverged.")
+        return Row("divergences", 0, limits.DIVERGENCES, "No transition diverged.")
     why = (
         f"{count} of {diverging.size} transitions diverged: part of the posterior is not reached."
     )
     act = "Raise the target acceptance probability, or reparameterise (non-centred)."
-    return Row("divergences", count, DIVERGENCES, why, DIVERGENCES.status(float(count)), act)
+    limit = limits.DIVERGENCES
+    return Row("divergences", count, limit, why, limit.status(float(count)), act)

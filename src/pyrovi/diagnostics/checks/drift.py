@@ -14,7 +14,7 @@ import xarray as xr
 from pyrovi.diagnostics.findings import CANNOT_TELL, Row, of_differences, table
 from pyrovi.diagnostics.quantities import blocks
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import ACCEPTED, FAR_OFF, Difference, first_case, moved
+from pyrovi.evidence import Difference, first_case, limits, moved
 from pyrovi.tree import (
     ACCEPTANCE,
     POINTS,
@@ -82,19 +82,19 @@ def _advice(tree: xr.DataTree) -> str:
 def _chains(acceptance: np.ndarray, far: list[str], act: str) -> Row:
     """How the chains moved, and what a quantity that is far off says of those that lean on it."""
     mean = float(acceptance.mean())
-    status = ACCEPTED.status(mean)
+    status = limits.ACCEPTED.status(mean)
     if far and status == "ok":
         why = (
             f"{mean:.0%} of the transitions of {acceptance.size} chains were accepted, and "
             f"{listed(far, 3)} moved far. Chains this short only begin to carry that to what "
             "depends on it: a quantity that they pass may be off as well."
         )
-        return Row("joint", len(far), FAR_OFF, why, "fail", act)
+        return Row("joint", len(far), limits.FAR_OFF, why, "fail", act)
     if status == "ok":
         why = f"{acceptance.size} short Markov chains moved freely: {mean:.0%} were accepted."
-        return Row("joint", mean, ACCEPTED, why)
+        return Row("joint", mean, limits.ACCEPTED, why)
     why = f"Only {mean:.0%} of the transitions were accepted: the draws lie where it is too steep."
-    return Row("joint", mean, ACCEPTED, why, status, act)
+    return Row("joint", mean, limits.ACCEPTED, why, status, act)
 
 
 def _judge(label: str, gap: Difference, act: str, *, points: bool) -> Row:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from pyrovi.diagnostics.findings import Row, table
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import ELBO_ERROR
+from pyrovi.evidence import limits
 from pyrovi.tree import has, require
 
 TITLE = "Evidence lower bound"
@@ -84,11 +84,11 @@ def _judge(means: dict[str, tuple[float, float]]) -> Row:
     if not np.isfinite(value):
         why = "The ELBO is not finite: some draws lie where the model or the guide has no density."
         act = "Look for a prior or likelihood that the guide's draws fall outside of."
-        return Row("elbo", error, ELBO_ERROR, why, "fail", act)
+        return Row("elbo", error, limits.ELBO_ERROR, why, "fail", act)
     why = f"The ELBO is {value:.2f} nats with a Monte Carlo error of {error:.2g}{_split(means)}."
-    status = ELBO_ERROR.status(error)
+    status = limits.ELBO_ERROR.status(error)
     act = "Draw more before comparing models by it; k-hat may show why it is noisy."
-    return Row("elbo", error, ELBO_ERROR, why, status, act * (status != "ok"))
+    return Row("elbo", error, limits.ELBO_ERROR, why, status, act * (status != "ok"))
 
 
 def _split(means: dict[str, tuple[float, float]]) -> str:

@@ -15,16 +15,7 @@ from arviz_stats.loo import loo as arviz_loo, loo_approximate_posterior
 from pyrovi.diagnostics.findings import Row, table
 from pyrovi.diagnostics.quantities import blocks
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import (
-    FLEXIBLE,
-    HARD_OBSERVATIONS,
-    IMPOSSIBLE,
-    KHAT,
-    MIN_DRAWS,
-    first_case,
-    smooth,
-    tied_tail,
-)
+from pyrovi.evidence import MIN_DRAWS, first_case, limits, smooth, tied_tail
 from pyrovi.tree import CHAINS, SAMPLE_DIMS, draw_kind, has, require
 
 TITLE = "Leave-one-out prediction"
@@ -51,20 +42,20 @@ class _Score:
     @property
     def bad(self) -> int:
         """Observations that the draws cannot be rid of."""
-        return int((self.k > KHAT.high).sum())
+        return int((self.k > limits.KHAT.high).sum())
 
     @property
     def unknowable(self) -> str:
         """Why the draws cannot tell, through no fault of fit or model; empty where they can."""
         size = int((~np.isnan(self.k)).sum())
-        flexible = size > 0 and FLEXIBLE.low < self.p_loo / size < FLEXIBLE.high
+        flexible = size > 0 and limits.FLEXIBLE.low < self.p_loo / size < limits.FLEXIBLE.high
         bent = (
             f"with {self.p_loo:.1f} effective parameters for {size} observations, {self.bad} of "
-            f"k > {KHAT.high:g}, draws cannot leave one out: compare models by K-fold "
+            f"k > {limits.KHAT.high:g}, draws cannot leave one out: compare models by K-fold "
             "cross-validation"
         )
         return first_case(
-            (self.impossible or self.bad <= HARD_OBSERVATIONS.high * size, ""),
+            (self.impossible or self.bad <= limits.HARD_OBSERVATIONS.high * size, ""),
             (size == 1, "a single observation has no others to be predicted from"),
             (flexible, bent),
             otherwise="",
@@ -91,7 +82,7 @@ def loo(tree: xr.DataTree) -> xr.Dataset:
         raise DiagnosticError(f"{draws} draws are too few to weigh; draw at least 1000")
     guide_k = _guide_k(tree)
     scores = [_score(tree, str(name)) for name in tree["log_likelihood"].data_vars]
-    if guide_k <= KHAT.high and all(score.unknowable for score in scores):
+    if guide_k <= limits.KHAT.high and all(score.unknowable for score in scores):
         raise DiagnosticError(scores[0].unknowable)
     extra: dict[str, Any] = {
         name: ("variable", [getattr(score, name) for score in scores])
@@ -103,7 +94,7 @@ def loo(tree: xr.DataTree) -> xr.Dataset:
         check="loo",
         title=TITLE,
         source=SOURCE,
-        about="fit" if guide_k > KHAT.high else "model",
+        about="fit" if guide_k > limits.KHAT.high else "model",
         extra=extra,
         coords={"variable": [score.name for score in scores]},
     )
@@ -157,7 +148,7 @@ def _log_ratios(tree: xr.DataTree) -> np.ndarray | None:
     stats = tree["sample_stats"]
     with np.errstate(invalid="ignore"):
         ratios = (stats["log_joint"].to_numpy() - stats["log_guide"].to_numpy()).ravel()
-    return None if "drift" in tree and _k(ratios) > KHAT.high else ratios
+    return None if "drift" in tree and _k(ratios) > limits.KHAT.high else ratios
 
 
 def _minimal(log_lik: np.ndarray, ratios: np.ndarray | float = 0.0) -> xr.DataTree:
@@ -190,9 +181,9 @@ def _judge(score: _Score, guide_k: float) -> Row:
     bad, size = score.bad, int((~np.isnan(score.k)).sum())
     share = bad / size if size else np.nan
     facts = f"elpd {score.elpd:.2f} (se {score.se:.2f}), {score.p_loo:.1f} effective parameters"
-    hard = f"{facts}; {bad} of {size} observations have k > {KHAT.high:g}"
+    hard = f"{facts}; {bad} of {size} observations have k > {limits.KHAT.high:g}"
     label = f"elpd({score.name})"
-    row = partial(Row, label, share, HARD_OBSERVATIONS)
+    row = partial(Row, label, share, limits.HARD_OBSERVATIONS)
     return first_case(
         (
             not size,
@@ -207,16 +198,16 @@ def _judge(score: _Score, guide_k: float) -> Row:
             Row(
                 label,
                 score.impossible,
-                IMPOSSIBLE,
+                limits.IMPOSSIBLE,
                 f"{facts}; {score.impossible} observations are impossible under some draws, left "
                 "out.",
                 "warn",
                 "Check the likelihood where the guide's draws fall.",
             ),
         ),
-        (share <= HARD_OBSERVATIONS.high, row(f"{facts}.")),
+        (share <= limits.HARD_OBSERVATIONS.high, row(f"{facts}.")),
         (
-            guide_k > KHAT.high,
+            guide_k > limits.KHAT.high,
             row(
                 f"{hard}, as the guide is far from the posterior (joint k-hat {guide_k:.2f}).",
                 "warn",

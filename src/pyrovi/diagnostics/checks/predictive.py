@@ -14,16 +14,7 @@ from scipy.special import betainc, logsumexp
 
 from pyrovi.diagnostics.findings import Row, table
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import (
-    DECLARED_TAIL,
-    HARD_TO_PREDICT,
-    KHAT,
-    MIN_DRAWS,
-    PIT_P,
-    TAIL,
-    Limit,
-    tied_tail,
-)
+from pyrovi.evidence import MIN_DRAWS, Limit, limits, tied_tail
 from pyrovi.tree import DISCREPANCIES, SAMPLE_DIMS, has, require
 
 TITLE = "Posterior predictive checks"
@@ -167,7 +158,7 @@ def _judge_statistic(each: Replicated, statistic: str, function: Statistic) -> R
     rounding = 1e-12 * np.abs(each.observed).max(initial=0.0)
     of_data = np.where(np.abs(of_data) < rounding, 0.0, of_data)  # the mean of centred data
     act = f"{_REVISE} {_FIXES[statistic]}"
-    return _beside(f"{statistic}({each.name})", of_data, of_draws, TAIL, (act, act))
+    return _beside(f"{statistic}({each.name})", of_data, of_draws, limits.TAIL, (act, act))
 
 
 def _beside(
@@ -197,7 +188,7 @@ def _declared(tree: xr.DataTree) -> list[Row]:
         each = group.sel(statistic=name)
         of_data, of_draws = each["data"].to_numpy(), each["replicated"].to_numpy()
         acts = str(each["larger"].item()), str(each["smaller"].item())
-        rows.append(_beside(name, of_data, of_draws, DECLARED_TAIL, acts))
+        rows.append(_beside(name, of_data, of_draws, limits.DECLARED_TAIL, acts))
     return rows
 
 
@@ -245,8 +236,8 @@ def _can_leave_out(log_likelihood: np.ndarray | None) -> bool:
     """Whether the draws can tell what most observations are predicted to be from the others."""
     if log_likelihood is None or len(log_likelihood) < MIN_DRAWS:
         return True
-    hard = (_leave_one_out(log_likelihood)[1] > KHAT.high).mean()
-    return HARD_TO_PREDICT.status(float(hard)) == "ok"
+    hard = (_leave_one_out(log_likelihood)[1] > limits.KHAT.high).mean()
+    return limits.HARD_TO_PREDICT.status(float(hard)) == "ok"
 
 
 def uniformity(pit: np.ndarray) -> float:
@@ -268,11 +259,11 @@ def uniformity(pit: np.ndarray) -> float:
 
 def _judge_pit(name: str, pit: np.ndarray) -> Row:
     p = uniformity(pit)
-    status = PIT_P.status(p)
+    status = limits.PIT_P.status(p)
     why = f"The data fall evenly over their predictive distributions (p = {p:.2g})."
     if status != "ok":
         why = f"The data do not fall evenly over their predictive distributions: {_pattern(pit)}."
-    return Row(f"PIT({name})", p, PIT_P, why, status, _REVISE * (status != "ok"))
+    return Row(f"PIT({name})", p, limits.PIT_P, why, status, _REVISE * (status != "ok"))
 
 
 def _pattern(pit: np.ndarray) -> str:

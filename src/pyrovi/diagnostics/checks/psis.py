@@ -16,14 +16,11 @@ from pyrovi.diagnostics.findings import CANNOT_TELL, Row, of_differences, table
 from pyrovi.diagnostics.quantities import blocks
 from pyrovi.errors import DiagnosticError
 from pyrovi.evidence import (
-    KHAT,
     MIN_DRAWS,
-    NO_LIMIT,
-    NONFINITE_DRAWS,
-    POINTS_APART,
     Difference,
     Limit,
     first_case,
+    limits,
     reweighted,
     smooth,
     threshold,
@@ -91,7 +88,7 @@ def _weighed(tree: xr.DataTree, log_ratios: np.ndarray) -> xr.Dataset:
 
 def _limit(log_ratios: np.ndarray) -> Limit:
     """What is asked of k: less of few draws."""
-    return KHAT.between(high=threshold(int(np.isfinite(log_ratios).sum())))
+    return limits.KHAT.between(high=threshold(int(np.isfinite(log_ratios).sum())))
 
 
 def _continuous(tree: xr.DataTree) -> dict[str, xr.DataArray]:
@@ -126,7 +123,7 @@ def _no_density(log_ratios: np.ndarray) -> Row:
     return Row(
         "joint",
         share,
-        NONFINITE_DRAWS,
+        limits.NONFINITE_DRAWS,
         f"The density of {share:.0%} of the draws is not finite, so nothing can be weighed.",
         "fail",
         "Look for a prior or likelihood that the guide's draws fall outside of, then fit again.",
@@ -160,8 +157,8 @@ def _of_points(points: int, draws: int) -> Row:
         "Judge it by predictions of held-out data, or fit a guide with a spread (full_rank)."
     )
     why, act = one if points == 1 else (ensemble, held_out)
-    asked = max(POINTS_APART.low, 1.0 + draws // SEVERAL_TIMES)
-    limit = POINTS_APART.between(low=asked) if points < asked else NO_LIMIT
+    asked = max(limits.POINTS_APART.low, 1.0 + draws // SEVERAL_TIMES)
+    limit = limits.POINTS_APART.between(low=asked) if points < asked else limits.NO_LIMIT
     return Row("joint", points, limit, why, "fail", act)
 
 
@@ -171,10 +168,10 @@ def _judge_joint(tree: xr.DataTree, k: float, log_ratios: np.ndarray) -> Row:
         return _left_to_drift(k)
     left_out = f" The density of {lost:.1%} of the draws is not finite; they are left out."
     why = _explain(tree, k, limit) + left_out * (lost > 0)
-    by_weights, by_loss = limit.status(k), NONFINITE_DRAWS.status(lost)
+    by_weights, by_loss = limit.status(k), limits.NONFINITE_DRAWS.status(lost)
     return first_case(
         (by_weights != "ok", Row("joint", k, limit, why, by_weights, _RICHER)),
-        (by_loss != "ok", Row("joint", lost, NONFINITE_DRAWS, why, by_loss, _RICHER)),
+        (by_loss != "ok", Row("joint", lost, limits.NONFINITE_DRAWS, why, by_loss, _RICHER)),
         otherwise=Row("joint", k, limit, why),
     )
 
@@ -185,7 +182,7 @@ def _left_to_drift(k: float) -> Row:
         f"k-hat is {k:.2f}, so the draws cannot be reweighted; each quantity is judged by where "
         "Markov chains took the draws (drift)."
     )
-    limit = KHAT.between(high=KHAT.fail_high)
+    limit = limits.KHAT.between(high=limits.KHAT.fail_high)
     act = "Trust the quantities that drift passes, and no tail probability."
     hopeless = k > limit.high
     return Row("joint", k, limit, why, "warn" if hopeless else "ok", act * hopeless)
@@ -223,7 +220,7 @@ def _cannot_tell(tree: xr.DataTree, k: float) -> list[Row]:
         Row(
             str(name),
             np.nan,
-            NO_LIMIT,
+            limits.NO_LIMIT,
             "The draws cannot be reweighted, so nothing here shows whether its mean and sd are "
             f"right (joint k-hat {k:.2f}).",
             "warn",
@@ -280,7 +277,7 @@ def _judge_chains(tree: xr.DataTree, log_ratios: np.ndarray) -> list[Row]:
     """Restarts that miss the posterior by themselves: together their weights can hide it."""
     if len(log_ratios) == 1:
         return []
-    limit = KHAT.between(high=threshold(log_ratios.shape[1]))
+    limit = limits.KHAT.between(high=threshold(log_ratios.shape[1]))
     index: Any = tree["sample_stats"].data_vars.get("restart_index", range(len(log_ratios)))
     act = "Leave that restart out, or fit a richer guide (full_rank, or a flow)."
     return [

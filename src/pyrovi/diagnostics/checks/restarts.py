@@ -11,14 +11,7 @@ import xarray as xr
 from pyrovi.diagnostics.findings import CANNOT_TELL, Row, table
 from pyrovi.diagnostics.quantities import blocks
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import (
-    RESTARTS_AT_BEST,
-    SAME_OPTIMUM_ERRORS,
-    SAME_OPTIMUM_NATS,
-    Difference,
-    farthest_chains,
-    first_case,
-)
+from pyrovi.evidence import Difference, farthest_chains, first_case, limits
 from pyrovi.tree import CHAINS, POINTS, draw_kind, has, require
 
 TITLE = "Restarts agreeing"
@@ -58,18 +51,18 @@ def _search(tree: xr.DataTree) -> list[Row]:
 def _tolerance(tree: xr.DataTree) -> float:
     """Nats between two ELBOs that may be one optimum, given how well an ELBO is known."""
     if not has(tree, "sample_stats", "log_joint", "log_guide"):
-        return SAME_OPTIMUM_NATS
+        return limits.SAME_OPTIMUM_NATS
     stats = tree["sample_stats"]
     terms = (stats["log_joint"] - stats["log_guide"]).to_numpy()
     terms = terms[np.isfinite(terms)]
     error = float(terms.std() / np.sqrt(len(terms))) if len(terms) else 0.0
-    return max(SAME_OPTIMUM_NATS, SAME_OPTIMUM_ERRORS * np.sqrt(2) * error)
+    return max(limits.SAME_OPTIMUM_NATS, limits.SAME_OPTIMUM_ERRORS * np.sqrt(2) * error)
 
 
 def _judge_search(elbo: np.ndarray, tolerance: float) -> Row:
     tried, finite = len(elbo), elbo[np.isfinite(elbo)]
     reached = int((finite > finite.max() - tolerance).sum()) if len(finite) else 0
-    status = RESTARTS_AT_BEST.status(float(reached))
+    status = limits.RESTARTS_AT_BEST.status(float(reached))
     optima = _optima(finite, tolerance)
     others = f" of {optima} that were found" * (optima > 1)
     lost = f"; {tried - len(finite)} ended without an ELBO" * (len(finite) < tried)
@@ -86,7 +79,7 @@ def _judge_search(elbo: np.ndarray, tolerance: float) -> Row:
             "Use a smaller learning rate, or look for a mistake in the model.",
         ),
     }[status]
-    return Row("best optimum", reached, RESTARTS_AT_BEST, why, status, act)
+    return Row("best optimum", reached, limits.RESTARTS_AT_BEST, why, status, act)
 
 
 def _gap(finite: np.ndarray) -> str:

@@ -18,12 +18,11 @@ from torch import Tensor
 from pyrovi.approximations import Draws
 from pyrovi.density import LogDensity
 from pyrovi.evidence import (
-    ACCEPTED,
-    KHAT,
     MIN_DRAWS,
     Difference,
     Status,
     first_case,
+    limits,
     moved,
     reweighted,
     smooth,
@@ -68,8 +67,9 @@ class Judgement:
     def status(self) -> Status:
         """The worst of all quantities: the first of these cases that holds."""
         statuses = {each.status for each in self.differences}
+        stuck = self.chains is not None and _acceptance(self.chains) < limits.ACCEPTED.fail_low
         return first_case(
-            (self.chains is not None and _acceptance(self.chains) < ACCEPTED.fail_low, "fail"),
+            (stuck, "fail"),
             ("fail" in statuses, "fail"),
             ("warn" in statuses or not statuses, "warn"),
             (any(each.error_hides_failure for each in self.differences), "warn"),
@@ -217,7 +217,7 @@ def _weighed(
     if finite.sum() < MIN_DRAWS:
         return np.inf, []
     log_weights, khat = smooth(log_ratios[finite])
-    if khat > KHAT.fail_high or not finite.all():
+    if khat > limits.KHAT.fail_high or not finite.all():
         return khat, []
     return khat, reweighted(values, np.exp(log_weights))
 
@@ -252,7 +252,7 @@ def send_out(density: LogDensity, drawn: Draws, seed: int, which: slice | None =
 
     chains = sent(1.0)
     for share in SHORTER:
-        if _acceptance(chains) > ACCEPTED.low:
+        if _acceptance(chains) > limits.ACCEPTED.low:
             break
         chains = sent(share)
     return chains

@@ -38,7 +38,7 @@ from torch import Tensor
 
 from pyrovi.bound import bind
 from pyrovi.errors import DataError
-from pyrovi.evidence import DECLARED_TAIL
+from pyrovi.evidence import limits
 from pyrovi.seeds import check_seed, isolated, stream
 from pyrovi.structure import Discrepancy
 
@@ -98,7 +98,7 @@ def survey_checks(
 
 def _row(statistic: Discrepancy) -> dict[str, Any]:
     above = float((statistic.replicated > statistic.data).mean())
-    quiet = DECLARED_TAIL.status(above) == "ok"
+    quiet = limits.DECLARED_TAIL.status(above) == "ok"
     return {
         "data": float(statistic.data.mean()),
         "low": float(np.quantile(statistic.replicated, 0.05)),
