@@ -345,7 +345,7 @@ def torch_trace(y: torch.Tensor, spread: float) -> Any:
 def test_each_scale_of_conjugate_has_the_prior_it_has_in_diagonal() -> None:
     """The claim by which its hyper-parameters were chosen, in three dimensions."""
     prior = prepare(torch.zeros(2, 3), 1, 2.0).prior
-    draws = stats.wishart(prior.degrees, np.eye(3) / prior.inverse_scale).rvs(4000, random_state=1)
+    draws = stats.wishart(prior.degrees, np.linalg.inv(prior.second)).rvs(4000, random_state=1)
     variances = np.linalg.inv(draws)[:, [0, 1, 2], [0, 1, 2]]
     of_diagonal = stats.gamma(2.0, scale=1 / (0.1 * 2.0**2))
     for dimension in range(3):

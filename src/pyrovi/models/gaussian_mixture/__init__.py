@@ -2,13 +2,7 @@
 
 from pyrovi.models.entry import ZooModel, variants_of
 from pyrovi.models.gaussian_mixture.conjugate_updates import CONJUGATE_UPDATES as CONJUGATE_UPDATES
-from pyrovi.models.gaussian_mixture.data import (
-    iris,
-    read,
-    simulate as simulate,
-    standardise as standardise,
-    wine,
-)
+from pyrovi.models.gaussian_mixture.data import iris, read, simulate as simulate, wine
 from pyrovi.models.gaussian_mixture.model import (
     FORMS as FORMS,
     conjugate as conjugate,

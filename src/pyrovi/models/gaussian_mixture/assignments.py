@@ -10,7 +10,6 @@ of its own widths from the origin; the data are centred first, which leaves a re
 about 1e-16 times the square of that distance in widths.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -40,37 +39,24 @@ class Moments:
 
 @dataclass(frozen=True)
 class Block:
-    """A part of the data that stays in the cache.
-
-    Attributes:
-        place: Which observations.
-        x: Their values.
-        products: Those of each pair of dimensions, the first not above the second; or None.
-    """
+    """A part of the data that stays in the cache."""
 
     place: slice
     x: Tensor
-    products: Tensor | None
+    products: Tensor | None  # of each pair of dimensions, the first not above the second
 
 
 @dataclass(frozen=True)
 class Data:
-    """The data about their mean, and the buffers that a pass over them works in.
+    """The data about their mean, and the buffers that a pass over them works in."""
 
-    Attributes:
-        x: One row a dimension, so that a dimension lies in one piece.
-        centre: The mean that was taken off.
-        components: How many components they are divided among.
-    """
-
-    x: Float[Tensor, "dimension observation"]
+    x: Float[Tensor, "dimension observation"]  # so that a dimension lies in one piece
     centre: Float[Tensor, "dimension"]
     components: int
     _buffers: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
     def of(y: Float[Tensor, "observation dimension"], components: int) -> "Data":
-        """Centre and turn ``y``."""
         y = y.detach().double()
         centre = y.mean(0)
         return Data((y - centre).T.contiguous(), centre, components)
@@ -96,8 +82,7 @@ class Data:
     @cached_property
     def _length(self) -> int:
         """How many observations make a block."""
-        dimensions = len(self.x)
-        columns = dimensions * (dimensions + 3) // 2 + self.components
+        columns = len(self.x) * (len(self.x) + 3) // 2 + self.components
         low, high = BLOCK_LENGTHS
         return min(max(low, BLOCK_ENTRIES // columns), high)
 
@@ -136,19 +121,15 @@ class Total:
 
     def moments(self) -> Moments:
         count, first, *products = self.sums
-        if not products:
-            return Moments(count, first)
-        back, _, _ = _pairs(first.shape[1])
-        return Moments(count, first, products[0][:, back])
+        back = _pairs(first.shape[1])[0]
+        return Moments(count, first, *(each[:, back] for each in products))
 
 
 @lru_cache
 def _pairs(dimensions: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of a symmetric matrix: where each entry is among the pairs; and the pairs, and how often.
+    """Of a symmetric matrix: each entry's index among the pairs, and each pair's among entries.
 
-    Returns:
-        The index of each entry ``(dimension, dimension)``, the entry of each pair in the flat
-        matrix, and minus a half for a square and minus one for a product.
+    The third is what a pair counts in the logit: minus a half for a square, minus one for others.
     """
     rows, columns = torch.triu_indices(dimensions, dimensions)
     back = torch.zeros(dimensions, dimensions, dtype=torch.int64)
@@ -170,13 +151,9 @@ class Assignments:
     r"""Every observation's component, given linear and quadratic forms: equations 2.32 to 2.35.
 
     The logit of component k at x is
-    :math:`b_k + a_k \cdot x - \tfrac12 x^T \Lambda_k x`; what all components share is left out.
-
-    Attributes:
-        data: The data about their mean.
-        constant: b.
-        linear: a.
-        precision: :math:`\Lambda`; None where it is the same for all.
+    :math:`b_k + a_k \cdot x - \tfrac12 x^T \Lambda_k x`, with the ``constant`` b, ``linear`` a
+    and ``precision`` :math:`\Lambda` (None where it is the same for all); what all components
+    share is left out. It has no continuous site, and the other factors make it again.
     """
 
     data: Data
@@ -185,7 +162,6 @@ class Assignments:
     precision: Float[Tensor, "component dimension dimension"] | None = None
 
     def expected(self) -> Moments:
-        """The expected sums."""
         return self._pass.moments()
 
     def entropy(self) -> float:
@@ -213,15 +189,12 @@ class Assignments:
         return torch.cat([weights.T.clone() for _, weights in self._responsibilities()])
 
     def draw(self, draws: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Nothing: it has no continuous site."""
         return {}
 
     def log_prob(self, values: Mapping[str, Tensor]) -> Tensor:
-        """Nothing: it has no continuous site."""
         return torch.zeros(0, dtype=torch.float64)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Nothing: the other factors make it again."""
         return {}
 
     @cached_property
@@ -254,25 +227,3 @@ class Assignments:
             if total is not None:
                 total.log_normaliser += float(largest.add_(normaliser.log_()).sum())
             yield block, weights
-
-
-def nearest_seed(data: Data, seed: int) -> dict[str, Moments]:
-    """A start: every observation with the nearest of K of them, spread out as in k-means++.
-
-    Each further one is drawn with probability as the square of its distance from the nearest so
-    far (Arthur and Vassilvitskii 2007).
-    """
-    generator = torch.Generator().manual_seed(seed)
-    x = data.x
-    distance = torch.full((x.shape[1],), math.inf, dtype=torch.float64)
-    nearest = torch.zeros(x.shape[1], dtype=torch.int64)
-    chance = torch.ones_like(distance)
-    for component in range(data.components):
-        place = torch.rand((), generator=generator, dtype=torch.float64) * chance.sum()
-        chosen = int(torch.searchsorted(chance.cumsum(0), place).clamp(max=x.shape[1] - 1))
-        own = (x - x[:, chosen, None]).square().sum(0)
-        nearest[own < distance] = component
-        distance = torch.minimum(distance, own)
-        chance = distance if bool(distance.any()) else torch.ones_like(distance)
-    one_hot = torch.eye(data.components, dtype=torch.float64)[:, nearest]
-    return {"assignment": moments_of(data, one_hot)}

@@ -1,9 +1,7 @@
 """Coordinate updates of the conjugate mixture: Dirichlet weights, normal-Wishart components.
 
-They serve coordinate ascent and, as complete conditionals, Gibbs sampling.
-
-Reference: Bishop (2006), Pattern Recognition and Machine Learning, section 10.2, whose equations
-are named.
+They serve coordinate ascent and, as complete conditionals, Gibbs sampling. Equations are those of
+Bishop (2006), Pattern Recognition and Machine Learning, section 10.2.
 """
 
 from collections.abc import Mapping
@@ -32,7 +30,7 @@ def weigh(problem: Mixture, statistics: Mapping[str, Any]) -> Weights:
 def locate(problem: Mixture, statistics: Mapping[str, Any]) -> Components:
     """Bishop 10.60 to 10.63, about the mean of the data."""
     of, prior = statistics["assignment"], problem.prior
-    beta = of.count + prior.mean_precision
+    beta = of.count + prior.count
     first = of.first + prior.first
     mean = first / beta[:, None]
     inverse_scale = of.second + prior.second - first[:, :, None] * mean[:, None, :]
@@ -49,7 +47,7 @@ def log_joint(problem: Mixture, statistics: Mapping[str, Any]) -> float:
     prior = problem.prior
     of_weight = (of.count + (prior.concentration - 1)) * log_weight
     log_det = (of.count + (prior.degrees - problem.data.x.shape[0])) * component.log_det
-    square = (of.count + prior.mean_precision) * component.square
+    square = (of.count + prior.count) * component.square
     linear = ((of.first + prior.first) * component.linear).sum()
     trace = ((of.second + prior.second) * component.precision).sum()
     terms = (of_weight + 0.5 * (log_det - square)).sum() + linear - 0.5 * trace

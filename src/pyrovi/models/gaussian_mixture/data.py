@@ -48,13 +48,10 @@ def simulate(
             f"A mixture needs whole K, D, n of at least 1 and spread above 0; {K=}, {D=}, {n=}, "
             f"{spread=} came."
         )
-    arguments = {
-        "y": torch.zeros(n, D, dtype=torch.float64),
-        "components": K,
-        "spread": torch.tensor(spread, dtype=torch.float64),
-    }
+    y, scale = torch.zeros(n, D, dtype=torch.float64), torch.tensor(spread, dtype=torch.float64)
     seed = stream(check_seed(seed), "gaussian_mixture", variant)
-    drawn = run_forward(variant_named(variant, FORMS), seed, arguments)
+    form = variant_named(variant, FORMS)
+    drawn = run_forward(form, seed, {"y": y, "components": K, "spread": scale})
     y = drawn.pop("y")
     plates = dict.fromkeys(drawn, ("component",)) | {"weight": (), "assignment": ("observation",)}
     truth = {name: (plates[name] + DIMS.get(name, ()), value) for name, value in drawn.items()}
@@ -63,15 +60,6 @@ def simulate(
         constant={"components": K, "spread": spread},
         truth=truth,
     )
-
-
-def standardise(y: np.ndarray) -> np.ndarray:
-    """Each column of ``y`` (observation, dimension) with mean 0 and standard deviation 1.
-
-    >>> standardise(np.array([[1.0], [3.0]])).ravel()
-    array([-1.,  1.])
-    """
-    return (y - y.mean(axis=0)) / y.std(axis=0)
 
 
 def read(
@@ -86,7 +74,7 @@ def read(
 
     Args:
         frame: The table. Every cell of the columns is a number.
-        components: How many: a whole number, at most one for each row.
+        components: How many, at most one for each row.
         columns: The dimensions; all columns if not given.
         spread: Prior standard deviation of the locations, in the units of the dimensions.
         standardised: ``each`` dimension, since the priors are for that; or ``centred``, where
@@ -107,11 +95,9 @@ def read(
         raise DataError(f"Expected the names of columns, and none came. There is: {table.listed}.")
     x = table.predictors(chosen, "columns")
     count = whole_number("components", components, most=min(MOST_COMPONENTS, len(frame)))
-    scaled = standardise_columns(x)
+    about = standardise_columns(x).about
     if standardised == "centred":
-        about = {"centre": scaled.centre, "unit": [1.0] * len(chosen)}
-    else:
-        about = scaled.about
+        about = {"centre": about["centre"], "unit": [1.0] * len(chosen)}
     y = (x - about["centre"]) / about["unit"]
     return data_tree(
         observed={"y": (("observation", "dimension"), y, about)},
@@ -137,9 +123,10 @@ def wine() -> xr.DataTree:
 def _classified(bunch: Any, label: str) -> xr.DataTree:
     kind = np.asarray(bunch.target_names)[bunch.target].astype(str)
     names = [name.removesuffix(" (cm)") for name in bunch.feature_names]
+    y = (bunch.data - bunch.data.mean(axis=0)) / bunch.data.std(axis=0)
     about = {"units": "standard deviations", "comment": "each dimension standardised"}
     return data_tree(
-        observed={"y": (("observation", "dimension"), standardise(bunch.data), about)},
+        observed={"y": (("observation", "dimension"), y, about)},
         constant={"components": len(bunch.target_names), "spread": 1.0},
         coords={"dimension": names},
         truth={label: ("observation", kind)},

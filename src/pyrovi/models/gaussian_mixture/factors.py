@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import torch
@@ -14,45 +14,32 @@ LOG_2PI = math.log(2 * math.pi)
 
 @dataclass(frozen=True)
 class Weights:
-    """Dirichlet weights.
-
-    Attributes:
-        concentration: One for each component.
-    """
+    """Dirichlet weights; the other coordinates read the expected logs."""
 
     concentration: Float[Tensor, "component"]
 
     def expected(self) -> Float[Tensor, "component"]:
-        """The expected log weights."""
-        return self._expected_log
-
-    @cached_property
-    def _expected_log(self) -> Tensor:
         return self.concentration.digamma() - self.concentration.sum().digamma()
 
     def entropy(self) -> float:
-        """Of the Dirichlet."""
-        powers = ((self.concentration - 1) * self._expected_log).sum()
+        powers = ((self.concentration - 1) * self.expected()).sum()
         return -float(log_dirichlet(self.concentration) + powers)
 
     def sample(self, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
-        """One value, and its log."""
         values = self.draw(1, generator)["weight"][0]
         return {"weight": values}, values.log()
 
     def draw(self, draws: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """``weight`` (draw, component): gammas, normalised."""
-        shape = self.concentration.expand(draws, -1).contiguous()
-        drawn = _gammas(shape, generator)
+        """Gammas, normalised."""
+        drawn = _gammas(self.concentration.expand(draws, -1), generator)
         return {"weight": drawn / drawn.sum(1, keepdim=True)}
 
     def log_prob(self, values: Mapping[str, Tensor]) -> Float[Tensor, "draw"]:
-        """The Dirichlet log density, over all weights but the last."""
+        """Over all weights but the last."""
         powers = ((self.concentration - 1) * values["weight"].log()).sum(-1)
         return log_dirichlet(self.concentration) + powers
 
     def tensors(self) -> dict[str, Tensor]:
-        """The concentrations."""
         return {"concentration": self.concentration}
 
 
@@ -122,9 +109,15 @@ class Components:
         """Half the degrees of freedom of each row of Bartlett's factor, as Bishop orders them."""
         return halves(self.degrees, self.offset.shape[1])
 
+    @property
+    def _row_degrees(self) -> Tensor:
+        """The degrees of freedom of each diagonal entry, from the first row."""
+        dimensions = self.offset.shape[1]
+        return self.degrees[:, None] - dimensions + torch.arange(1, dimensions + 1)
+
     @cached_property
     def _log_det_scale(self) -> Tensor:
-        return -2 * self.inverse_scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return -2 * log_det(self.inverse_scale_tril)
 
     @cached_property
     def _expected_log_det(self) -> Tensor:
@@ -133,7 +126,6 @@ class Components:
         return self._halves.digamma().sum(-1) + self._log_det_scale + constant
 
     def expected(self) -> ComponentMoments:
-        """The expected natural statistics."""
         precision = torch.cholesky_inverse(self.inverse_scale_tril) * self.degrees[:, None, None]
         linear = (precision @ self.offset[..., None])[..., 0]
         square = (linear * self.offset).sum(-1) + self.offset.shape[1] / self.mean_precision
@@ -151,17 +143,15 @@ class Components:
         return float(0.5 * each.sum() + self._halves.lgamma().sum()) + count * constant
 
     def sample(self, generator: torch.Generator) -> tuple[dict[str, Tensor], ComponentMoments]:
-        """One value, and its natural statistics."""
         values = {name: value[0] for name, value in self.draw(1, generator).items()}
         whitening = whitening_of(values)
         precision = whitening.mT @ whitening
         offset = values["loc"] - self.centre
         linear = (precision @ offset[..., None])[..., 0]
-        log_det = 2 * whitening.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return values, ComponentMoments(precision, linear, (linear * offset).sum(-1), log_det)
+        square = (linear * offset).sum(-1)
+        return values, ComponentMoments(precision, linear, square, 2 * log_det(whitening))
 
     def draw(self, draws: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """The sites (draw, component, ...): the whitening matrix and the location."""
         count, dimensions = self.offset.shape
         chi_squared = 2 * _gammas((self._row_degrees / 2).expand(draws, -1, -1), generator)
         shape = (draws, count, dimensions, dimensions)
@@ -177,7 +167,6 @@ class Components:
         return sites_of(whitening) | {"loc": loc}
 
     def log_prob(self, values: Mapping[str, Tensor]) -> Float[Tensor, "draw"]:
-        """The log density of the whitening matrix's entries and the location."""
         dimensions = self.offset.shape[1]
         whitening = whitening_of(values)
         bartlett = whitening @ self.inverse_scale_tril
@@ -197,20 +186,12 @@ class Components:
         of_precision = of_diagonal.sum(-1) + of_below + (powers * log_scale).sum(-1)
         offset = (values["loc"] - self.loc)[..., None]
         square = (whitening @ offset).square().sum((-2, -1)) * self.mean_precision
-        log_det = whitening.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         log_beta = self.mean_precision.log()
-        of_loc = log_det - 0.5 * (square + dimensions * (LOG_2PI - log_beta))
+        of_loc = log_det(whitening) - 0.5 * (square + dimensions * (LOG_2PI - log_beta))
         return (of_precision + of_loc).sum(-1)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The parameters."""
-        return {
-            "offset": self.offset,
-            "mean_precision": self.mean_precision,
-            "degrees": self.degrees,
-            "inverse_scale_tril": self.inverse_scale_tril,
-            "centre": self.centre,
-        }
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def log_predictive(
         self, x: Float[Tensor, "observation dimension"], *, plug_in: bool
@@ -224,8 +205,8 @@ class Components:
         solved = torch.linalg.solve_triangular(self.inverse_scale_tril, residual, upper=False)
         square = solved.square().sum(1).T
         if plug_in:
-            log_det = self._log_det_scale + dimensions * self.degrees.log()
-            return 0.5 * (log_det - dimensions * LOG_2PI - self.degrees * square)
+            of_precision = self._log_det_scale + dimensions * self.degrees.log()
+            return 0.5 * (of_precision - dimensions * LOG_2PI - self.degrees * square)
         degrees = self.degrees + 1 - dimensions
         shrink = self.mean_precision / (1 + self.mean_precision)
         constant = (
@@ -234,12 +215,6 @@ class Components:
             + 0.5 * (self._log_det_scale + dimensions * (shrink.log() - math.log(math.pi)))
         )
         return constant - (degrees + dimensions) / 2 * torch.log1p(shrink * square)
-
-    @property
-    def _row_degrees(self) -> Tensor:
-        """The degrees of freedom of each diagonal entry, from the first row."""
-        dimensions = self.offset.shape[1]
-        return self.degrees[:, None] - dimensions + torch.arange(1, dimensions + 1)
 
 
 def whitening_of(values: Mapping[str, Tensor]) -> Float[Tensor, "*batch dimension dimension"]:
@@ -265,6 +240,11 @@ def log_wishart(degrees: Tensor, log_det_scale: Tensor, dimensions: int) -> Tens
     constant = dimensions * (dimensions - 1) / 4 * math.log(math.pi)
     of_gammas = halves(degrees, dimensions).lgamma().sum(-1)
     return -(degrees / 2 * (log_det_scale + dimensions * math.log(2)) + of_gammas + constant)
+
+
+def log_det(tril: Float[Tensor, "*batch dimension dimension"]) -> Float[Tensor, "*batch"]:
+    """The log determinant of a lower triangular matrix."""
+    return tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
 def halves(degrees: Tensor, dimensions: int) -> Tensor:

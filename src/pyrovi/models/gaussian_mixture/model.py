@@ -41,6 +41,7 @@ statisticians", https://arxiv.org/abs/1601.00670
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pyro
@@ -63,7 +64,6 @@ MOST_COMPONENTS = 10_000
 PRECISION_SHAPE = 2.0  # with the rate, 95% of scales: 0.13 to 0.64 spread
 CORRELATION_SHAPE = 2.0  # LKJ: mild pull towards no correlation
 
-BY_NAME = (Exchangeable("component", labels=("assignment",)),)
 DIMS = {
     "weight": ("component",),
     "loc": ("dimension",),
@@ -73,18 +73,16 @@ DIMS = {
     "whitening_below": ("pair",),
     "cov": ("dimension", "other_dimension"),
 }
+declared = partial(
+    declare, exchangeable=(Exchangeable("component", labels=("assignment",)),), dims=DIMS
+)
 
 
 def pick(value: Tensor, assignment: Tensor, event_dim: int) -> Tensor:
     """The component that each observation is assigned to, whatever axes stand on the left.
 
-    Args:
-        value: ``(..., component, *event)``.
-        assignment: Indices ``(..., observation)``; enumeration puts its axis on the left.
-        event_dim: The length of ``event``.
-
-    Returns:
-        ``(..., observation, *event)``.
+    From ``(..., component, *event)`` and indices ``(..., observation)``, whose axis of enumeration
+    is on the left, to ``(..., observation, *event)``.
 
     >>> pick(torch.tensor([[1.0], [2.0]]), torch.tensor([1, 1, 0]), event_dim=1).squeeze(-1)
     tensor([2., 2., 1.])
@@ -93,29 +91,21 @@ def pick(value: Tensor, assignment: Tensor, event_dim: int) -> Tensor:
     return Vindex(value.unsqueeze(-2 - event_dim))[(..., assignment, *events)]
 
 
-@declare(name="gaussian_mixture", exchangeable=BY_NAME, dims=DIMS)
+@declared(name="gaussian_mixture")
 def full(y: Tensor, components: Any, spread: Tensor | float = 1.0) -> None:
     """Learned weights, locations, scales and correlations of each component."""
     seen, (y, components) = y, _checked(y, components, spread)
-    dimensions = y.shape[-1]
     weight = _weight(y, components)
     with pyro.plate("component", components, dim=-1):
         loc, scale = _loc(y, spread), _scale(y, spread)
         scale_tril = scale.unsqueeze(-1)
-        if dimensions > 1:
-            scale_tril = scale_tril * pyro.sample(
-                "corr_chol", dist.LKJCholesky(dimensions, CORRELATION_SHAPE)
-            )
-    with pyro.plate("observation", y.shape[-2], dim=-1):
-        assignment = _assignment(weight)
-        of_its_own = dist.MultivariateNormal(
-            pick(loc, assignment, event_dim=1),
-            scale_tril=pick(scale_tril, assignment, event_dim=2),
-        )
-        pyro.sample("y", of_its_own, obs=seen)
+        if y.shape[-1] > 1:
+            correlation = dist.LKJCholesky(y.shape[-1], CORRELATION_SHAPE)
+            scale_tril = scale_tril * pyro.sample("corr_chol", correlation)
+    _observe(seen, weight, loc, scale_tril)
 
 
-@declare(name="gaussian_mixture:diagonal", exchangeable=BY_NAME, dims=DIMS)
+@declared(name="gaussian_mixture:diagonal")
 def diagonal(y: Tensor, components: Any, spread: Tensor | float = 1.0) -> None:
     """Learned weights, locations and scales; no correlation within a component."""
     seen, (y, components) = y, _checked(y, components, spread)
@@ -124,18 +114,11 @@ def diagonal(y: Tensor, components: Any, spread: Tensor | float = 1.0) -> None:
         loc, scale = _loc(y, spread), _scale(y, spread)
     with pyro.plate("observation", y.shape[-2], dim=-1):
         assignment = _assignment(weight)
-        of_its_own = dist.Normal(
-            pick(loc, assignment, event_dim=1), pick(scale, assignment, event_dim=1)
-        )
-        pyro.sample("y", of_its_own.to_event(1), obs=seen)
+        its_loc, its_scale = (pick(each, assignment, event_dim=1) for each in (loc, scale))
+        pyro.sample("y", dist.Normal(its_loc, its_scale).to_event(1), obs=seen)
 
 
-@declare(
-    name="gaussian_mixture:unit",
-    exchangeable=BY_NAME,
-    dims=DIMS,
-    coordinate_updates=UNIT_UPDATES,
-)
+@declared(name="gaussian_mixture:unit", coordinate_updates=UNIT_UPDATES)
 def unit(y: Tensor, components: Any, spread: Tensor | float = 1.0) -> None:
     """Equal weights and unit variances: only the locations and assignments are unknown."""
     seen, (y, components) = y, _checked(y, components, spread)
@@ -144,35 +127,23 @@ def unit(y: Tensor, components: Any, spread: Tensor | float = 1.0) -> None:
         loc = _loc(y, spread)
     with pyro.plate("observation", y.shape[-2], dim=-1):
         assignment = _assignment(weight)
-        pyro.sample(
-            "y", dist.Normal(pick(loc, assignment, event_dim=1), 1.0).to_event(1), obs=seen
-        )
+        its_loc = pick(loc, assignment, event_dim=1)
+        pyro.sample("y", dist.Normal(its_loc, 1.0).to_event(1), obs=seen)
 
 
-@declare(
-    name="gaussian_mixture:conjugate",
-    exchangeable=BY_NAME,
-    dims=DIMS,
-    coordinate_updates=CONJUGATE_UPDATES,
-)
+@declared(name="gaussian_mixture:conjugate", coordinate_updates=CONJUGATE_UPDATES)
 def conjugate(y: Tensor, components: Any, spread: Tensor | float = 1.0) -> None:
     """As free as `full`, with a Dirichlet and normal-Wishart prior."""
     seen, (y, components) = y, _checked(y, components, spread)
-    dimensions = y.shape[-1]
     weight = _weight(y, components)
     with pyro.plate("component", components, dim=-1):
         scale_tril = _scale_tril_of_whitening(y, spread)
-        centre = y.new_zeros(dimensions)
-        loc_tril = scale_tril / PRECISION_RATE**0.5
-        loc = pyro.sample("loc", dist.MultivariateNormal(centre, scale_tril=loc_tril))
-        pyro.deterministic("cov", scale_tril @ scale_tril.mT, event_dim=2)
-    with pyro.plate("observation", y.shape[-2], dim=-1):
-        assignment = _assignment(weight)
-        of_its_own = dist.MultivariateNormal(
-            pick(loc, assignment, event_dim=1),
-            scale_tril=pick(scale_tril, assignment, event_dim=2),
+        prior = dist.MultivariateNormal(
+            y.new_zeros(y.shape[-1]), scale_tril=scale_tril / PRECISION_RATE**0.5
         )
-        pyro.sample("y", of_its_own, obs=seen)
+        loc = pyro.sample("loc", prior)
+        pyro.deterministic("cov", scale_tril @ scale_tril.mT, event_dim=2)
+    _observe(seen, weight, loc, scale_tril)
 
 
 def _scale_tril_of_whitening(y: Tensor, spread: Tensor | float) -> Tensor:
@@ -197,10 +168,7 @@ def _scale_tril_of_whitening(y: Tensor, spread: Tensor | float) -> Tensor:
 
 
 def _checked(y: Tensor, components: Any, spread: Tensor | float) -> tuple[Tensor, int]:
-    """``y`` as floats and how many components; what is wrong with an argument is said.
-
-    They may come from anyone.
-    """
+    """``y`` as floats and how many components; what is wrong with an argument is said."""
     if y.ndim != 2:
         raise DataError(
             f"y is a matrix, a row an observation and a column a dimension, and shape "
@@ -219,13 +187,12 @@ def _checked(y: Tensor, components: Any, spread: Tensor | float) -> tuple[Tensor
 
 
 def _weight(y: Tensor, components: int) -> Tensor:
-    concentration = y.new_full((components,), WEIGHT_CONCENTRATION)
-    return pyro.sample("weight", dist.Dirichlet(concentration))
+    same = y.new_full((components,), WEIGHT_CONCENTRATION)
+    return pyro.sample("weight", dist.Dirichlet(same))
 
 
 def _loc(y: Tensor, spread: Tensor | float) -> Tensor:
-    centre = y.new_zeros(y.shape[-1])
-    return pyro.sample("loc", dist.Normal(centre, spread).to_event(1))
+    return pyro.sample("loc", dist.Normal(y.new_zeros(y.shape[-1]), spread).to_event(1))
 
 
 def _scale(y: Tensor, spread: Tensor | float) -> Tensor:
@@ -237,6 +204,14 @@ def _scale(y: Tensor, spread: Tensor | float) -> Tensor:
 
 def _assignment(weight: Tensor) -> Tensor:
     return pyro.sample("assignment", dist.Categorical(weight), infer={"enumerate": "parallel"})
+
+
+def _observe(y: Tensor, weight: Tensor, loc: Tensor, scale_tril: Tensor) -> None:
+    with pyro.plate("observation", y.shape[-2], dim=-1):
+        assignment = _assignment(weight)
+        its_loc = pick(loc, assignment, event_dim=1)
+        its_tril = pick(scale_tril, assignment, event_dim=2)
+        pyro.sample("y", dist.MultivariateNormal(its_loc, scale_tril=its_tril), obs=y)
 
 
 FORMS: Mapping[str, Callable[..., None]] = {

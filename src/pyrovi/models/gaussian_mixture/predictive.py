@@ -22,7 +22,7 @@ def start_from(y: Any, responsibilities: Any) -> dict[str, Any]:
         responsibilities: The probability of each component (observation, component).
 
     Returns:
-        What ``CAVI(start=...)`` takes: the sums over observations that they come to.
+        What ``CAVI(start=...)`` takes.
     """
     given = torch.as_tensor(np.asarray(responsibilities), dtype=torch.float64)
     data = Data.of(torch.as_tensor(np.asarray(y)), given.shape[1])
@@ -36,14 +36,13 @@ def responsibilities(factors: Mapping[str, Any], y: Any) -> Float[Tensor, "obser
         factors: Those of `CAVI`: ``fit.approximations()[0].factors``.
         y: The data, or others.
     """
-    updates, name = (
-        (conjugate_updates, "components") if "components" in factors else (unit_updates, "loc")
-    )
-    located = factors[name]
+    conjugate = "components" in factors
+    located = factors["components" if conjugate else "loc"]
     x = (torch.as_tensor(np.asarray(y), dtype=torch.float64) - located.centre).T.contiguous()
     problem = Mixture(Data(x, located.centre, len(located.loc)), spread=1.0)
     statistics = {name: factor.expected() for name, factor in factors.items()}
-    return updates.assign(problem, statistics).responsibilities()
+    assign = conjugate_updates.assign if conjugate else unit_updates.assign
+    return assign(problem, statistics).responsibilities()
 
 
 def log_predictive(
@@ -59,7 +58,7 @@ def log_predictive(
     Args:
         factors: Those of `CAVI`: ``fit.approximations()[0].factors``.
         y: New observations (observation, dimension).
-        plug_in: Whether to leave out what is not known about the parameters.
+        plug_in: Whether to leave out how uncertain the parameters are.
     """
     x = torch.as_tensor(np.asarray(y), dtype=torch.float64)
     if "components" not in factors:

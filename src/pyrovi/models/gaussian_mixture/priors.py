@@ -1,4 +1,4 @@
-"""The priors of the mixture's closed forms, as sums over observations of their own.
+"""The data and priors of the mixture's closed forms, the priors as sums over observations too.
 
 In both forms the prior of a component is conjugate: it adds to the sums of the assignments what
 some observations of its own would. The log joint is then one inner product of those sums with the
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyrovi.models.gaussian_mixture.assignments import Data, Moments, nearest_seed
+from pyrovi.models.gaussian_mixture.assignments import Data, Moments, moments_of
 from pyrovi.models.gaussian_mixture.factors import LOG_2PI, log_dirichlet, log_wishart
 
 WEIGHT_CONCENTRATION = 2.0  # above 1: no component is empty a priori
@@ -22,7 +22,7 @@ PRECISION_RATE = 0.1  # of the gamma on a precision, with shape 2, times the squ
 
 @dataclass(frozen=True)
 class UnitPrior:
-    """The normal prior of the locations, about the mean of the data.
+    """The normal prior of a location, about the mean of the data.
 
     Attributes:
         count: The observations that it is worth.
@@ -34,11 +34,38 @@ class UnitPrior:
     first: Float[Tensor, "dimension"]
     constant: float
 
-    @staticmethod
-    def of(data: Data, spread: float) -> "UnitPrior":
-        """The prior of a location about zero, with standard deviation ``spread``."""
-        dimensions, n = data.x.shape
-        count = spread**-2
+
+@dataclass(frozen=True)
+class Prior(UnitPrior):
+    r"""The conjugate prior: a location's precision is ``count`` times that of its component.
+
+    A component's precision is Wishart with D + 3 degrees of freedom and scale matrix
+    :math:`I / (2 b \sigma^2)`, b the rate of `diagonal`'s gamma. Each variance then has, on its
+    own, the very prior it has there, and each location the variance :math:`\sigma^2`.
+
+    Attributes:
+        degrees: Of freedom.
+        second: The inverse scale matrix, and the sum of the observations' squares.
+        concentration: Of the Dirichlet of the weights, the same for each.
+    """
+
+    degrees: float
+    second: Float[Tensor, "dimension dimension"]
+    concentration: float = WEIGHT_CONCENTRATION
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Data and prior, as the updates read them; the spread is the prior's of a location."""
+
+    data: Data
+    spread: float
+
+    @cached_property
+    def unit_prior(self) -> UnitPrior:
+        """Under unit variances."""
+        data, (dimensions, n) = self.data, self.data.x.shape
+        count = self.spread**-2
         of_data = float(data.x.square().sum()) + n * dimensions * LOG_2PI
         of_prior = data.components * (
             dimensions * (LOG_2PI - math.log(count)) + count * float(data.centre.square().sum())
@@ -46,39 +73,12 @@ class UnitPrior:
         constant = -0.5 * (of_data + of_prior) - n * math.log(data.components)
         return UnitPrior(count, -count * data.centre, constant)
 
-
-@dataclass(frozen=True)
-class Prior:
-    r"""The conjugate prior, about the mean of the data.
-
-    A component's precision is Wishart with D + 3 degrees of freedom and scale matrix
-    :math:`I / (2 b \sigma^2)`, b the rate of `diagonal`'s gamma. Each variance then has, on its
-    own, the very prior it has there, and each location the variance :math:`\sigma^2`.
-
-    Attributes:
-        concentration: Of the Dirichlet of the weights, the same for each.
-        mean_precision: beta: a location's precision is that of the component, times this.
-        degrees: nu.
-        inverse_scale: The inverse of the scale matrix is this times the identity.
-        first: The sum of the beta observations that the prior of a location is worth.
-        second: The inverse scale matrix, and the sum of their squares.
-        constant: What the log joint has beside its inner product with the statistics.
-    """
-
-    concentration: float
-    mean_precision: float
-    degrees: float
-    inverse_scale: float
-    first: Float[Tensor, "dimension"]
-    second: Float[Tensor, "dimension dimension"]
-    constant: float
-
-    @staticmethod
-    def of(data: Data, spread: float) -> "Prior":
-        """The prior about zero at this spread, and the constants that go with so many data."""
-        dimensions, n = data.x.shape
-        count, beta, degrees = data.components, PRECISION_RATE, dimensions + 3.0
-        inverse_scale = 2 * PRECISION_RATE * spread**2
+    @cached_property
+    def prior(self) -> Prior:
+        """The conjugate one."""
+        centre, (dimensions, n) = self.data.centre, self.data.x.shape
+        count, beta, degrees = self.data.components, PRECISION_RATE, dimensions + 3.0
+        inverse_scale = 2 * PRECISION_RATE * self.spread**2
         eye = torch.eye(dimensions, dtype=torch.float64)
         same = torch.full((count,), WEIGHT_CONCENTRATION, dtype=torch.float64)
         of_scale = log_wishart(
@@ -89,37 +89,12 @@ class Prior:
         each = float(of_scale) + 0.5 * dimensions * (math.log(beta) - LOG_2PI)
         of_weight = float(log_dirichlet(same))
         return Prior(
-            concentration=WEIGHT_CONCENTRATION,
-            mean_precision=beta,
-            degrees=degrees,
-            inverse_scale=inverse_scale,
-            first=-beta * data.centre,
-            second=inverse_scale * eye + beta * torch.outer(data.centre, data.centre),
+            count=beta,
+            first=-beta * centre,
             constant=of_weight + count * each - 0.5 * n * dimensions * LOG_2PI,
+            degrees=degrees,
+            second=inverse_scale * eye + beta * torch.outer(centre, centre),
         )
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """Data and prior, as the updates read them.
-
-    Attributes:
-        data: The data about their mean.
-        spread: The prior standard deviation of a location.
-    """
-
-    data: Data
-    spread: float
-
-    @cached_property
-    def unit_prior(self) -> UnitPrior:
-        """The prior of unit variances, as sums."""
-        return UnitPrior.of(self.data, self.spread)
-
-    @cached_property
-    def prior(self) -> Prior:
-        """The conjugate prior, as sums."""
-        return Prior.of(self.data, self.spread)
 
 
 def prepare(y: Tensor, components: int, spread: Tensor | float = 1.0) -> Mixture:
@@ -128,5 +103,22 @@ def prepare(y: Tensor, components: int, spread: Tensor | float = 1.0) -> Mixture
 
 
 def start(problem: Mixture, seed: int) -> dict[str, Moments]:
-    """Every observation with the nearest of K of them, spread out as in k-means++."""
-    return nearest_seed(problem.data, seed)
+    """Every observation with the nearest of K of them, spread out as in k-means++.
+
+    Each further one is drawn with probability as the square of its distance from the nearest so
+    far (Arthur and Vassilvitskii 2007).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    x = problem.data.x
+    distance = torch.full((x.shape[1],), math.inf, dtype=torch.float64)
+    nearest = torch.zeros(x.shape[1], dtype=torch.int64)
+    chance = torch.ones_like(distance)
+    for component in range(problem.data.components):
+        place = torch.rand((), generator=generator, dtype=torch.float64) * chance.sum()
+        chosen = int(torch.searchsorted(chance.cumsum(0), place).clamp(max=x.shape[1] - 1))
+        own = (x - x[:, chosen, None]).square().sum(0)
+        nearest[own < distance] = component
+        distance = torch.minimum(distance, own)
+        chance = distance if bool(distance.any()) else torch.ones_like(distance)
+    one_hot = torch.eye(problem.data.components, dtype=torch.float64)[:, nearest]
+    return {"assignment": moments_of(problem.data, one_hot)}

@@ -1,7 +1,7 @@
 """Coordinate updates under unit variances: a normal factor for each location.
 
-Reference: Blei, Kucukelbir and McAuliffe (2017), https://arxiv.org/abs/1601.00670, section 3,
-whose equations are named.
+Equations are those of Blei, Kucukelbir and McAuliffe (2017), https://arxiv.org/abs/1601.00670,
+section 3.
 """
 
 from collections.abc import Mapping
@@ -20,12 +20,7 @@ from pyrovi.structure import Coordinate, CoordinateUpdates
 
 @dataclass(frozen=True)
 class LocationMoments:
-    """What the assignments see of the locations.
-
-    Attributes:
-        mean: The expected location, about the mean of the data.
-        square: The expected square of its length, likewise.
-    """
+    """Expected locations about the mean of the data, and squares of their lengths."""
 
     mean: Float[Tensor, "component dimension"]
     square: Float[Tensor, "component"]
@@ -33,16 +28,10 @@ class LocationMoments:
 
 @dataclass(frozen=True)
 class Locations:
-    """Independent normal locations.
-
-    Attributes:
-        offset: The mean of each, about the mean of the data.
-        scale: The standard deviation of each, the same in every dimension.
-        centre: The mean of the data.
-    """
+    """Independent normal locations, their means about the mean of the data, ``centre``."""
 
     offset: Float[Tensor, "component dimension"]
-    scale: Float[Tensor, "component"]
+    scale: Float[Tensor, "component"]  # the same in every dimension
     centre: Float[Tensor, "dimension"]
 
     @property
@@ -51,7 +40,6 @@ class Locations:
         return self.offset + self.centre
 
     def expected(self) -> LocationMoments:
-        """The expected location and square."""
         spread = self.offset.shape[1] * self.scale.square()
         return LocationMoments(self.offset, self.offset.square().sum(1) + spread)
 
@@ -61,24 +49,20 @@ class Locations:
         return float((dimensions * (0.5 * (1 + LOG_2PI) + self.scale.log())).sum())
 
     def sample(self, generator: torch.Generator) -> tuple[dict[str, Tensor], LocationMoments]:
-        """One value, and its square."""
         loc = self.draw(1, generator)["loc"][0]
         offset = loc - self.centre
         return {"loc": loc}, LocationMoments(offset, offset.square().sum(1))
 
     def draw(self, draws: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """``loc`` (draw, component, dimension)."""
         noise = torch.randn(draws, *self.offset.shape, generator=generator, dtype=torch.float64)
         return {"loc": self.loc + self.scale[:, None] * noise}
 
     def log_prob(self, values: Mapping[str, Tensor]) -> Float[Tensor, "draw"]:
-        """The normal log density."""
         z = (values["loc"] - self.loc) / self.scale[:, None]
         terms = -0.5 * (z.square() + LOG_2PI) - self.scale.log()[:, None]
         return terms.flatten(1).sum(1)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The parameters."""
         return {"offset": self.offset, "scale": self.scale, "centre": self.centre}
 
     def log_predictive(
