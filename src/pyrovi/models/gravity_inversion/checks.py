@@ -1,11 +1,7 @@
-"""Could this ground have made this survey? Predictive checks that know what gravity looks like.
-
-`pyrovi.check` asks of any model whether the data lie where they were predicted. These models
-declare what a geophysicist would ask, each by a statistic that one wrong assumption moves:
+"""Could this ground have made this survey? Statistics that one wrong assumption each moves.
 
 - ``misfit``: mean squared residual in units of the noise. Moved by a wrong noise level.
-- ``residual_autocorrelation``: Moran's I, how far residuals of neighbours go together. Moved by
-  what the mesh cannot make.
+- ``residual_autocorrelation``: Moran's I of the residuals. Moved by what the mesh cannot make.
 - ``tilt``: slope of a plane through the anomaly, weighed against what ground can do by itself.
   Moved by a regional trend that is not modelled.
 - ``size``: mean square of the longer half of the anomaly's patterns, each over what is expected of
@@ -19,8 +15,8 @@ replicate the survey over *other ground of the same kind*: hyperparameters from 
 density anew from its prior. Half of those replications say which patterns (principal components,
 in units of the noise) are expected and how large, and the other half what chance does to them.
 
-Reference: Gelman, Meng and Stern (1996), "Posterior predictive assessment of model fitness via
-realized discrepancies", Statistica Sinica 6(4), whose mixed replications the latter are.
+Reference: Gelman, Meng and Stern (1996), Statistica Sinica 6(4), whose mixed replications the
+latter are.
 """
 
 from collections.abc import Callable
@@ -44,10 +40,8 @@ from pyrovi.structure import Discrepancy
 
 HYPERPARAMETERS = ("amplitude", "stretch", "noise_factor", "global_scale", "slab_precision")
 NEIGHBOURS = 2
-REPLICATIONS_PER_STATION = 10
-"""From which the patterns are learned."""
-PATTERN_VARIANCE = 2.0
-"""In those of the noise: from this on a pattern is counted."""
+REPLICATIONS_PER_STATION = 10  # from which the patterns are learned
+PATTERN_VARIANCE = 2.0  # in those of the noise: from this on a pattern is counted
 FIXES = {
     "misfit": ("The noise is smaller than sigma says.", "The noise is larger than sigma says."),
     "residual_autocorrelation": (
@@ -74,9 +68,7 @@ Rows = Float[np.ndarray, "draw station"]
 def survey_checks(
     tree: xr.DataTree, model: Callable[..., Any], seed: int | None = 0
 ) -> pd.DataFrame:
-    """Compare a survey with its replications, statistic by statistic, as a table.
-
-    `pyrovi.verdict` says the same of any fit of these models.
+    """Compare a survey with its replications, statistic by statistic; so does `pyrovi.verdict`.
 
     Args:
         tree: A fit's tree, with ``density`` and what else was drawn in its posterior.
@@ -112,11 +104,7 @@ def _row(statistic: Discrepancy) -> dict[str, Any]:
 def survey_discrepancies(
     tree: xr.DataTree, model: Callable[..., Any], seed: int
 ) -> dict[str, Discrepancy]:
-    """What these models declare: the statistics above, of the survey and of its replications.
-
-    Raises:
-        DataError: If the tree holds no posterior of a gravity survey.
-    """
+    """What these models declare: the statistics above, of the survey and of its replications."""
     for group, name in (("posterior", "density"), ("constant_data", "position")):
         if group not in tree.children or name not in tree[group].data_vars:
             raise DataError(
@@ -126,17 +114,18 @@ def survey_discrepancies(
     given = dict(bind(model, tree).kwargs)
     gravity = tree["observed_data"]["gravity"].to_numpy()
     position = tree["constant_data"]["position"].to_numpy()[:, :2]
-    drawn = _draws(tree)
+    drawn = {
+        str(name): torch.as_tensor(values.to_numpy(), dtype=torch.float64).flatten(0, 1)
+        for name, values in tree["posterior"].to_dataset().data_vars.items()
+    }
     loc, sigma = _predicted(drawn, given)
     key = stream(seed, "gravity_inversion", "checks")
     noise = np.random.default_rng(key).standard_normal(loc.shape)
-    residual, near = (gravity - loc) / sigma, _neighbours(position)
+    near = np.asarray(KDTree(position).query(position, k=NEIGHBOURS + 1)[1])[:, 1:]
+    both = (gravity - loc) / sigma, noise
     statistics = {
-        "misfit": (_misfit(residual), _misfit(noise)),
-        "residual_autocorrelation": (
-            _autocorrelation(residual, near),
-            _autocorrelation(noise, near),
-        ),
+        "misfit": [(rows**2).mean(-1) for rows in both],
+        "residual_autocorrelation": [_autocorrelation(rows, near) for rows in both],
     }
     unit = np.sqrt((sigma**2).mean(0))
     fresh = _other_ground(model, drawn, given, key) / unit
@@ -145,15 +134,14 @@ def survey_discrepancies(
         statistic = getattr(expected, name)
         replicated = statistic(fresh[1::2])
         data = np.repeat(statistic(gravity[None] / unit), len(replicated))
-        statistics[name] = data, replicated
-    return {name: Discrepancy(*both, *FIXES[name]) for name, both in statistics.items()}
+        statistics[name] = [data, replicated]
+    return {
+        name: Discrepancy(data, replicated, *FIXES[name])
+        for name, (data, replicated) in statistics.items()
+    }
 
 
 # ------------------------------------------------------------------------------ statistics
-
-
-def _misfit(residual: Rows) -> np.ndarray:
-    return (residual**2).mean(-1)
 
 
 def _autocorrelation(residual: Rows, near: np.ndarray) -> np.ndarray:
@@ -163,17 +151,11 @@ def _autocorrelation(residual: Rows, near: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Expected:
-    """What surveys over other ground look like, in units of the noise.
+    """What surveys over other ground look like, in units of the noise."""
 
-    Attributes:
-        long: Directions of the longer half of the patterns, over their size: (station, pattern).
-        short: Of the shorter half of those that stand out of the noise.
-        slope: From a survey to the plane's two slopes, each pair of unit covariance.
-    """
-
-    long: Float[np.ndarray, "station long"]
-    short: Float[np.ndarray, "station short"]
-    slope: Float[np.ndarray, "station 2"]
+    long: Float[np.ndarray, "station long"]  # the longer patterns' directions over their size
+    short: Float[np.ndarray, "station short"]  # of those that stand out of the noise
+    slope: Float[np.ndarray, "station 2"]  # of the plane, at unit covariance
 
     @classmethod
     def of(cls, fresh: Rows, plane: Float[np.ndarray, "station 3"]) -> "Expected":
@@ -215,21 +197,7 @@ def _plane(position: np.ndarray) -> np.ndarray:
     return np.column_stack([np.ones(len(position)), centred])
 
 
-def _neighbours(position: np.ndarray) -> np.ndarray:
-    """Indices (station, neighbour) of the nearest other stations."""
-    _, nearest = KDTree(position).query(position, k=NEIGHBOURS + 1)
-    return np.asarray(nearest)[:, 1:]
-
-
 # ------------------------------------------------------------------------------ draws
-
-
-def _draws(tree: xr.DataTree) -> dict[str, Tensor]:
-    """What was drawn, chains one after the other."""
-    return {
-        str(name): torch.as_tensor(values.to_numpy(), dtype=torch.float64).flatten(0, 1)
-        for name, values in tree["posterior"].to_dataset().data_vars.items()
-    }
 
 
 def _predicted(drawn: dict[str, Tensor], given: dict[str, Tensor]) -> tuple[Rows, Rows]:

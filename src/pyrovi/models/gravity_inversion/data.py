@@ -67,17 +67,14 @@ def simulate(
         DataError: If there are too few cells or stations, or a size is not above zero.
     """
     _check(cells, stations, {"width": width, "depth": depth, "sigma": sigma})
-    seed = check_seed(seed)
-    nothing = np.zeros(stations)
-    easting, northing = _stations(stations, width, section=cells[1] == 1, seed=seed)
-    survey = Survey(
-        easting=easting,
-        northing=northing,
-        height=nothing + 1.0,
-        gravity=nothing,
-        sigma=nothing + sigma,
-    )
-    mesh = mesh_under(survey, cells=cells, depth=depth, section=cells[1] == 1, top=0.0)
+    seed, section = check_seed(seed), cells[1] == 1
+    if section:
+        places = np.linspace(0.0, width, stations), np.zeros(stations)
+    else:
+        chance = np.random.default_rng(stream(seed, "gravity_inversion", "stations"))
+        places = chance.uniform(0.0, width, (2, stations))
+    survey = _above_level_ground(*places, gravity=np.zeros(stations), sigma=sigma)
+    mesh = mesh_under(survey, cells=cells, depth=depth, section=section, top=0.0)
     tree = survey_tree(survey, mesh, strength=strength, length=(length,) * 3, exponent=exponent)
     return _drawn(tree, variant, stream(seed, "gravity_inversion", variant))
 
@@ -93,15 +90,12 @@ def _check(cells: Sequence[int], stations: int, sizes: Mapping[str, float]) -> N
         raise DataError(f"Expected sizes above zero, and {', '.join(wrong)} came.")
 
 
-def _stations(
-    stations: int, width: float, *, section: bool, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Easting and northing of each."""
-    if section:
-        return np.linspace(0.0, width, stations), np.zeros(stations)
-    chance = np.random.default_rng(stream(seed, "gravity_inversion", "stations"))
-    easting, northing = chance.uniform(0.0, width, (2, stations))
-    return easting, northing
+def _above_level_ground(
+    easting: np.ndarray, northing: np.ndarray, *, gravity: np.ndarray, sigma: float
+) -> Survey:
+    """A survey one metre above it, with the same noise everywhere."""
+    height, noise = np.ones(len(gravity)), np.zeros(len(gravity)) + sigma
+    return Survey(easting=easting, northing=northing, height=height, gravity=gravity, sigma=noise)
 
 
 def _drawn(tree: xr.DataTree, variant: str, seed: int) -> xr.DataTree:
@@ -129,11 +123,9 @@ LIGHT = Block(easting=(1900.0, 2400.0), depth=(250.0, 600.0), contrast=-200.0)
 
 
 def buried_block() -> xr.DataTree:
-    """A worked example: a profile of 31 stations over a heavy and a light block; made up.
+    """A worked example: a profile of 31 stations over ``HEAVY`` and ``LIGHT``; made up.
 
-    The heavy one has 300 kg/m3 more than its surroundings, is 400 m wide and reaches from 150 to
-    450 m; the light one 200 less, 500 m, and 250 to 600 m. Neither is made of cells of the mesh,
-    and both are without end along the strike. The noise is 0.05 mGal.
+    Neither is made of cells of the mesh. The noise is 0.05 mGal.
     """
     return _profile([HEAVY, LIGHT])
 
@@ -150,17 +142,10 @@ def _profile(blocks: Sequence[Block]) -> xr.DataTree:
         cell = Mesh(easting=np.array(block.easting), depth=np.array(block.depth))
         kernel = sensitivity(easting, nothing, nothing + 1.0, cell)
         gravity += block.contrast * kernel[:, 0, 0, 0]
-    survey = Survey(
-        easting=easting,
-        northing=nothing,
-        height=nothing + 1.0,
-        gravity=gravity,
-        sigma=nothing + SIGMA,
-    )
+    survey = _above_level_ground(easting, nothing, gravity=gravity, sigma=SIGMA)
     mesh = mesh_under(survey, cells=(8, 1, 24), depth=960.0, section=True, top=0.0)
     about = "made up, not measured"
-    length = (300.0, 300.0, 300.0)
-    return survey_tree(survey, mesh, strength=STRENGTH, length=length, comment=about)
+    return survey_tree(survey, mesh, strength=STRENGTH, length=(300.0,) * 3, comment=about)
 
 
 # Beyond these is no ground on Earth, and squares leave double precision.
@@ -207,19 +192,12 @@ def read(
     """
     survey = read_survey(frame, units)
     flat = float(np.ptp(survey.northing)) == 0.0 if section is None else section
-    mesh = mesh_under(
-        survey,
-        cells=cell_counts(cells, survey, section=flat),
-        section=flat,
-        depth=depth,
-        top=top,
-    )
-    reach = length or survey.width / 10
+    counts = cell_counts(cells, survey, section=flat)
     return survey_tree(
         survey,
-        mesh,
+        mesh_under(survey, cells=counts, section=flat, depth=depth, top=top),
         strength=strength,
-        length=(reach, reach, reach),
+        length=(length or survey.width / 10,) * 3,
         exponent=exponent,
         regional=regional,
     )

@@ -9,9 +9,8 @@ With the prior density = T z and z standard normal, A = G T, regional trends B, 
    \log p(g) &= -\tfrac12 (g' S^{-1} g + \log\det 2 \pi S).
 
 S has a row for each station; T is a cosine transform. So n cells under m stations cost m^2 n
-operations and m n numbers, and no array is n x n unless a covariance is asked for. A draw
-is one of the prior, perturbed and corrected (Matheron's rule): simulate density and data together,
-then move the density by what the surprise in the data says.
+operations and m n numbers, and no array is n x n unless a covariance is asked for. A draw is one
+of the prior, moved by what the surprise in its simulated data says (Matheron's rule).
 
 Reference: Tarantola (2005), "Inverse Problem Theory", SIAM, section 3.2.
 """
@@ -31,8 +30,7 @@ from pyrovi.bound import bind
 from pyrovi.errors import DataError
 from pyrovi.models.gravity_inversion.smooth_field import SmoothField, mode_scale
 
-MOST_CELLS = 5000
-"""Above it a dense covariance is refused: 200 MB."""
+MOST_CELLS = 5000  # above it a dense covariance is refused: 200 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +38,11 @@ class Exact:
     """The posterior of ``whitened`` and ``centered``.
 
     Attributes:
-        gravity: Data ``(station,)``, in mGal.
-        sensitivity: ``(station, depth, northing, easting)``, in mGal for 1 kg/m3.
-        sigma: Noise ``(station,)``, in mGal.
+        gravity: Data in mGal.
+        sensitivity: In mGal for 1 kg/m3.
+        sigma: Noise in mGal.
         field: The prior of the density.
-        basis: Regional trends ``(station, term)`` at one prior sd, in mGal; may have no terms.
+        basis: Regional trends at one prior sd, in mGal; may have no terms.
     """
 
     gravity: Float[Tensor, " station"]
@@ -78,8 +76,8 @@ class Exact:
         strength: Tensor | float,
         basis: Tensor | None = None,
     ) -> "Exact":
-        shape = sensitivity.shape[1], sensitivity.shape[2], sensitivity.shape[3]
-        scale = mode_scale(shape, reach, torch.as_tensor(strength, dtype=torch.float64))
+        strength = torch.as_tensor(strength, dtype=torch.float64)
+        scale = mode_scale(sensitivity.shape[1:], reach, strength)
         basis = sensitivity.new_zeros(len(sensitivity), 0) if basis is None else basis
         return cls(gravity, sensitivity, sigma, SmoothField(scale, weight), basis)
 
@@ -108,12 +106,11 @@ class Exact:
     @property
     def log_evidence(self) -> float:
         """log p(gravity), in nats."""
-        whitened = torch.linalg.solve_triangular(
-            self._factor, self.gravity[:, None], upper=False
-        ).square()
+        gravity = self.gravity[:, None]
+        whitened = torch.linalg.solve_triangular(self._factor, gravity, upper=False)
         log_det = 2 * self._factor.diagonal().log().sum()
         constant = len(self.gravity) * np.log(2 * np.pi)
-        return float(-0.5 * (whitened.sum() + log_det + constant))
+        return float(-0.5 * (whitened.square().sum() + log_det + constant))
 
     @functools.cached_property
     def mean(self) -> Float[np.ndarray, "depth northing easting"]:
@@ -139,10 +136,7 @@ class Exact:
 
     @property
     def resolution(self) -> Float[np.ndarray, "depth northing easting"]:
-        """Diagonal of the resolution matrix: the share of a cell's own density that is seen.
-
-        The posterior mean is that matrix times the truth, as long as there is no noise.
-        """
+        """Diagonal of the resolution matrix, which without noise takes the truth to the mean."""
         kernel = self._solve(self.sensitivity.flatten(1))
         return self._shaped((self._gain * kernel).sum(0))
 
@@ -176,9 +170,8 @@ class Exact:
         Raises:
             DataError: If there are too many cells for a dense matrix.
         """
-        size = self._dense()
-        shape = self.sensitivity.shape[1:]
-        identity = torch.eye(size, dtype=self.gravity.dtype).unflatten(1, shape)
+        identity = torch.eye(self._dense(), dtype=self.gravity.dtype)
+        identity = identity.unflatten(1, self.sensitivity.shape[1:])
         prior = self.field.colour(self.field.colour_back(identity)).flatten(1)
         return (prior - self._gain.T @ self._solve(self._gain)).numpy()
 

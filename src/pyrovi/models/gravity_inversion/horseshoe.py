@@ -5,10 +5,9 @@ r"""The regularised horseshoe: most of the numbers near nothing, some few as lar
 
 with a global scale :math:`\tau`, a local one for each number, its unit :math:`u_i`, and a slab of
 width c. Given the scales a number is normal, and has a share :math:`s_i^2 / (s_i^2 + c^2)` of the
-slab's variance: next to none, or nearly all of it. That share has a closed form in the mean
-(`expected_share`), by which `global_scale_for` says how many numbers are expected to be large. No
-number has more than the slab's variance, so that what the data leave open does not run away as it
-does under the horseshoe's Cauchy tails.
+slab's variance: next to none, or nearly all of it. Its mean says how many numbers are expected to
+be large (`global_scale_for`). No number has more than the slab's variance, so that what the data
+leave open does not run away as it does under the horseshoe's Cauchy tails.
 
 The sites are not centred: z, the local scales and the global one are independent a priori.
 
@@ -44,20 +43,11 @@ def regularised(scale: Tensor, slab: Tensor) -> Tensor:
     return scale * (slab / torch.hypot(scale, slab))
 
 
-def expected_share(ratio: float) -> float:
-    """The prior mean of a number's share of the slab's variance, given the global scale.
-
-    Where s / c is ``ratio`` times a half-Cauchy, the mean of s² / (s² + c²) is
-    ratio / (1 + ratio). With a ratio of one the share is Beta(1/2, 1/2): a horseshoe.
-
-    >>> expected_share(0.25)
-    0.2
-    """
-    return ratio / (1 + ratio)
-
-
 def global_scale_for(share: float) -> float:
-    """The global scale, in widths of the slab, under which this share is expected: its inverse.
+    """The global scale, in widths of the slab, under which a number has this share in the mean.
+
+    Where s / c is r times a half-Cauchy, the mean of s² / (s² + c²) is r / (1 + r). With r of one
+    the share is Beta(1/2, 1/2): a horseshoe.
 
     >>> global_scale_for(0.2)
     0.25

@@ -15,10 +15,8 @@ from pyrovi.models.options import one_of
 from pyrovi.tree import data_tree
 
 REGIONAL = {"none": 0, "constant": 1, "plane": 3}
-MOST_BYTES = 4e9
-"""Of a kernel; a fit takes several times as much."""
-TREND_SPREAD = 1.0
-"""Prior sd of a trend at the survey's edge, in standard deviations of the anomaly."""
+MOST_BYTES = 4e9  # of a kernel; a fit takes several times as much
+TREND_SPREAD = 1.0  # prior sd of a trend at the survey's edge, in sds of the anomaly
 
 
 def cell_counts(
@@ -30,15 +28,8 @@ def cell_counts(
         DataError: If they are not whole numbers of at least 1, or not as many as there are axes.
     """
     if cells is None:
-        if section:
-            along = min(40, max(8, round(1.5 * len(survey.gravity))))
-            return max(4, along // 3), 1, along
-        along = min(20, max(6, round(1.5 * math.sqrt(len(survey.gravity)))))
-        return max(4, along // 2), along, along
-    try:
-        given = [int(n) for n in (cells.split(",") if isinstance(cells, str) else cells)]
-    except ValueError:
-        given = []
+        return _usual_counts(len(survey.gravity), section=section)
+    given = _whole_numbers(cells)
     if section and len(given) == 2:
         given.insert(1, 1)
     if len(given) != 3 or min(given) < 1 or (section and given[1] != 1):
@@ -48,6 +39,22 @@ def cell_counts(
             f"Try {'10,30' if section else '8,12,12'}."
         )
     return given[0], given[1], given[2]
+
+
+def _usual_counts(stations: int, *, section: bool) -> tuple[int, int, int]:
+    if section:
+        along = min(40, max(8, round(1.5 * stations)))
+        return max(4, along // 3), 1, along
+    along = min(20, max(6, round(1.5 * math.sqrt(stations))))
+    return max(4, along // 2), along, along
+
+
+def _whole_numbers(given: str | Sequence[int]) -> list[int]:
+    """An empty list where one is no whole number."""
+    try:
+        return [int(n) for n in (given.split(",") if isinstance(given, str) else given)]
+    except ValueError:
+        return []
 
 
 def mesh_under(
@@ -173,27 +180,23 @@ def survey_tree(
 
 
 def _widths(mesh: Mesh) -> np.ndarray:
-    """Width of the cells along depth, northing and easting; 1 along the strike of a section."""
-    edges = mesh.depth, mesh.northing, mesh.easting
-    widths = [np.ones(1) if edge is None else np.diff(edge) for edge in edges]
-    for name, width in zip(("depth", "northing", "easting"), widths, strict=True):
+    """Width of the cells along depth, northing and easting."""
+    widths = {name: np.diff(edges) for name, edges in mesh.edges.items()}
+    for name, width in widths.items():
         if not np.allclose(width, width[0], rtol=1e-6):
             raise DataError(f"The smooth prior needs cells of one width, and {name} has several.")
-    return np.array([width[0] for width in widths])
+    return np.array([width[0] for width in widths.values()])
 
 
 def _basis(survey: Survey, regional: str) -> Float[np.ndarray, "station term"]:
-    terms = np.ones((len(survey.gravity), REGIONAL[regional]))
-    for term, along in enumerate(
-        (survey.easting, survey.northing)[: max(0, terms.shape[1] - 1)], start=1
-    ):
-        half = np.ptp(along) / 2
-        terms[:, term] = (along - along.min() - half) / half if half else 0.0
     spread = float(np.std(survey.gravity))
     level = math.hypot(spread, float(np.mean(survey.gravity)))
-    return (
-        terms * np.array([level, TREND_SPREAD * spread, TREND_SPREAD * spread])[: terms.shape[1]]
-    )
+    terms = [np.full(len(survey.gravity), level)]
+    for along in (survey.easting, survey.northing):
+        half = np.ptp(along) / 2
+        centred = (along - along.min() - half) / (half or 1.0)
+        terms.append(centred * (TREND_SPREAD * spread))
+    return np.stack(terms, axis=1)[:, : REGIONAL[regional]]
 
 
 def _check_prior(strength: float, length: Sequence[float], regional: str) -> None:

@@ -41,13 +41,11 @@ from pyrovi.models.gravity_inversion.sites import (
     declared,
     form,
     scalar,
-    shape_of,
     standard_field,
 )
 from pyrovi.models.gravity_inversion.smooth_field import cosines, mode_scale, to_cells, to_modes
 
-SHARPNESS = 2.0
-"""Of the bend at zero that keeps ``positive`` densities positive."""
+SHARPNESS = 2.0  # of the bend at zero that keeps ``positive`` densities positive
 SPREAD = {"amplitude": 0.75, "stretch": 0.5, "noise_factor": 0.5}
 """Prior standard deviation of the logarithm of what ``learned`` learns."""
 
@@ -56,22 +54,20 @@ SPREAD = {"amplitude": 0.75, "stretch": 0.5, "noise_factor": 0.5}
 def whitened(ground: Ground) -> Tensor:
     """A smooth density from standard normals, ``field``, one to a cosine mode of the mesh."""
     field = standard_field(ground.zero)
-    scale = mode_scale(shape_of(ground.sensitivity), ground.reach, ground.strength)
+    scale = mode_scale(ground.sensitivity.shape[1:], ground.reach, ground.strength)
     return to_cells(field, scale, ground.weight)
 
 
 @form("gravity_inversion:centered", DIMS)
 def centered(ground: Ground) -> Tensor:
     """The same distribution with the density of the cells sampled; for small meshes."""
-    shape = shape_of(ground.sensitivity)
-    depth, north, east = cosines(shape, ground.sensitivity)
+    shape = ground.sensitivity.shape[1:]
+    depth, north, east = cosines(ground.sensitivity)
     modes = torch.kron(torch.kron(depth.contiguous(), north), east)
     modes = modes * ground.weight.repeat_interleave(shape[1] * shape[2])
-    scale = mode_scale(shape, ground.reach, ground.strength)
-    scaled = modes / scale.reshape(-1, 1)
-    prior = dist.MultivariateNormal(
-        scaled.new_zeros(len(scaled)), precision_matrix=scaled.T @ scaled
-    )
+    scaled = modes / mode_scale(shape, ground.reach, ground.strength).reshape(-1, 1)
+    zero = scaled.new_zeros(len(scaled))
+    prior = dist.MultivariateNormal(zero, precision_matrix=scaled.T @ scaled)
     return pyro.sample("cell_density", prior).unflatten(-1, shape)
 
 
@@ -96,7 +92,7 @@ def learned(
     """
     centre = scalar(strength, sensitivity).log()
     amplitude = pyro.sample("amplitude", dist.LogNormal(centre, SPREAD["amplitude"]))
-    zero, shape = sensitivity.new_zeros(()), shape_of(sensitivity)
+    zero, shape = sensitivity.new_zeros(()), sensitivity.shape[1:]
     stretch = pyro.sample("stretch", dist.LogNormal(zero, SPREAD["stretch"]))
     factor = pyro.sample("noise_factor", dist.LogNormal(zero, SPREAD["noise_factor"]))
     scale = mode_scale(shape, reach * stretch[..., None], amplitude)
@@ -129,7 +125,7 @@ def learned(
 def positive(ground: Ground) -> Tensor:
     """Nothing lighter than the surroundings: the smooth field bent to stay above zero."""
     field, one = standard_field(ground.zero), ground.sensitivity.new_ones(())
-    scale = mode_scale(shape_of(ground.sensitivity), ground.reach, one)
+    scale = mode_scale(ground.sensitivity.shape[1:], ground.reach, one)
     bent = softplus(to_cells(field, scale, torch.ones_like(ground.weight)), beta=SHARPNESS)
     return bent * ground.strength / ground.weight[:, None, None]
 

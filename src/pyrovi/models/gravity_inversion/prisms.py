@@ -35,12 +35,9 @@ from jaxtyping import Float
 
 from pyrovi.errors import DataError
 
-GRAVITATIONAL_CONSTANT = 6.6743e-11
-"""CODATA 2018, in m3 / (kg s2)."""
-MGAL = 1e5
-"""mGal in one m/s2."""
-BLOCK_BYTES = 32_000_000
-"""Size of one temporary array; stations are taken in blocks that keep to it."""
+GRAVITATIONAL_CONSTANT = 6.6743e-11  # CODATA 2018, in m3 / (kg s2)
+MGAL = 1e5  # in one m/s2
+BLOCK_BYTES = 32_000_000  # of one temporary array; stations are taken in blocks that keep to it
 
 Array = np.ndarray
 
@@ -61,7 +58,7 @@ class Mesh:
 
     def __post_init__(self) -> None:
         """Check that the edges make cells."""
-        for name, edges in self._edges().items():
+        for name, edges in self.edges.items():
             if edges.ndim != 1 or len(edges) < 2 or not np.isfinite(edges).all():
                 raise DataError(
                     f"The {name} edges of a mesh are at least 2 finite numbers in metres, "
@@ -70,26 +67,22 @@ class Mesh:
             if not (np.diff(edges) > 0).all():
                 raise DataError(f"The {name} edges of a mesh must ascend, and {edges!r} came.")
 
-    def _edges(self) -> dict[str, Array]:
-        named = {"depth": self.depth, "northing": self.northing, "easting": self.easting}
-        return {name: edges for name, edges in named.items() if edges is not None}
+    @property
+    def edges(self) -> dict[str, Array]:
+        """Along each axis; a section counts as one cell along its strike, a metre about 0."""
+        strike = np.array([-0.5, 0.5]) if self.northing is None else self.northing
+        return {"depth": self.depth, "northing": strike, "easting": self.easting}
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Cells along depth, northing (1 in a section) and easting."""
-        north = 1 if self.northing is None else len(self.northing) - 1
-        return len(self.depth) - 1, north, len(self.easting) - 1
-
-    @property
-    def size(self) -> int:
-        """How many cells there are."""
-        return int(np.prod(self.shape))
+        """Cells along depth, northing and easting."""
+        depth, north, east = (len(edges) - 1 for edges in self.edges.values())
+        return depth, north, east
 
     @property
     def centres(self) -> dict[str, Array]:
-        """Middles of the cells along each axis, in metres; northing 0 in a section."""
-        middle = {name: (edges[1:] + edges[:-1]) / 2 for name, edges in self._edges().items()}
-        return {"depth": middle["depth"], "northing": np.zeros(1), **middle}
+        """Middles of the cells along each axis, in metres."""
+        return {name: (edges[1:] + edges[:-1]) / 2 for name, edges in self.edges.items()}
 
     @property
     def prisms(self) -> Float[Array, "cell 6"]:
@@ -101,7 +94,7 @@ class Mesh:
         if self.northing is None:
             raise DataError("A section's cells have no north and south. Give the mesh a northing.")
         low, high = (
-            np.meshgrid(*(edges[part] for edges in self._edges().values()), indexing="ij")
+            np.meshgrid(*(edges[part] for edges in self.edges.values()), indexing="ij")
             for part in (slice(None, -1), slice(1, None))
         )
         sides = (low[2], high[2], low[1], high[1], low[0], high[0])
@@ -116,11 +109,7 @@ def sensitivity(
 ) -> Float[Array, "station depth northing easting"]:
     """Gravity at each station for a density of 1 kg/m3 in each cell, in mGal.
 
-    Args:
-        easting: Of the stations, in metres.
-        northing: Of the stations, in metres; without effect over a section.
-        height: Of the stations, in metres, positive up.
-        mesh: The cells.
+    Stations are in metres, height positive up; over a section northing is without effect.
     """
     kernel = np.empty((len(easting), *mesh.shape))
     for block in _blocks(len(easting), (mesh.shape[0] + 1) * (mesh.shape[2] + 1), mesh.shape[1]):
@@ -145,11 +134,8 @@ def prism_gravity(
 ) -> Float[Array, "station prism"]:
     """Gravity at each station for a density of 1 kg/m3 in each of any prisms, in mGal.
 
-    Args:
-        easting: Of the stations, in metres.
-        northing: Of the stations, in metres.
-        height: Of the stations, in metres, positive up.
-        prisms: West, east, south, north, top and bottom of each, the last two as depths in metres.
+    Stations are in metres, height positive up; of each prism west, east, south, north, top and
+    bottom, the last two as depths.
 
     >>> block = np.array([[-50.0, 50.0, -50.0, 50.0, 100.0, 200.0]])
     >>> origin = np.zeros(1)

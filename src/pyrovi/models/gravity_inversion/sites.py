@@ -29,7 +29,7 @@ class Ground(NamedTuple):
     @property
     def zero(self) -> Tensor:
         """Nothing in each cell."""
-        return self.sensitivity.new_zeros(shape_of(self.sensitivity))
+        return self.sensitivity.new_zeros(self.sensitivity.shape[1:])
 
 
 def declared(
@@ -75,13 +75,8 @@ def form(
     return over
 
 
-def shape_of(sensitivity: Tensor) -> tuple[int, int, int]:
-    """Cells along depth, northing and easting."""
-    return sensitivity.shape[1], sensitivity.shape[2], sensitivity.shape[3]
-
-
 def scalar(value: Tensor | float, like: Tensor) -> Tensor:
-    """A number of the data, which comes as one where a person calls the model with plain Pyro."""
+    """A number of the data as a tensor, also where a person gives a number to plain Pyro."""
     return value if isinstance(value, Tensor) else like.new_tensor(value)
 
 

@@ -24,6 +24,7 @@ gravity data", Geophysics 63(1), https://doi.org/10.1190/1.1444302, for the dept
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,9 +38,8 @@ from pyrovi.models.gravity_inversion.prisms import Mesh
 def depth_weight(mesh: Mesh, height: float, exponent: float) -> Float[np.ndarray, " depth"]:
     """Weights that fall with depth as the cells' gravity does: density need not be shallow.
 
-    A cell's prior standard deviation is proportional to the inverse weight. The weight is the
-    distance to the stations to the power -exponent / 2 (Li and Oldenburg 1998), scaled so that the
-    mean square of the inverse is one.
+    A cell's prior sd is proportional to the inverse weight: the distance to the stations to the
+    power exponent / 2 (Li and Oldenburg 1998), scaled to a mean square of one.
 
     Args:
         mesh: The cells.
@@ -54,10 +54,9 @@ def depth_weight(mesh: Mesh, height: float, exponent: float) -> Float[np.ndarray
     return np.sqrt(np.mean(inverse**2)) / inverse
 
 
-def cosines(shape: tuple[int, int, int], like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each axis the matrix (mode, cell) of the orthonormal cosine transform (DCT-II)."""
-    depth, north, east = (_cosine(size, like.dtype, like.device) for size in shape)
-    return depth, north, east
+def cosines(like: Tensor) -> list[Tensor]:
+    """Of the last three axes the matrices (mode, cell) of the orthonormal transform (DCT-II)."""
+    return [_cosine(size, like.dtype, like.device) for size in like.shape[-3:]]
 
 
 @functools.lru_cache(maxsize=64)
@@ -79,23 +78,21 @@ def to_cells(field: Tensor, scale: Tensor, weight: Tensor) -> Tensor:
     Returns:
         ``(..., depth, northing, easting)``, in the units of ``scale``.
     """
-    shape = field.shape[-3], field.shape[-2], field.shape[-1]
-    depth, north, east = cosines(shape, field)
-    mixed = (field * scale) @ east
-    mixed = north.T @ mixed
-    mixed = (depth.T @ mixed.flatten(-2)).unflatten(-1, shape[1:])
-    return mixed / weight[:, None, None]
+    return _mixed(field * scale, *cosines(field)) / weight[:, None, None]
 
 
 def to_modes(rows: Tensor, weight: Tensor) -> Tensor:
     """From cells to modes: the transpose of `to_cells` without its scale, along the last axes."""
-    shape = rows.shape[-3], rows.shape[-2], rows.shape[-1]
-    depth, north, east = cosines(shape, rows)
-    mixed = north @ ((rows / weight[:, None, None]) @ east.T)
-    return (depth @ mixed.flatten(-2)).unflatten(-1, shape[1:])
+    return _mixed(rows / weight[:, None, None], *(matrix.T for matrix in cosines(rows)))
 
 
-def mode_scale(shape: tuple[int, int, int], reach: Tensor, strength: Tensor) -> Tensor:
+def _mixed(field: Tensor, depth: Tensor, north: Tensor, east: Tensor) -> Tensor:
+    """The field times a matrix ``(mode, cell)`` along each axis."""
+    mixed = north.T @ (field @ east)
+    return (depth.T @ mixed.flatten(-2)).unflatten(-1, mixed.shape[-2:])
+
+
+def mode_scale(shape: Sequence[int], reach: Tensor, strength: Tensor) -> Tensor:
     """Standard deviation of each cosine mode of the weighted field, in the units of strength.
 
     Args:
@@ -104,15 +101,11 @@ def mode_scale(shape: tuple[int, int, int], reach: Tensor, strength: Tensor) -> 
         strength: ``(...)``.
     """
     eigenvalue = _eigenvalues(shape, reach)
-    return strength[..., None, None, None] / (_unit(eigenvalue) * eigenvalue)
+    unit = eigenvalue.pow(-2).mean((-3, -2, -1), keepdim=True).sqrt()
+    return strength[..., None, None, None] / (unit * eigenvalue)
 
 
-def _unit(eigenvalue: Tensor) -> Tensor:
-    """The field's root mean square standard deviation before it is scaled."""
-    return eigenvalue.pow(-2).mean((-3, -2, -1), keepdim=True).sqrt()
-
-
-def _eigenvalues(shape: tuple[int, int, int], reach: Tensor) -> Tensor:
+def _eigenvalues(shape: Sequence[int], reach: Tensor) -> Tensor:
     """Those of A: ``(..., depth_mode, northing_mode, easting_mode)``."""
     depth, north, east = (
         length[..., None]
@@ -145,8 +138,5 @@ class SmoothField:
     @property
     def variance(self) -> Float[Tensor, "depth northing easting"]:
         """Prior variance of each cell's density, in (kg/m3)^2."""
-        shape = self.scale.shape[0], self.scale.shape[1], self.scale.shape[2]
-        depth, north, east = (matrix.square() for matrix in cosines(shape, self.scale))
-        mixed = north.T @ (self.scale.square() @ east)
-        mixed = (depth.T @ mixed.flatten(-2)).unflatten(-1, shape[1:])
-        return mixed / self.weight.square()[:, None, None]
+        squares = (matrix.square() for matrix in cosines(self.scale))
+        return _mixed(self.scale.square(), *squares) / self.weight.square()[:, None, None]

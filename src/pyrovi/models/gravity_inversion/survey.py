@@ -21,22 +21,20 @@ FEWEST_STATIONS = 5
 LARGEST = {"easting": 1e8, "northing": 1e8, "height": 20e3, "gravity": 1e4, "sigma": 1e4}
 """Metres and mGal: the coordinates of every map, heights where no ground is and few aircraft fly,
 and ten times the anomalies of mountains, far less than gravity itself."""
-FINEST = 1e-6
-"""mGal: finer than any gravimeter."""
-WIDEST, WIDE, NARROW = 1e6, 3e5, 20.0
-"""Metres: of a survey on a flat Earth at most; above and below which a warning is due."""
-OUTLYING = 10.0
-"""Standard deviations, by the median of absolute deviations, that part one height from others."""
+FINEST = 1e-6  # mGal: finer than any gravimeter
+WIDEST, WIDE, NARROW = (
+    1e6,
+    3e5,
+    20.0,
+)  # metres: refused above the first, doubted outside the others
+OUTLYING = 10.0  # sds, by the median of absolute deviations, that part one height from others
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """Stations and what was measured there.
+    """Stations, in metres with height positive up, and what was measured there.
 
     Attributes:
-        easting: In metres.
-        northing: In metres.
-        height: In metres, positive up.
         gravity: Anomaly in mGal, positive down.
         sigma: Standard deviation of its noise, in mGal.
         places: Where in a table each station stands, in words; none if it is of no table.
@@ -89,20 +87,19 @@ def read_survey(frame: pd.DataFrame, units: str | Sequence[str] = "m,mGal") -> S
 
 
 class Units(NamedTuple):
-    """What a table's numbers are in: how many metres or mGal, and the name of that."""
+    """What a table's numbers are in: how many metres or mGal, and its name."""
 
     length: tuple[float, str] = 1.0, "m"
     gravity: tuple[float, str] = 1.0, "mGal"
 
     def of(self, column: str) -> tuple[float, str]:
-        """Those of a column."""
         return self.length if column in PLACES else self.gravity
 
 
 def _units(units: str | Sequence[str]) -> Units:
-    names = [n.strip() for n in (units.split(",") if isinstance(units, str) else units)]
     given: dict[str, tuple[float, str]] = {}
-    for name in names:
+    for each in units.split(",") if isinstance(units, str) else units:
+        name = each.strip()
         kind, size = _unit(name)
         if kind in given:
             raise DataError(
@@ -127,10 +124,7 @@ def _unit(name: str) -> tuple[str, float]:
 
 
 def _column(table: Table, name: str, unit: Units) -> Float[np.ndarray, " station"]:
-    """A column in the table's own unit; refused where no survey has such numbers.
-
-    They are typing errors, a wrong unit, or gravity itself.
-    """
+    """A column in the table's own unit; refused where no survey has such numbers."""
     if table.names.count(name) != 1:
         many = "none" if name not in table.names else "several"
         raise DataError(
