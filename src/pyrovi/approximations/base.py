@@ -1,12 +1,8 @@
-"""What a fit leaves behind: something that can be drawn from, and written to a file.
-
-Every approximation draws in the flat unconstrained space of the model's density, so that
-`pyrovi.posterior` and the diagnostics see one kind of thing, whatever the engine was.
-"""
+"""What every approximation is: it draws in the flat unconstrained space of the model's density."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from jaxtyping import Float
@@ -25,12 +21,10 @@ class Draws:
 
     Attributes:
         flat: The draws.
-        log_guide: The log density of each under the approximation, in the same space; None for
-            draws that have none.
+        log_guide: The log density of each under the approximation, in the same space; or None.
         by_site: Where the approximation factorises over sites, the log density of each site's
             piece of each draw.
-        within: The Cholesky factor of the covariance within one mode, where there are several:
-            that of all draws together is far too wide for any of them.
+        within: Where there are several modes, the Cholesky factor of the covariance within one.
         stats: What a sampler says of each draw, by its name in `sample_stats`.
     """
 
@@ -43,9 +37,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class Approximation(ABC):
-    """What every engine gives: see `Gaussian`, `GuideDraws` and `Empirical`.
-
-    A frozen dataclass whose fields are tensors is written to a file, and read, as it stands.
+    """What every engine gives; one whose fields are tensors is written and read as it stands.
 
     Attributes:
         density: The density of the model, with the parameters that the engine learnt.
@@ -75,8 +67,7 @@ class Approximation(ABC):
 
     def tensors(self) -> dict[str, Tensor]:
         """What to write to a file of tensors."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
     def settings(self) -> dict[str, Any]:
         """What to write to a JSON file beside it."""

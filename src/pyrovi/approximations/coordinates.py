@@ -47,14 +47,13 @@ def updates_of(density: LogDensity, engine: str) -> CoordinateUpdates:
 def unconstrained(
     density: LogDensity, values: Mapping[str, Tensor]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Values ``(draw, *site)`` of all sites as flat vectors, and the Jacobians by site.
+    """Values ``(draw, *site)`` of all sites as flat vectors ``(draw, dim)``, without a model run.
 
-    A site of a conditionally conjugate model has a support that no other site moves, so that the
-    model need not be run.
+    In a conditionally conjugate model no site moves the support of another.
 
     Returns:
-        The flat vectors ``(draw, dim)``; by site the log absolute determinant ``(draw,)`` of the
-        map from its flat piece to its value.
+        The flat vectors; by site the log absolute determinant ``(draw,)`` of the map from its
+        flat piece to its value.
     """
     pieces, jacobians = [], {}
     for piece in density.pieces:
@@ -72,9 +71,7 @@ class Sweeper:
     """The coordinates of one model on one data set, and where each of them stands.
 
     Attributes:
-        density: The model's density.
-        updates: What the model declares.
-        problem: What it worked out from the data.
+        problem: What the updates worked out from the data.
         statistics: The sufficient statistics of each coordinate, expected or sampled.
         factors: The factor of each coordinate that was updated.
     """
@@ -92,7 +89,9 @@ class Sweeper:
         """Work out what the data say once, and start.
 
         Raises:
-            EngineError: If there are no updates, or ``start`` names no coordinate.
+            EngineError: If the model declares no updates, or none for such data; or ``start``
+                names no coordinate.
+            ModelError: If its updates leave a site out.
         """
         density.check_time()
         updates = updates_of(density, engine)

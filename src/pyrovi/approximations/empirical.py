@@ -37,5 +37,4 @@ class Empirical(Approximation):
         return Draws(self.flat[-draws:], stats=stats)
 
     def settings(self) -> dict[str, Any]:
-        """Whether they are one chain."""
         return {"in_order": self.in_order}

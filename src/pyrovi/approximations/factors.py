@@ -1,4 +1,4 @@
-"""Independent factors, each of a family of its own: of CAVI."""
+"""What CAVI makes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,6 @@ class Factors(Approximation):
     kind: ClassVar[str] = "factors"
 
     def draw(self, draws: int, seed: int) -> Draws:
-        """``draws`` independent draws, the same for the same ``seed``."""
         generator = torch.Generator().manual_seed(seed)
         values: dict[str, Tensor] = {}
         terms: dict[tuple[str, ...], Tensor] = {}

@@ -41,7 +41,6 @@ class Gaussian(Approximation):
         return torch.diag(self.scale_tril) if self.diagonal else self.scale_tril
 
     def draw(self, draws: int, seed: int) -> Draws:
-        """``draws`` independent draws, the same for the same ``seed``."""
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(draws, len(self.loc), generator=generator, dtype=torch.float64)
         each = _log_prob(noise)
@@ -70,15 +69,15 @@ class GaussianMixture(Approximation):
     kind: ClassVar[str] = "mixture"
 
     def draw(self, draws: int, seed: int) -> Draws:
-        """``draws`` independent draws, the same for the same ``seed``."""
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(draws, self.locs.shape[1], generator=generator, dtype=torch.float64)
         chosen = torch.multinomial(self.weights, draws, replacement=True, generator=generator)
         flat = torch.empty_like(noise)
-        for component in range(len(self.weights)):
+        for component, (loc, scale_tril) in enumerate(
+            zip(self.locs, self.scale_trils, strict=True)
+        ):
             own = chosen == component
-            scale_tril = self.scale_trils[component].contiguous()
-            flat[own] = self.locs[component] + noise[own] @ scale_tril.T
+            flat[own] = loc + noise[own] @ scale_tril.contiguous().T
         factors = self.scale_trils * self.weights.sqrt()[:, None, None]
         covariance = (factors @ factors.mT).sum(0)
         return Draws(flat, self.log_prob(flat), within=torch.linalg.cholesky(covariance))

@@ -39,11 +39,9 @@ class GuideDraws(Approximation):
 
     @property
     def has_density(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether draws of the family have a density."""
         return self.family is None or self.family.density
 
     def draw(self, draws: int, seed: int) -> Draws:
-        """``draws`` independent draws, the same for the same ``seed``."""
         with torch.no_grad(), isolated(seed):
             if self.family is not None and self.family.flat is not None:
                 return self._from_flat(draws, self.family.flat)
@@ -75,10 +73,8 @@ class GuideDraws(Approximation):
 
     def _traced_together(self, draws: int) -> dict[str, Any] | None:
         """All draws in one run, in a plate left of all others; None if the guide cannot."""
-        model = self.density.model
-        depth = model.max_plate_nesting
-        guide = in_plate_of_draws(self.guide, draws, depth)
-        trace = model.traced(guide)
+        model, depth = self.density.model, self.density.model.max_plate_nesting
+        trace = model.traced(in_plate_of_draws(self.guide, draws, depth))
         trace.compute_log_prob()
         log_guide = torch.zeros(draws, dtype=torch.float64)
         for node in sample_nodes(trace):
@@ -86,18 +82,16 @@ class GuideDraws(Approximation):
             if terms.dim() < depth + 1 or terms.shape[0] != draws:
                 return None
             log_guide = log_guide + terms.reshape(draws, -1).sum(-1).double()
-        values = {
-            piece.site: trace.nodes[piece.site]["value"].reshape(
-                draws, *model.prototype.nodes[piece.site]["value"].shape
-            )
-            for piece in self.density.pieces
-        }
+        values = {}
+        for site in (piece.site for piece in self.density.pieces):
+            shape = model.prototype.nodes[site]["value"].shape
+            values[site] = trace.nodes[site]["value"].reshape(draws, *shape)
         return {"values": values, "log_guide": log_guide}
 
     def _traced(self) -> dict[str, Any]:
         """One draw."""
-        model, sites = self.density.model, [piece.site for piece in self.density.pieces]
-        trace = model.traced(self.guide)
+        sites = [piece.site for piece in self.density.pieces]
+        trace = self.density.model.traced(self.guide)
         lacking = [site for site in sites if site not in trace.nodes]
         if lacking:
             raise GuideError(
@@ -132,7 +126,10 @@ class GuideDraws(Approximation):
         cls, density: LogDensity, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]
     ) -> "GuideDraws":
         """As it was when it was written: the family makes the guide, the file fills it."""
-        family = FAMILIES[settings["family"]].with_options(**_options(settings["options"]))
+        # JSON has no tuples; the families' options have no lists.
+        saved = settings["options"].items()
+        options = {key: tuple(v) if isinstance(v, list) else v for key, v in saved}
+        family = FAMILIES[settings["family"]].with_options(**options)
         model = density.model
         with model.running():
             guide = family(model.handled())
@@ -144,8 +141,3 @@ class GuideDraws(Approximation):
                     "its guide has not the parameters of one for the model"
                 ) from error
         return cls(density, guide, family, None)
-
-
-def _options(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no tuples; the families' options have no lists."""
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in saved.items()}

@@ -32,7 +32,6 @@ class Resampled(Approximation):
 
     @property
     def dim(self) -> int:
-        """The base's."""
         return self.base.dim
 
     def draw(self, draws: int, seed: int) -> Draws:
@@ -44,7 +43,6 @@ class Resampled(Approximation):
         if pool.log_guide is None:
             return Draws(pool.flat[:draws])
         log_ratios = (self.density.log_prob(pool.flat) - pool.log_guide).detach().numpy()
-        log_ratios = np.where(np.isfinite(log_ratios), log_ratios, -np.inf)
         finite = np.isfinite(log_ratios)
         weights = np.zeros(len(log_ratios))
         weights[finite] = np.exp(smooth(log_ratios[finite])[0])
@@ -56,7 +54,6 @@ class Resampled(Approximation):
         return Draws(pool.flat[order], within=pool.within)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The base's."""
         return self.base.tensors()
 
     def settings(self) -> dict[str, Any]:
@@ -67,5 +64,4 @@ class Resampled(Approximation):
     def restore(
         cls, density: LogDensity, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]
     ) -> "Resampled":
-        """As it was when it was written."""
         return cls(density, restored(settings["base"], density, tensors, settings["settings"]))

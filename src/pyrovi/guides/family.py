@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from pyro import poutine
 from pyro.infer.autoguide import AutoGuide
+from torch import distributions as td
 from torch.distributions import Distribution
 
 from pyrovi.errors import GuideError
@@ -21,10 +21,9 @@ class Family:
     Attributes:
         name: Its key in ``FAMILIES``.
         make: From a model without discrete sites, and options, to a Pyro ``AutoGuide``.
-        flat: From a guide of the family to its distribution over the flat unconstrained vector,
-            where it has one; else None.
-        gaussian: Whether that distribution is a normal one of `torch.distributions`, so that its
-            moments are exact and `detached` takes it apart.
+        flat: From a guide of the family to its distribution over the flat unconstrained vector;
+            None where it has none.
+        gaussian: Whether that distribution is a normal one of `torch.distributions`.
         factorises: Whether that distribution is an ``Independent`` over the entries of the vector.
         joint: Whether the guide holds one vector for all sites, so that it cannot stand local
             latent sites in a plate that subsamples.
@@ -59,7 +58,7 @@ class Family:
         """
         visible = poutine.block(model, hide_fn=_enumerable)
         try:
-            return self.make(visible, **{**self.options, **options})
+            return self.make(visible, **self.options | options)
         except TypeError as error:
             if "unexpected keyword" not in str(error):
                 raise
@@ -67,13 +66,12 @@ class Family:
 
     def with_options(self, **options: Any) -> "Family":
         """The same family with other options, e.g. ``low_rank.with_options(rank=5)``."""
-        return replace(self, options={**self.options, **options})
+        return replace(self, options=self.options | options)
 
 
 def _enumerable(site: Any) -> bool:
-    if site["type"] != "sample" or site["is_observed"]:
-        return False
-    return bool(getattr(site["fn"], "has_enumerate_support", False))
+    latent = site["type"] == "sample" and not site["is_observed"]
+    return latent and site["fn"].has_enumerate_support
 
 
 def detached(flat: Distribution) -> Distribution:
@@ -82,22 +80,15 @@ def detached(flat: Distribution) -> Distribution:
     Raises:
         GuideError: If the distribution is not one that can be taken apart.
     """
-    if isinstance(flat, torch.distributions.Independent):
-        base = detached(flat.base_dist)
-        return torch.distributions.Independent(base, flat.reinterpreted_batch_ndims)
-    if isinstance(flat, torch.distributions.Normal):
-        return torch.distributions.Normal(flat.loc.detach(), flat.scale.detach())
-    if isinstance(flat, torch.distributions.LowRankMultivariateNormal):
-        return torch.distributions.LowRankMultivariateNormal(
-            flat.loc.detach(),
-            flat._unbroadcasted_cov_factor.detach(),
-            flat._unbroadcasted_cov_diag.detach(),
-            validate_args=False,
-        )
-    if isinstance(flat, torch.distributions.MultivariateNormal):
-        return torch.distributions.MultivariateNormal(
-            flat.loc.detach(),
-            scale_tril=flat._unbroadcasted_scale_tril.detach(),
-            validate_args=False,
-        )
+    if isinstance(flat, td.Independent):
+        return td.Independent(detached(flat.base_dist), flat.reinterpreted_batch_ndims)
+    if isinstance(flat, td.Normal):
+        return td.Normal(flat.loc.detach(), flat.scale.detach())
+    if isinstance(flat, td.LowRankMultivariateNormal):
+        parts = (flat.loc, flat._unbroadcasted_cov_factor, flat._unbroadcasted_cov_diag)
+        held = (each.detach() for each in parts)
+        return td.LowRankMultivariateNormal(*held, validate_args=False)
+    if isinstance(flat, td.MultivariateNormal):
+        scale_tril = flat._unbroadcasted_scale_tril.detach()
+        return td.MultivariateNormal(flat.loc.detach(), scale_tril=scale_tril, validate_args=False)
     raise GuideError(f"Cannot hold the parameters of {type(flat).__name__} fixed.")

@@ -1,8 +1,7 @@
 """Hamiltonian Monte Carlo on many independent chains at once, from the draws of an approximation.
 
-The posterior is what the transitions leave as it is: draws of the posterior stay draws of it, and
-draws of anything else drift towards it. A short run therefore tells an approximation from the
-posterior, quantity by quantity; a long one improves on it.
+Draws of the posterior stay draws of it, and draws of anything else drift towards it. A short run
+therefore tells an approximation from the posterior; a long one improves on it.
 
 Reference: Neal (2011), https://arxiv.org/abs/1206.1901; as a check of an approximation, compare
 Salimans, Kingma and Welling (2015), https://arxiv.org/abs/1410.6460
@@ -73,10 +72,10 @@ def move(
     Args:
         density: The density that the transitions leave as it is.
         flat: One start a chain.
-        factor: The Cholesky factor of a covariance that serves as the inverse mass, or sds.
+        factor: The Cholesky factor of the inverse mass, or sds.
         transitions: How many, of eight leapfrog steps each.
         kept: How many of the last states to keep.
-        seed: Makes it repeatable.
+        seed: Of all that is random.
         step_size: Of the leapfrog steps, in units of ``factor``, in one dimension.
         jitter: Between which shares of it each trajectory's own lies.
     """
@@ -115,15 +114,12 @@ def _leapfrog(
 
     A gradient that is not finite gives way to zero: such a trajectory is rejected by its value.
     """
+    times = torch.mul if factor.dim() == 1 else torch.matmul
     value = here.new_zeros(len(here))
     for _ in range(LEAPFROGS):
-        momentum = momentum + width / 2 * _times(gradient, factor)
-        here = here + width * _times(momentum, factor.mT if factor.dim() == 2 else factor)
+        momentum = momentum + width / 2 * times(gradient, factor)
+        here = here + width * times(momentum, factor if factor.dim() == 1 else factor.mT)
         value, gradient = density.value_and_gradient(here)
         gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
-        momentum = momentum + width / 2 * _times(gradient, factor)
+        momentum = momentum + width / 2 * times(gradient, factor)
     return here, value, gradient, momentum
-
-
-def _times(rows: Tensor, factor: Tensor) -> Tensor:
-    return rows * factor if factor.dim() == 1 else rows @ factor

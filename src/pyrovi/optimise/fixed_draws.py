@@ -5,14 +5,14 @@ function of its means and log scales,
 
     F(m, s) = -mean_z log p(m + exp(s) z) - sum(s) - dim / 2 log(2 pi e).
 
-Its matrix of second derivatives ``H`` at the optimum says two things more.
+Its second derivatives ``H`` at the optimum say two things more.
 
 - Linear response: tilting the posterior by ``t' theta`` moves the optimal means by ``H^-1 t``, so
-  the block of ``H^-1`` for the means estimates the posterior covariance, which mean field itself
-  leaves out (Giordano, Broderick and Jordan 2018, https://jmlr.org/papers/v19/17-670.html).
-- The error of the optimum: other draws would have moved it by about ``H^-1 g``, with ``g`` the
-  change in the gradient, so its covariance is the sandwich ``H^-1 Cov(g) H^-1 / draws``
-  (Giordano, Ingram and Broderick 2024, https://arxiv.org/abs/2304.05527).
+  the block of ``H^-1`` for the means estimates the posterior covariance (Giordano, Broderick and
+  Jordan 2018, https://jmlr.org/papers/v19/17-670.html).
+- Other draws would have moved the optimum by about ``H^-1 g``, with ``g`` the change in the
+  gradient: its covariance is the sandwich ``H^-1 Cov(g) H^-1 / draws`` (Giordano, Ingram and
+  Broderick 2024, https://arxiv.org/abs/2304.05527).
 """
 
 import math
@@ -22,9 +22,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyrovi.density import LogDensity
-from pyrovi.optimise.objectives import fixed_draws_loss
 
 MAX_SOBOL_DIM = torch.quasirandom.SobolEngine.MAXDIM
+FEW_SETS_DIM = 100
+CURVATURE_WORK = 500_000  # numbers worked out for an average curvature, if it is to be cheap
+MOST_FOR_CURVATURE = 2048  # draws
+TINY = torch.finfo(torch.float64).tiny
+ENTRIES = 4_000_000  # of matrices of second derivatives held at once, a bound on memory
 
 
 class FixedDraws:
@@ -67,14 +71,10 @@ class FixedDraws:
         """The curvature averaged over the Gaussian, in units of its scales, by gradients alone.
 
         For a Gaussian the mean of a gradient times a standard draw is that of the curvature
-        (Stein 1981, https://doi.org/10.1214/aos/1176345632), and draws of exact moments give it
-        with no error where the gradient is linear. Off the diagonal it is shrunk towards zero by
-        the share of its squares that is error, as Ledoit and Wolf (2004) do with covariances
-        (https://doi.org/10.1016/S0047-259X(03)00096-4).
-
-        Args:
-            parameters: Means and log scales.
-            seed: Of the draws, which are others than those of the objective.
+        (Stein 1981, https://doi.org/10.1214/aos/1176345632), and draws of exact moments, which
+        ``seed`` makes anew, give it with no error where the gradient is linear. Off the diagonal
+        it is shrunk towards zero by the share of its squares that is error, as Ledoit and Wolf
+        (2004) do with covariances (https://doi.org/10.1016/S0047-259X(03)00096-4).
         """
         loc, log_scale = parameters.chunk(2)
         scale, dim = log_scale.exp(), len(loc)
@@ -129,13 +129,9 @@ class FixedDraws:
     def error(self, parameters: Float[Tensor, "parameter"], seed: int) -> Float[Tensor, "dim"]:
         """About how far other draws would move each flat mean, in its standard deviations.
 
-        With the curvature that the optimum itself tells of, one over the squared scales;
+        With the curvature that the optimum tells of, one over the squared scales;
         `linear_response` takes the whole curvature, at its cost. Draws that are moved to match
-        moments err far less than their spread says, so some other sets of them are tried.
-
-        Args:
-            parameters: The optimum.
-            seed: Draws the other sets.
+        moments err far less than their spread says, so other sets of them, by ``seed``, are tried.
         """
         scale = parameters.chunk(2)[1].exp()
         if self.paired:
@@ -153,38 +149,35 @@ class FixedDraws:
 
     def _gradient_with(self, parameters: Tensor, seed: int) -> Tensor:
         """The gradient in the means, with another set of draws."""
-        loc, log_scale = parameters.chunk(2)
-        noise = fixed_noise(len(self.noise), self.noise.shape[1], seed)
-        return fixed_draws_loss(self._turned, loc, log_scale, noise)[1].mean(0)[: len(loc)]
+        count, dim = self.noise.shape
+        return self._parts(parameters, fixed_noise(count, dim, seed))[1].mean(0)[:dim]
 
     def linear_response(
         self, parameters: Float[Tensor, "parameter"]
     ) -> tuple[Float[Tensor, "dim dim"], Float[Tensor, "dim"]]:
         """The linear-response covariance of the flat vector, and the standard error of its mean.
 
-        The error is what other draws of the objective would change, in the units of the flat
-        vector. Draws that are moved to match moments err less than it says.
+        The error is by the choice of the draws; those moved to match moments err less.
         """
         dim = self.noise.shape[1]
         inverse = torch.linalg.inv(self.hessian(parameters))
-        parts = self._independent_parts(parameters)
+        parts = self._parts(parameters)[1]
+        if self.paired:  # draws that mirror each other count as one
+            parts = (parts[: len(parts) // 2] + parts[len(parts) // 2 :]) / 2
         moved = (parts - parts.mean(0)) @ inverse[:, :dim]
         turn = torch.eye(dim, dtype=inverse.dtype) if self.turn is None else self.turn
         error = (moved @ turn.T).square().sum(0).sqrt() / math.sqrt(len(parts) * (len(parts) - 1))
         return turn @ inverse[:dim, :dim] @ turn.T, error
 
-    def _parts(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss, and each draw's part of its gradient."""
+    def _parts(self, parameters: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The loss, and each draw's part of its gradient: their mean is the gradient."""
+        noise = self.noise if noise is None else noise
         loc, log_scale = parameters.chunk(2)
-        loss, parts = fixed_draws_loss(self._turned, loc, log_scale, self.noise)
-        return loss.nan_to_num(torch.inf, torch.inf), parts
-
-    def _independent_parts(self, parameters: Tensor) -> Tensor:
-        """The gradient's parts by draw, or by pair of draws that mirror each other."""
-        parts = self._parts(parameters)[1]
-        if not self.paired:
-            return parts
-        return (parts[: len(parts) // 2] + parts[len(parts) // 2 :]) / 2
+        scale = log_scale.exp()
+        entropy = log_scale.sum() + 0.5 * len(loc) * math.log(2 * math.pi * math.e)
+        value, gradient = self._turned(loc + scale * noise)
+        loss = (-value.mean() - entropy).nan_to_num(torch.inf, torch.inf)
+        return loss, torch.cat([-gradient, -gradient * noise * scale - 1], dim=-1)
 
     def _turned(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         value, gradient = self.density.value_and_gradient(self.flat(rows))
@@ -193,24 +186,11 @@ class FixedDraws:
         return value + self.turn.diagonal().abs().log().sum(), gradient @ self.turn
 
 
-FEW_SETS_DIM = 100
-CURVATURE_WORK = 500_000  # numbers worked out for an average curvature, if it is to be cheap
-MOST_FOR_CURVATURE = 2048  # draws
-TINY = torch.finfo(torch.float64).tiny
-ENTRIES = 4_000_000  # of matrices of second derivatives held at once, a bound on memory
-
-
 def fixed_noise(particles: int, dim: int, seed: int) -> Float[Tensor, "draw dim"]:
-    """Antithetic standard-normal points whose first two moments are exact where they can be.
+    """Antithetic standard-normal points, from a Sobol sequence that ``seed`` scrambles.
 
-    Args:
-        particles: How many points; half of them mirror the other half, so the mean is zero.
-        dim: Their dimension.
-        seed: Scrambles the Sobol sequence.
-
-    Returns:
-        Points whose mean is zero; whose second moment matrix is the identity if there are at
-        least twice as many points as dimensions, and has a unit diagonal otherwise.
+    Half of them mirror the other half, so that their mean is zero. Their second moment matrix is
+    the identity if there are at least twice as many points as dimensions; else its diagonal is.
     """
     half = particles // 2
     if dim <= MAX_SOBOL_DIM:

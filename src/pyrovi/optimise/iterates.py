@@ -1,8 +1,7 @@
 """Whether a stochastic optimiser has arrived: R-hat and Monte Carlo error of its iterates.
 
 A constant step size ends in a stationary cloud around the optimum. R-hat between parts of the last
-iterates says whether they are in it; the mean of the cloud is then a far better answer than the
-last iterate, and its Monte Carlo error says how good.
+iterates says whether they are in it; then their mean is a far better answer than the last one.
 
 Reference: Dhaka, Catalina, Andersen, Magnusson, Huggins and Vehtari (2020),
 https://arxiv.org/abs/2009.00666
@@ -46,8 +45,7 @@ class Iterates:
 
     def stationary(self) -> bool:
         """Whether the last half of the iterates has stopped going anywhere."""
-        window = self._window()
-        if window is None:
+        if (window := self._window()) is None:
             return False
         halves = window[: len(window) // 2 * 2].reshape(2, -1, window.shape[1])
         moving = halves.std(1).min(0) > STILL
@@ -64,8 +62,7 @@ class Iterates:
         Args:
             units: What each quantity's error is measured in; None for its own spread there.
         """
-        window = self._window()
-        if window is None:
+        if (window := self._window()) is None:
             return np.inf
         spread = window.std(0)
         moving = spread > STILL

@@ -52,10 +52,8 @@ def _units(precision: Tensor) -> Tensor:
 
 
 def _inverse_cholesky(precision: Tensor) -> Tensor | None:
-    """The lower factor of the inverse, where rounding cannot spoil it; else None.
-
-    The factor of the matrix with its entries in reverse order is an upper factor of the matrix.
-    """
+    """The lower factor of the inverse, where rounding cannot spoil it; else None."""
+    # In reverse order, since a lower factor is then an upper one of the matrix itself.
     factor, failed = torch.linalg.cholesky_ex(precision.flip(0, 1))
     if int(failed) or not bool(factor.diagonal().min() > SMALLEST_PIVOT):
         return None

@@ -1,8 +1,7 @@
 """Where a density is highest: from several starts, through bad scales, with the curvature there.
 
-A quasi-Newton search goes first. Where it does not arrive (flat priors, data in dollars), Newton's
-method with the whole matrix of second derivatives follows, which no scaling of the space changes.
-A density without a usable mode (a funnel, whose density runs away) has none here.
+A quasi-Newton search goes first. Newton's method, which no scaling of the space changes, follows
+where it does not arrive. A density that runs away, as a funnel's, has no mode here.
 """
 
 import math
@@ -56,7 +55,7 @@ def find_modes(
         density: The density.
         start: The first start.
         count: How many starts; None for three, and 32 where they come to different places.
-        seed: Draws the other starts.
+        seed: Of the other starts.
         insist: Whether to search elsewhere where there is no mode next to ``start``.
     """
     if count is not None:
@@ -78,8 +77,12 @@ def find_modes(
 def _from_scouts(
     density: LogDensity, start: Tensor, count: int, seed: int, modes: list[Gaussian]
 ) -> list[Gaussian]:
-    """``modes``, and those next to the highest places that scouts came to."""
-    places = start[None] if count == 1 else scout(density, _around(start, count, seed))
+    """``modes``, and those next to the highest places that scouts around ``start`` came to."""
+    places = start[None]
+    if count > 1:
+        generator = torch.Generator().manual_seed(stream(seed, "scouts"))
+        around = torch.rand(count - 1, len(start), generator=generator, dtype=torch.float64)
+        places = scout(density, torch.cat([places, start + 2 * around - 1]))
     for place in places[:FINALISTS]:
         modes = _distinct_modes([*modes, find_mode(density, place, modes)])
     return modes
@@ -88,41 +91,23 @@ def _from_scouts(
 def _distinct_modes(modes: Sequence[Gaussian | None]) -> list[Gaussian]:
     """The modes, each once, the one with most evidence first."""
     kept: list[Gaussian] = []
-    for mode in sorted((m for m in modes if m is not None), key=log_evidence, reverse=True):
-        if not any(_same(other, mode) for other in kept):
+    for mode in sorted(filter(None, modes), key=log_evidence, reverse=True):
+        apart = [((other.loc - mode.loc) / other.scale).abs().max() for other in kept]
+        if not any(each < SAME_PLACE for each in apart):
             kept.append(mode)
     return kept
-
-
-def _same(one: Gaussian, other: Gaussian) -> bool:
-    """Whether two searches came to one mode."""
-    apart = (one.loc - other.loc) / one.scale
-    return bool(apart.abs().max() < SAME_PLACE)
-
-
-def _around(start: Tensor, count: int, seed: int) -> Float[Tensor, "start dim"]:
-    """``start``, and places uniformly around it, one to each side."""
-    generator = torch.Generator().manual_seed(stream(seed, "scouts"))
-    around = torch.rand(count - 1, len(start), generator=generator, dtype=torch.float64)
-    return torch.cat([start[None], start + 2 * around - 1])
 
 
 def find_mode(
     density: LogDensity, start: Float[Tensor, "dim"], modes: Sequence[Gaussian] = ()
 ) -> Gaussian | None:
-    """The Gaussian at the mode next to ``start``; None where there is none to stand on.
+    """The Gaussian at the mode next to ``start``.
 
-    That is where no search arrives, or the curvature there is not positive definite.
-
-    Args:
-        density: The density.
-        start: Where the search begins.
-        modes: Modes, to one of which the search is not followed to the end once it leads there.
+    None where no search arrives, or the curvature there is not positive definite. A search that
+    leads to one of ``modes`` is not followed to the end.
     """
     point = _search(density, start, modes)
-    if point is None or isinstance(point, Gaussian):
-        return point
-    return _newton(density, point)
+    return _newton(density, point) if isinstance(point, Tensor) else point
 
 
 def affordable(density: LogDensity) -> bool:
@@ -214,9 +199,9 @@ def _at(density: LogDensity, point: Tensor, gradient: Tensor) -> Gaussian | None
 def scout(density: LogDensity, rows: Float[Tensor, "start dim"]) -> Float[Tensor, "place dim"]:
     """Climb from many starts at once, a little way, to distinct places, the highest first.
 
-    One vectorised evaluation moves all of them, so that many cost hardly more than one. The steps
-    are Adam's (https://arxiv.org/abs/1412.6980). On the way those who have
-    met go on as one, and of the others the lower half is given up.
+    One vectorised evaluation moves all of them, by steps of Adam's
+    (https://arxiv.org/abs/1412.6980). On the way those who have met go on as one, and of the
+    others the lower half is given up.
     """
     flat, first, second = rows.clone(), torch.zeros_like(rows), torch.zeros_like(rows)
     best, best_value = flat.clone(), torch.full((len(flat),), -torch.inf, dtype=torch.float64)

@@ -1,10 +1,4 @@
-"""Objectives as plain functions: values in, one differentiable number out.
-
-All are minus an evidence lower bound, in nats, summed over the data.
-"""
-
-import math
-from collections.abc import Callable
+"""An objective as a plain function: values in, one differentiable number out."""
 
 import torch
 from jaxtyping import Float
@@ -15,35 +9,13 @@ from pyrovi.density import LogDensity
 from pyrovi.guides import detached
 
 
-def fixed_draws_loss(
-    value_and_gradient: Callable[[Tensor], tuple[Tensor, Tensor]],
-    loc: Float[Tensor, "dim"],
-    log_scale: Float[Tensor, "dim"],
-    noise: Float[Tensor, "draw dim"],
-) -> tuple[Float[Tensor, ""], Float[Tensor, "draw 2*dim"]]:
-    """Minus the ELBO of a mean-field Gaussian, with fixed standard-normal draws for the average.
-
-    The entropy is exact: ``sum(log_scale) + dim / 2 * log(2 pi e)``.
-
-    Returns:
-        The loss, and each draw's part of its gradient in ``loc`` and ``log_scale``: their mean is
-        the gradient, and their spread says how much other draws would have changed it.
-
-    Reference: Giordano, Ingram and Broderick (2024), https://arxiv.org/abs/2304.05527
-    """
-    scale = log_scale.exp()
-    entropy = log_scale.sum() + 0.5 * len(loc) * math.log(2 * math.pi * math.e)
-    value, gradient = value_and_gradient(loc + scale * noise)
-    return -value.mean() - entropy, torch.cat([-gradient, -gradient * noise * scale - 1], dim=-1)
-
-
 def negative_elbo(
     density: LogDensity, flat: Distribution, particles: int, *, path_derivative: bool
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "draw dim"]]:
-    """Minus the ELBO of a distribution over the flat vector, by reparameterised draws.
+    """Minus the ELBO of a distribution over the flat vector, in nats, by reparameterised draws.
 
-    Draws at which the density is not finite are left out, as long as most are finite; with none
-    left the loss is infinite.
+    Draws at which the density is not finite are left out; where that is most of them, the loss is
+    infinite.
 
     Args:
         density: The model's density.

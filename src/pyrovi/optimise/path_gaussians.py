@@ -60,13 +60,12 @@ class PathGaussians:
 
     def split(self, points: int) -> Iterator["PathGaussians"]:
         """The same in parts of so many points."""
-        parts = (each.split(points) for each in (self.loc, self.scale, self.basis, self.inner))
+        parts = (each.split(points) for each in vars(self).values())
         return (PathGaussians(*each) for each in zip(*parts, strict=True))
 
     def after(self, points: int) -> "PathGaussians":
         """The same without the first so many points."""
-        fields = (self.loc, self.scale, self.basis, self.inner)
-        return PathGaussians(*(each[points:] for each in fields))
+        return PathGaussians(*(each[points:] for each in vars(self).values()))
 
     def _less_one(self) -> Tensor:
         return self.inner - torch.eye(self.inner.shape[-1], dtype=self.inner.dtype)
@@ -79,7 +78,7 @@ def gaussians_along(
 
     Args:
         points: Where the search has been.
-        gradients: The gradients of minus the log density there.
+        gradients: Of minus the log density there.
         history: How many steps to remember.
     """
     alpha, steps, changes = _remembered(points, gradients, history)
@@ -113,32 +112,21 @@ def inverse_hessian(
     return torch.cat([scaled, steps], dim=-1), torch.cat([above, below], dim=-2)
 
 
-def _remembered(
-    points: Tensor, gradients: Tensor, history: int
-) -> tuple[
-    Float[Tensor, "point dim"],
-    Float[Tensor, "point dim history"],
-    Float[Tensor, "point dim history"],
-]:
+def _remembered(points: Tensor, gradients: Tensor, history: int) -> Iterator[Tensor]:
     """The diagonal, and the last steps with their changes of gradient, at points but the first."""
     alpha = torch.ones_like(points[0])
-    steps = points.new_zeros(points.shape[1], history)
-    changes = torch.zeros_like(steps)
-    alphas, all_steps, all_changes = [], [], []
+    steps = changes = points.new_zeros(points.shape[1], history)
+    met = []
     for step, change in zip(points.diff(dim=0), gradients.diff(dim=0), strict=True):
         if float(step @ change) > SMALLEST_CURVATURE * float(change @ change):
             alpha = _diagonal(alpha, step, change)
             steps = torch.cat([steps[:, 1:], step[:, None]], dim=-1)
             changes = torch.cat([changes[:, 1:], change[:, None]], dim=-1)
-        alphas.append(alpha)
-        all_steps.append(steps)
-        all_changes.append(changes)
-    return torch.stack(alphas), torch.stack(all_steps), torch.stack(all_changes)
+        met.append((alpha, steps, changes))
+    return map(torch.stack, zip(*met, strict=True))
 
 
-def _diagonal(
-    alpha: Float[Tensor, "dim"], step: Float[Tensor, "dim"], change: Float[Tensor, "dim"]
-) -> Float[Tensor, "dim"]:
+def _diagonal(alpha: Tensor, step: Tensor, change: Tensor) -> Tensor:
     """The diagonal after one more step, by Gilbert and Lemaréchal's formula."""
     before = (change.square() * alpha).sum()
     product = step @ change

@@ -28,7 +28,7 @@ Trial: TypeAlias = Generator[Tensor, tuple[float, Tensor], tuple[Tensor, float, 
 class QuasiNewton:
     """Minimise a function of one vector by L-BFGS; a step ends where both Wolfe conditions hold.
 
-    A loss that is not finite counts as too high, so that the search keeps to the domain.
+    A loss that is not finite counts as too high.
 
     Args:
         evaluate: From a vector to the loss and its gradient.
@@ -53,10 +53,8 @@ class QuasiNewton:
         self._squared_units = torch.ones_like(start) if units is None else units.square()
         self._pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=MEMORY)
         self.point = start.detach().clone()
-        self.gradient = torch.full_like(self.point, torch.inf)
-        self.value = math.inf
-        self.stuck_for = 0
-        self.walled = False
+        self.value, self.gradient = math.inf, torch.full_like(self.point, torch.inf)
+        self.stuck_for, self.walled = 0, False
 
     @property
     def stuck(self) -> bool:
@@ -93,8 +91,7 @@ class QuasiNewton:
 
     def go_to(self, point: Tensor, value: float, gradient: Tensor) -> None:
         """Go on from a point that something else came to."""
-        self.point, self.value, self.gradient = point, value, gradient
-        self.stuck_for = 0
+        self.point, self.value, self.gradient, self.stuck_for = point, value, gradient, 0
         self._pairs.clear()
 
     def _take(self, point: Tensor, value: float, gradient: Tensor) -> float:
@@ -125,24 +122,20 @@ class QuasiNewton:
         return result
 
     def _search(self, direction: Tensor, slope: float) -> Trial:
-        """A step that goes down enough, to where the slope is less steep; None if there is none.
-
-        The length is bisected between one that was too short and one that was too long.
-        """
+        """A step that goes down enough, to where the slope is less steep; or None."""
         short, long, length, best = 0.0, math.inf, 1.0, None
         self.walled = False
         for _ in range(MOST_TRIALS):
             point = self.point + length * direction
             value, gradient = yield point
             low = value <= self.value + SUFFICIENT_DECREASE * length * slope
-            if not low or not bool(gradient.isfinite().all()):
+            if low and bool(gradient.isfinite().all()):
+                short, best = length, (point, value, gradient)
+                if float(gradient @ direction) >= CURVATURE * slope:
+                    break
+            else:
                 long = length
                 self.walled |= not math.isfinite(value)
-            else:
-                best = (point, value, gradient)
-                if float(gradient @ direction) >= CURVATURE * slope:
-                    return best
-                short = length
             length = 2 * length if long == math.inf else (short + long) / 2
         return best
 

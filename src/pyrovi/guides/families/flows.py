@@ -10,6 +10,7 @@ only, and validation is put back.
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from operator import methodcaller
 from typing import Any, ClassVar, cast
 
 import pyro.distributions as dist
@@ -32,21 +33,17 @@ def _zuko() -> Any:
     return zuko
 
 
-def _flow(network: str, dim: int, transforms: int, hidden: tuple[int, ...]) -> tuple[Any, bool]:
-    """A flow, and whether its transform runs from the noise to the draws."""
+def _flow(network: str, dim: int, transforms: int, hidden: tuple[int, ...]) -> Any:
     zuko = _zuko()
     # Scales by a tenth to ten, and no further: zuko's own bound is a thousand each way, and a few
     # of these in a row overflow in the first steps.
     affine = partial(zuko.transforms.MonotonicAffineTransform, slope=0.1)
-    make, forward = {
-        "maf": (partial(zuko.flows.MAF, transforms=transforms, univariate=affine), True),
-        "nsf": (partial(zuko.flows.NSF, transforms=transforms), True),
-        "realnvp": (
-            partial(zuko.flows.RealNVP, transforms=2 * transforms, univariate=affine),
-            False,
-        ),
+    make = {
+        "maf": partial(zuko.flows.MAF, transforms=transforms, univariate=affine),
+        "nsf": partial(zuko.flows.NSF, transforms=transforms),
+        "realnvp": partial(zuko.flows.RealNVP, transforms=2 * transforms, univariate=affine),
     }[network]
-    return make(dim, hidden_features=hidden), forward
+    return make(dim, hidden_features=hidden)
 
 
 class FlowPosterior(TorchDistribution):
@@ -70,11 +67,8 @@ class FlowPosterior(TorchDistribution):
     ) -> None:
         self._transform, self.loc, self.scale, self._turn = transform, loc, scale, turn
         self._kept: tuple[Tensor, Tensor] | None = None
+        self._base: Any = dist.Normal(torch.zeros_like(loc), 1.0).to_event(1)
         super().__init__(batch_shape, loc.shape, validate_args=False)
-
-    @property
-    def _base(self) -> Any:
-        return dist.Normal(torch.zeros_like(self.loc), 1.0).to_event(1)
 
     def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
         noise = self._base.sample(Size(sample_shape) + self.batch_shape)
@@ -139,7 +133,8 @@ class AutoFlow(AutoContinuous):
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
         network, transforms, hidden = self._settings
-        self.flow, self._forward = _flow(network, self.latent_dim, transforms, hidden)
+        self.flow = _flow(network, self.latent_dim, transforms, hidden)
+        self._forward = network != "realnvp"  # from the noise to the draws
         loc = self._init_loc()
         self.flow.to(loc.dtype)
         _start_as_the_identity(self.flow)
@@ -147,7 +142,6 @@ class AutoFlow(AutoContinuous):
         self.scale = PyroParam(
             torch.full_like(loc, self._init_scale), constraints.softplus_positive
         )
-
         if self._turned:
             self.register_buffer("turn", torch.eye(len(loc), dtype=loc.dtype))
 
@@ -170,14 +164,9 @@ def _start_as_the_identity(flow: Any) -> None:
                 linear[-1].bias.mul_(0.0)
 
 
-def flat_posterior(guide: Any) -> Distribution:
-    """The distribution of a joint guide over the flat unconstrained vector."""
-    return guide.get_posterior()
-
-
 STEP_SIZE = 0.005  # of networks' weights
 
-flow = partial(Family, flat=flat_posterior, step_size=STEP_SIZE)
+flow = partial(Family, flat=methodcaller("get_posterior"), step_size=STEP_SIZE)
 iaf = flow("iaf", AutoIAFNormal, takes_start=False)
 maf = flow("maf", partial(AutoFlow, network="maf"))
 nsf = flow("nsf", partial(AutoFlow, network="nsf"))

@@ -28,9 +28,8 @@ from pyrovi.guides.family import Family
 def flat_mean_field(guide: Any) -> Distribution:
     """The joint distribution of an ``AutoNormal`` over the flat unconstrained vector."""
     names = [name for name, _ in guide.prototype_trace.iter_stochastic_nodes()]
-    parts = [guide._get_loc_and_scale(name) for name in names]
-    loc = torch.cat([part[0].reshape(-1) for part in parts])
-    scale = torch.cat([part[1].reshape(-1) for part in parts])
+    parts = zip(*(guide._get_loc_and_scale(name) for name in names), strict=True)
+    loc, scale = (torch.cat([each.reshape(-1) for each in part]) for part in parts)
     return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
 
 
@@ -43,7 +42,7 @@ def flat_full_rank(guide: Any) -> Distribution:
 def flat_low_rank(guide: Any) -> Distribution:
     """The joint distribution of an ``AutoLowRankMultivariateNormal`` over the flat vector."""
     scale = guide.scale
-    factor = guide.cov_factor * scale.unsqueeze(-1)
+    factor = guide.cov_factor * scale[..., None]
     return LowRankMultivariateNormal(guide.loc, factor, scale * scale, validate_args=False)
 
 

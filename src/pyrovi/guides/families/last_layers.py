@@ -10,12 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pyro import poutine
-from pyro.infer.autoguide import (
-    AutoDelta,
-    AutoGuideList,
-    AutoMultivariateNormal,
-    init_to_sample,
-)
+from pyro.infer.autoguide import AutoDelta, AutoGuideList, AutoMultivariateNormal, init_to_sample
 
 from pyrovi.errors import GuideError
 from pyrovi.guides.families.mc_dropout import has_columns, is_real
@@ -54,19 +49,17 @@ class AutoLastLayer(AutoGuideList):
         chosen = self._chosen(latent)
         init_loc_fn, init_scale = self._start
         if len(chosen) < len(latent):
-            below = poutine.block(self.model, hide=chosen)
-            self.append(AutoDelta(below, init_loc_fn))
+            self.append(AutoDelta(poutine.block(self.model, hide=chosen), init_loc_fn))
         top = poutine.block(self.model, hide=[name for name in latent if name not in chosen])
         self.append(AutoMultivariateNormal(top, init_loc_fn, init_scale))
 
     def _chosen(self, latent: dict[str, Any]) -> list[str]:
         if self.sites is not None:
-            for name in self.sites:
-                if name not in latent:
-                    raise GuideError(
-                        f"The model has no site {name!r} for the last layer. "
-                        f"It has: {', '.join(latent)}."
-                    )
+            if absent := [name for name in self.sites if name not in latent]:
+                raise GuideError(
+                    f"The model has no site {absent[0]!r} for the last layer. "
+                    f"It has: {', '.join(latent)}."
+                )
             return list(self.sites)
         real = [name for name, site in latent.items() if is_real(site)]
         if not real:

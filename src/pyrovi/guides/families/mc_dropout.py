@@ -14,13 +14,11 @@ prior :math:`N(0, s^2 I)` in :math:`K` dimensions is, where the two do not overl
            + \frac K2 \Big(\frac{\sigma^2}{s^2} - 1 - \log \frac{\sigma^2}{s^2}\Big)
            - H(\text{rate}), \quad \text{keep} = 1 - \text{rate}.
 
-Only the first term depends on :math:`M`: it is weight decay. The others, and the binary entropy
-:math:`H`, are constant while :math:`\sigma` and the rate are held. A pass with one draw of the
-masks estimates the expected log likelihood, so **the loss of dropout with weight decay is minus
-the ELBO, up to those constants** (and a term for the overlap, which vanishes with
-:math:`\sigma / |m|`). The constants are without bound as :math:`\sigma \to 0`: the loss ranks fits
-of one rate, and is no bound on the evidence. Nor have the draws a density, so that importance
-weights, k-hat and the ELBO are not to be had of it; predictions are what it is judged by.
+Only the first term depends on :math:`M`: it is weight decay. A pass with one draw of the masks
+estimates the expected log likelihood, so **the loss of dropout with weight decay is minus the
+ELBO, up to constants** (and a term for the overlap, which vanishes with :math:`\sigma / |m|`).
+These have no bound as :math:`\sigma \to 0`: the loss ranks fits of one rate, and bounds no
+evidence. The draws have no density, so it is judged by its predictions alone.
 
 Reference: Gal and Ghahramani (2016), "Dropout as a Bayesian approximation", and its appendix,
 proposition 1, https://arxiv.org/abs/1506.02157
@@ -55,15 +53,6 @@ def keep_mask(like: Tensor, rate: float | Tensor) -> Tensor:
     return (torch.rand_like(like) >= rate).to(like.dtype)
 
 
-def drop(inputs: Tensor, rate: float | Tensor) -> Tensor:
-    """A layer's inputs, each dropped with probability ``rate``; the others are not scaled up.
-
-    Dropping an input is dropping its column of weights, so every row of ``inputs`` has weights
-    drawn for itself: the same expected loss as one draw for all rows, with less noise.
-    """
-    return inputs * keep_mask(inputs, rate)
-
-
 def weight_decay(
     loc: Float[Tensor, "..."], rate: float | Tensor, prior_scale: float | Tensor
 ) -> Float[Tensor, "..."]:
@@ -81,11 +70,7 @@ def weight_decay(
 
 
 def column_kl(
-    loc: Float[Tensor, "*column k"],
-    rate: float,
-    *,
-    prior_scale: float | Tensor,
-    sd: float,
+    loc: Float[Tensor, "*column k"], rate: float, *, prior_scale: float | Tensor, sd: float
 ) -> Float[Tensor, "*column"]:
     """The divergence of each column's mixture from its prior, in nats.
 
@@ -103,15 +88,6 @@ def column_kl(
     spread = 0.5 * (width - 1 - width.log())
     entropy = -(rate * math.log(rate) + (1 - rate) * math.log1p(-rate))
     return (weight_decay(loc, rate, scale) + spread).sum(-1) - entropy
-
-
-def column_log_prob(
-    value: Float[Tensor, "*draw k"], loc: Float[Tensor, "*column k"], rate: float, *, sd: float
-) -> Float[Tensor, "..."]:
-    """The log density of the mixture of two Gaussians that a column of weights has."""
-    kept = dist.Normal(loc, sd).log_prob(value).sum(-1) + math.log1p(-rate)
-    dropped = dist.Normal(torch.zeros_like(loc), sd).log_prob(value).sum(-1) + math.log(rate)
-    return torch.logaddexp(kept, dropped)
 
 
 class AutoDropout(AutoDelta):
@@ -148,16 +124,13 @@ class AutoDropout(AutoDelta):
         super()._setup_prototype(*args, **kwargs)
         trace: Any = self.prototype_trace
         columns = [name for name, site in trace.iter_stochastic_nodes() if has_columns(site)]
-        if not isinstance(self.rate, Mapping):
-            self.rates: dict[str, float] = dict.fromkeys(columns, self.rate)
-            return
-        for name in self.rate:
-            if name not in columns:
-                raise GuideError(
-                    f"Site {name!r} has no columns to drop. Those that have: "
-                    f"{', '.join(columns) or 'none'}."
-                )
-        self.rates = dict(self.rate)
+        own = self.rate if isinstance(self.rate, Mapping) else dict.fromkeys(columns, self.rate)
+        self.rates: dict[str, float] = dict(own)
+        if wrong := [name for name in self.rates if name not in columns]:
+            raise GuideError(
+                f"Site {wrong[0]!r} has no columns to drop. Those that have: "
+                f"{', '.join(columns) or 'none'}."
+            )
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Draw masks, and put each site where they say."""
@@ -171,16 +144,15 @@ class AutoDropout(AutoDelta):
             with ExitStack() as stack:
                 for frame in site["cond_indep_stack"]:
                     stack.enter_context(plates[frame.name])
-                value = operator.attrgetter(name)(self)
-                value = value if kept is None else value * kept
+                value = operator.attrgetter(name)(self) * kept
                 point = dist.Delta(value, event_dim=site["fn"].event_dim)
                 result[name] = pyro.sample(name, point)
         return result
 
-    def _kept(self, name: str, site: Any) -> Tensor | None:
-        rate = self.rates.get(name, 0.0)
+    def _kept(self, name: str, site: Any) -> Tensor | float:
+        rate = self.rates.get(name)
         if not rate:
-            return None
+            return 1.0
         event = site["fn"].event_shape
         keep = site["value"].new_full((*(1,) * (len(event) - 1), event[-1]), 1 - rate)
         masks = dist.Bernoulli(keep).to_event(len(event))

@@ -1,16 +1,14 @@
 """Batch and match: a Gaussian of full rank whose scores match the posterior's, in closed form.
 
 Each step draws a batch from the Gaussian, takes the gradients of the log density there, and
-replaces the Gaussian by the one that matches these scores best without going far from the last.
-The update has a closed form, and there is no step size to find by trial: a Gaussian posterior is
-met in a few steps, whatever its condition.
+replaces the Gaussian by the one that matches these scores best without going far from the last:
+a Gaussian posterior is met in a few steps, whatever its condition.
 
 On other posteriors a large learning rate follows the noise of each batch. So it is held while the
 steps go one way, and becomes one over the number of turns once they turn back and forth (Kesten
-1958, https://doi.org/10.1214/aoms/1177706705): from then on every batch counts alike. The fixed
-point has the same condition for the mean as the Gaussian with the best evidence lower bound, a
-mean score of zero, but matches the covariance of the scores and not the mean curvature, which
-makes it narrower where the posterior is not Gaussian.
+1958, https://doi.org/10.1214/aoms/1177706705). At the fixed point the mean score is zero, as for
+the best evidence lower bound, but the covariance of the scores is matched and not the mean
+curvature, so that it is narrower where the posterior is not Gaussian.
 
 Reference: Cai, Modi, Pillaud-Vivien, Margossian, Gower, Blei and Saul (2024), ICML,
 https://arxiv.org/abs/2402.14758
@@ -59,7 +57,6 @@ class BatchAndMatch(Settings):
     capabilities = Capabilities(draws=INDEPENDENT, recovers=EXACTLY)
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         whole(self, "batch", least=2, even=True)
         whole(self, "max_steps")
         positive(self, "learning_rate", "tolerance")
@@ -102,7 +99,6 @@ class BatchAndMatch(Settings):
         return state.error() < self.tolerance
 
     def outcome(self, state: "BatchAndMatchState") -> Outcome:
-        """The Gaussian."""
         return Outcome(approximation=state.gaussian)
 
 
@@ -160,8 +156,8 @@ def matched(
 
     Args:
         noise: Draws of the standard normal.
-        scores: The gradients of the log density there, in the same coordinates.
-        rate: The learning rate; the batch counts for so much beside the last Gaussian.
+        scores: The gradients of the log density there.
+        rate: How much the batch counts beside the last Gaussian.
 
     >>> noise = torch.tensor([[1.0], [-1.0]])
     >>> matched(noise, -(noise - 3.0) / 4.0, rate=1e6)

@@ -2,10 +2,9 @@ r"""CAVI: coordinate ascent, each factor of *q* set to its optimum while the oth
 
 The optimum has a closed form where the model is conditionally conjugate:
 :math:`\log q_j(z_j) = E_{-j}[\log p(z_j \mid z_{-j}, y)] + \text{const}`, the complete conditional
-at the expected statistics of the others. There is no step size, no gradient and no noise: the ELBO
-is computed exactly after each sweep, and cannot fall. It has many local optima all the same, and
-restarts are how they are met. The engine knows no model; it reads what the model declares in a
-`pyrovi.structure.CoordinateUpdates`.
+at the expected statistics of the others, as the model's `pyrovi.structure.CoordinateUpdates`
+declare it. The ELBO is computed exactly after each sweep, and cannot fall; restarts are how its
+local optima are met.
 
 Reference: Blei, Kucukelbir and McAuliffe (2017), https://arxiv.org/abs/1601.00670, section 2.4
 """
@@ -47,7 +46,6 @@ class CAVI(Settings):
     )
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         positive(self, "tolerance", or_zero=True)
         whole(self, "max_steps")
 
@@ -60,9 +58,7 @@ class CAVI(Settings):
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "CAVIState":
         """Start where the model says, or at ``self.start``; ``start`` is not used.
 
-        Raises:
-            EngineError: If the model declares no updates, or none for such data.
-            ModelError: If its updates leave a site out.
+        It raises what `Sweeper.at_start` raises.
         """
         return self.begin(Sweeper.at_start(density, "CAVI", seed, self.start))
 

@@ -1,11 +1,9 @@
 """A deep ensemble: points of highest density, each from a start of its own.
 
-What the members disagree about is taken for what is not known. It is a baseline for Bayesian
-neural networks, and a hard one; it is no posterior. The members differ by their starts alone.
-Within one mode they meet, and no amount of data or of members makes their spread the posterior's:
-a wide network's members, taken to their modes, are much the same function. What those of the paper
-disagree about is in part what their training left undone, and ``steps`` says when that ends.
-Adversarial training, which the paper has beside it, is left out.
+What the members disagree about is taken for what is not known: a hard baseline for Bayesian neural
+networks, and no posterior. The members differ by their starts alone. Within one mode they meet,
+whatever the data; what those of the paper disagree about is in part what their training left
+undone, and ``steps`` says when that ends. The paper's adversarial training is left out.
 
 All members are evaluated in one vectorised run of the model. Each is taken to its mode by L-BFGS;
 or is trained by Adam, on minibatches of its own where the model subsamples a plate.
@@ -65,7 +63,6 @@ class Ensemble(Settings):
     capabilities = Capabilities(own_start=True, draws=POINTS, recovers=MODE)
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         whole(self, "members", "steps", "max_steps")
         positive(self, "step_size")
         positive(self, "tolerance", or_zero=True)
@@ -92,11 +89,9 @@ class Ensemble(Settings):
         return state.step()
 
     def converged(self, state: "Climbing | Trained") -> bool:
-        """Whether every member has arrived."""
         return state.arrived()
 
     def outcome(self, state: "Climbing | Trained") -> Outcome:
-        """The members."""
         return Outcome(approximation=Points(state.density, state.points()), notes=state.notes)
 
 
@@ -107,26 +102,25 @@ def starts(density: LogDensity, members: int, seed: int) -> Float[Tensor, "membe
     of a few uniform draws from (-2, 2).
     """
     drawn = _from_the_prior(density, members, seed)
-    rows = [
-        density.start(stream(seed, "member", i), avoid_prior=True) if row is None else row
-        for i, row in enumerate(drawn)
-    ]
-    return torch.stack(rows)
+    for i in range(members):
+        if i not in drawn:
+            drawn[i] = density.start(stream(seed, "member", i), avoid_prior=True)
+    return torch.stack([drawn[i] for i in range(members)])
 
 
-def _from_the_prior(density: LogDensity, members: int, seed: int) -> list[Tensor | None]:
-    """Draws from the prior where the density and its gradient are finite, else None."""
+def _from_the_prior(density: LogDensity, members: int, seed: int) -> dict[int, Tensor]:
+    """Draws from the prior, of the members for which the density and its gradient are finite."""
     model = density.model
     if model.free or any(site.improper for site in model.latent):
-        return [None] * members
+        return {}
     try:
         drawn = prior_draws(model, members, stream(seed, "members"))
         flat = density.unconstrain({piece.site: drawn[piece.site] for piece in density.pieces})
     except (ValueError, RuntimeError, NotImplementedError):
-        return [None] * members
+        return {}
     value, gradient = density.value_and_gradient(flat)
     usable = value.isfinite() & gradient.isfinite().all(-1)
-    return [row if ok else None for row, ok in zip(flat, usable.tolist(), strict=True)]
+    return {i: flat[i] for i in usable.nonzero().flatten().tolist()}
 
 
 class Climbing:
@@ -139,28 +133,24 @@ class Climbing:
     def step(self) -> float:
         """Evaluate where every member asks for it that has not arrived."""
         going = [climb for climb in self.climbs if not climb.arrived]
-        value, gradient = self.density.value_and_gradient(
-            torch.stack([climb.asked for climb in going])
-        )
+        asked = torch.stack([climb.asked for climb in going])
+        value, gradient = self.density.value_and_gradient(asked)
         for climb, height, slope in zip(going, value.tolist(), gradient, strict=True):
             climb.go_on(-height, -slope)
         return float(np.mean([climb.search.value for climb in self.climbs]))
 
     def arrived(self) -> bool:
-        """Whether every member has arrived."""
         return all(climb.arrived for climb in self.climbs)
 
     def points(self) -> Float[Tensor, "member dim"]:
         """Where the members are; those that came to one place are at one point."""
         points = torch.stack([climb.search.point for climb in self.climbs])
         order = np.argsort([climb.search.value for climb in self.climbs], kind="stable")
-        kept: list[int] = []
+        before: list[int] = []
         for index in order.tolist():
-            same = next((i for i in kept if _met(points[index], points[i])), None)
-            if same is None:
-                kept.append(index)
-            else:
-                points[index] = points[same]
+            same = next((i for i in before if _met(points[index], points[i])), index)
+            points[index] = points[same]
+            before.append(index)
         return points
 
     @property
@@ -170,13 +160,12 @@ class Climbing:
         if not np.isfinite(heights).all():  # its time was spent before it began
             return ()
         places = len(torch.unique(self.points(), dim=0))
+        said = (
+            f"The {len(heights)} members ended at {places} points, whose log densities differ "
+            f"by up to {max(heights) - min(heights):.3g} nats"
+        )
         if places == 1:
             said = f"All {len(heights)} members ended at one point"
-        else:
-            said = (
-                f"The {len(heights)} members ended at {places} points, whose log densities differ "
-                f"by up to {max(heights) - min(heights):.3g} nats"
-            )
         return (f"{said}. An ensemble is these points, equally weighted: {NO_MORE}.",)
 
 
@@ -235,11 +224,9 @@ class Trained:
         return height.detach(), torch.autograd.grad(height.sum(), self.flat)[0]
 
     def arrived(self) -> bool:
-        """Whether the step size has fallen to nothing."""
         return not self.left
 
     def points(self) -> Float[Tensor, "member dim"]:
-        """Where the members are."""
         return self.flat.detach()
 
     @property

@@ -1,9 +1,8 @@
 """Gibbs sampling: each coordinate drawn from its complete conditional, in turn.
 
-It reads the same closed forms as CAVI: at the statistics of sampled values where CAVI has expected
-ones. Where CAVI ends in an optimum, Gibbs goes on moving, and its draws are the posterior's in the
-limit. A restart is a chain, from a start of its own. Discrete coordinates are sampled on the way;
-what is kept are the continuous sites, as of every engine.
+It reads the same closed forms as CAVI, at the statistics of sampled values where CAVI has expected
+ones; its draws are the posterior's in the limit. A restart is a chain, from a start of its own.
+Discrete coordinates are sampled on the way; what is kept are the continuous sites.
 
 Reference: Gelfand and Smith (1990), https://doi.org/10.1080/01621459.1990.10476213
 """
@@ -35,7 +34,6 @@ class Gibbs(Settings):
     capabilities = Capabilities(closed_forms=True, own_start=True, draws=CHAINS, recovers=BY_DRAWS)
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         whole(self, "draws")
         whole(self, "warmup", least=0)
 
@@ -47,9 +45,7 @@ class Gibbs(Settings):
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "GibbsState":
         """Start at the expected statistics that the model starts CAVI at; ``start`` is not used.
 
-        Raises:
-            EngineError: If the model declares no updates, or none for such data.
-            ModelError: If its updates leave a site out.
+        It raises what `Sweeper.at_start` raises.
         """
         state = GibbsState(Sweeper.at_start(density, "Gibbs", seed), seed)
         for name in state.sweeper.waiting:

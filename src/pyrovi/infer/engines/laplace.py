@@ -1,8 +1,7 @@
 """Laplace: a Gaussian at the mode, as wide as the curvature there says.
 
-It is purely local, and costs one optimisation and one Hessian. Where the Hessian is not positive
-definite, its eigenvalues are held above a small share of the largest, and a note names the
-entries they concern.
+It is purely local, and costs one optimisation and one Hessian. Eigenvalues that are not positive
+are held above a small share of the largest, and a note names the entries they concern.
 """
 
 from dataclasses import dataclass
@@ -22,8 +21,8 @@ class Laplace(Settings):
     """A Gaussian at the mode of the unconstrained density.
 
     Attributes:
-        tolerance: The largest gradient entry, in nats per unit of the flat vector, scaled by
-            the curvature met on the way, at which the search ends.
+        tolerance: The largest gradient entry, in nats per unit of the flat vector, at which the
+            search ends.
         max_steps: How many quasi-Newton iterations to take at the most.
     """
 
@@ -32,13 +31,11 @@ class Laplace(Settings):
     capabilities = Capabilities(draws=INDEPENDENT, recovers=EXACTLY)
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         positive(self, "tolerance")
         whole(self, "max_steps")
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "LaplaceState":
-        """Start the search for the mode."""
-        return LaplaceState(density, start)
+        return LaplaceState(density, QuasiNewton(density.descent, start))
 
     def step(self, state: "LaplaceState") -> float:
         """Take one quasi-Newton iteration, and give minus the log density it reached."""
@@ -50,29 +47,21 @@ class Laplace(Settings):
         return largest < self.tolerance or (state.search.stuck and largest < 1.0)
 
     def outcome(self, state: "LaplaceState") -> Outcome:
-        """The Gaussian at the mode."""
-        loc = state.search.point.clone()
-        precision = -state.density.hessian(loc[None])[0]
-        scale_tril, clipped = curvature_cholesky(precision)
-        return Outcome(
-            approximation=Gaussian(state.density, loc, scale_tril),
-            notes=_held_above_zero(clipped, state.density),
+        """The Gaussian at the mode, with a note on directions of no positive curvature."""
+        density, loc = state.density, state.search.point.clone()
+        scale_tril, raised = curvature_cholesky(-density.hessian(loc[None])[0])
+        names = density.labels()
+        note = (
+            f"The curvature at the mode is not positive in {len(raised)} direction(s), "
+            f"mostly of {', '.join(names[i] for i in raised[:3])}; it was held above zero."
         )
+        notes = (note,) if raised else ()
+        return Outcome(approximation=Gaussian(density, loc, scale_tril), notes=notes)
 
 
+@dataclass
 class LaplaceState:
     """The search for the mode."""
 
-    def __init__(self, density: LogDensity, start: Tensor) -> None:
-        self.density = density
-        self.search = QuasiNewton(density.descent, start)
-
-
-def _held_above_zero(clipped: list[int], density: LogDensity) -> tuple[str, ...]:
-    """A note on directions in which the curvature is not positive, by their entries."""
-    names = density.labels()
-    note = (
-        f"The curvature at the mode is not positive in {len(clipped)} direction(s), "
-        f"mostly of {', '.join(names[i] for i in clipped[:3])}; it was held above zero."
-    )
-    return (note,) if clipped else ()
+    density: LogDensity
+    search: QuasiNewton

@@ -1,12 +1,11 @@
 """NUTS, Pyro's own, as the reference engine: slow, and right where it mixes.
 
-It samples the same flat density that the other engines approximate, so that discrete sites are
-summed out here too. A restart is a chain, from a start of its own.
+It samples the flat density, in which discrete sites are summed out. A restart is a chain.
 
 Reference: Hoffman and Gelman (2014), https://jmlr.org/papers/v15/hoffman14a.html
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -41,7 +40,6 @@ class NUTS(Settings):
     capabilities = Capabilities(draws=CHAINS, recovers=BY_DRAWS)
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         whole(self, "draws", "max_tree_depth")
         whole(self, "warmup", least=0)
 
@@ -51,7 +49,6 @@ class NUTS(Settings):
         return self.warmup + self.draws
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "NUTSState":
-        """Set the kernel up at ``start``."""
         kernel = PyroNUTS(
             potential_fn=lambda at: -density.log_prob(at["flat"]),
             target_accept_prob=self.target_accept,
@@ -61,16 +58,19 @@ class NUTS(Settings):
         kernel.initial_params = {"flat": start}
         with default_dtype(torch.float64):
             kernel.setup(self.warmup)
-        return NUTSState(density, kernel, start, self.warmup)
+        return NUTSState(density, kernel, {"flat": start})
 
     def step(self, state: "NUTSState") -> float:
         """Make one transition, and give minus the log density there."""
         with default_dtype(torch.float64):
-            return state.transition()
+            state.place = state.kernel.sample(state.place)
+        state.flat.append(state.place["flat"].detach().clone())
+        _, potential, _ = state.kernel._fetch_from_cache()
+        return float(potential)
 
     def converged(self, state: "NUTSState") -> bool:
         """Whether all transitions were made; whether they mixed is for a diagnostic to say."""
-        return state.taken == self.max_steps
+        return len(state.flat) == self.max_steps
 
     def outcome(self, state: "NUTSState") -> Outcome:
         """The draws after warm-up."""
@@ -80,18 +80,11 @@ class NUTS(Settings):
         return Outcome(approximation=Empirical(state.density, torch.stack(kept), flags))
 
 
+@dataclass
 class NUTSState:
     """The kernel, and where it has been."""
 
-    def __init__(self, density: LogDensity, kernel: Any, start: Tensor, warmup: int) -> None:
-        self.density, self.kernel, self.warmup = density, kernel, warmup
-        self.place = {"flat": start}
-        self.flat: list[Tensor] = []
-        self.taken = 0
-
-    def transition(self) -> float:
-        self.place = self.kernel.sample(self.place)
-        self.taken += 1
-        self.flat.append(self.place["flat"].detach().clone())
-        _, potential, _ = self.kernel._fetch_from_cache()
-        return float(potential)
+    density: LogDensity
+    kernel: Any
+    place: dict[str, Tensor]
+    flat: list[Tensor] = field(default_factory=list)

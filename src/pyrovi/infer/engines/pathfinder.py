@@ -1,13 +1,12 @@
 """Pathfinder: the best of the Gaussians that an optimiser passes on its way to the mode.
 
 Each point of a quasi-Newton path has a Gaussian of its own: its mean is a Newton step further on,
-its covariance the inverse Hessian that the last few steps of the path imply, a diagonal and a
-matrix of low rank. The path crosses the body of the posterior before it comes to the mode, which
-in many dimensions, or where the density runs away, lies outside it; so the Gaussian with the best
-evidence lower bound is taken, and not the last one. All bounds of a path are evaluated together.
+its covariance the inverse Hessian that the last few steps of the path imply. The path crosses the
+body of the posterior before it comes to the mode, which may lie outside it; so the Gaussian with
+the best evidence lower bound is taken, and not the last one.
 
 Several paths from several starts give a mixture of their Gaussians, weighted so that the mixture's
-own bound is best: a mode is weighed by the mass it holds, and not by how many paths found it.
+own bound is best: a mode is weighed by the mass it holds, not by how many paths came to it.
 
 Reference: Zhang, Carpenter, Gelman and Vehtari (2022), https://jmlr.org/papers/v23/21-0889.html;
 there the draws of all paths are pooled alike, and importance resampling makes up for it.
@@ -60,7 +59,6 @@ class Pathfinder(Settings):
     capabilities = Capabilities(draws=INDEPENDENT, recovers=EXACTLY)
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         whole(self, "paths", "draws_per_elbo", "history", "max_steps")
         positive(self, "tolerance")
         if self.max_steps < self.paths:
@@ -70,7 +68,6 @@ class Pathfinder(Settings):
             )
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "PathfinderState":
-        """Begin the first path at ``start``."""
         if density.dim > DENSE_DIM:
             raise EngineError(
                 f"Pathfinder keeps a dense covariance, up to {DENSE_DIM} dimensions, and "
@@ -89,13 +86,12 @@ class Pathfinder(Settings):
         path.ended = path.arrived(self.tolerance) or (self.paths > 1 and path.taken == share)
         if path.ended or path.taken % BOUND_EVERY == 0:
             self._bound(state, path)
-        if not path.ended:
-            return loss
-        state.best += path.best
-        if len(state.paths) < self.paths:
-            state.begin_another()
-        elif not state.best:
-            return math.nan
+        if path.ended:
+            state.best += path.best
+            if len(state.paths) < self.paths:
+                state.begin_another()
+            elif not state.best:
+                return math.nan
         return loss
 
     def converged(self, state: "PathfinderState") -> bool:
@@ -108,25 +104,24 @@ class Pathfinder(Settings):
         A path that was cut short counts as far as it came. Where no bound is finite it is a
         standard normal at the last point, of a fit that diverged.
         """
-        return Outcome(approximation=self._best(state))
-
-    def _best(self, state: "PathfinderState") -> Gaussian | GaussianMixture:
         path, gaussians = state.paths[-1], [*state.best]
         if not path.ended:
             self._bound(state, path)
             gaussians += path.best
-        if not gaussians:
-            return Gaussian(state.density, path.points[-1], torch.ones_like(path.points[-1]))
-        if self.paths == 1:
-            return gaussians[0]
-        return weighed(gaussians, stream(state.seed, "weights"))
+        if gaussians and self.paths > 1:
+            mixture = weighed(gaussians, stream(state.seed, "weights"))
+            return Outcome(approximation=mixture)
+        last = path.points[-1]
+        none = Gaussian(state.density, last, torch.ones_like(last))
+        return Outcome(approximation=gaussians[0] if gaussians else none)
 
     def _bound(self, state: "PathfinderState", path: "Path") -> None:
         """Find the point with the best bound, and end a path whose bounds have stopped to rise."""
         if len(path.points) == len(path.bounds) + 1:
             return
-        points, gradients = torch.stack(path.points), torch.stack(path.gradients)
-        local = gaussians_along(points, gradients, self.history)
+        local = gaussians_along(
+            torch.stack(path.points), torch.stack(path.gradients), self.history
+        )
         generator = torch.Generator().manual_seed(stream(state.seed, "bounds"))
         shape = (self.draws_per_elbo, state.density.dim)
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -145,17 +140,12 @@ class PathfinderState:
     def __init__(self, density: LogDensity, start: Tensor, seed: int) -> None:
         self.density, self.seed = density, seed
         self.best: list[Gaussian] = []
-        self.paths = [Path(density, self._beside(start))]
-
-    def _beside(self, start: Tensor) -> Tensor:
-        """Somewhere near ``start``, which may be the mode, or lie straight above or below it.
-
-        A path along an axis of symmetry sees no curvature across it.
-        """
-        generator = torch.Generator().manual_seed(stream(self.seed, "beside"))
+        # Beside `start`: a path along an axis of symmetry sees no curvature across it.
+        generator = torch.Generator().manual_seed(stream(seed, "beside"))
         other = start + 2 * torch.rand(len(start), generator=generator, dtype=torch.float64) - 1
-        value, gradient = self.density.descent(other)
-        return other if math.isfinite(value) and bool(gradient.isfinite().all()) else start
+        value, gradient = density.descent(other)
+        usable = math.isfinite(value) and bool(gradient.isfinite().all())
+        self.paths = [Path(density, other if usable else start)]
 
     def begin_another(self) -> None:
         """Begin a path at another start."""
@@ -176,7 +166,6 @@ class Path:
         losses: Minus the log density after each step, and at the start, in nats.
         bounds: The evidence lower bound at each point but the first, as far as worked out.
         best: The Gaussian with the best of them, if one is finite.
-        ended: Whether it goes no further.
     """
 
     def __init__(self, density: LogDensity, start: Tensor) -> None:
@@ -207,17 +196,13 @@ class Path:
 
 
 def best_of_a_path(density: LogDensity, start: Tensor, seed: int) -> Gaussian | None:
-    """The best Gaussian along a path from ``start``; None where no bound is finite.
-
-    Where a density has no mode to stand on, this is a place to begin.
-    """
+    """The best Gaussian along a path from ``start``; None where no bound is finite."""
     engine = Pathfinder()
     state = engine.init(density, start, seed)
     for _ in range(engine.max_steps):
         if not math.isfinite(engine.step(state)) or engine.converged(state):
             break
-    (path,) = state.paths
-    return path.best[0] if path.best else None
+    return next(iter(state.paths[0].best), None)
 
 
 def elbos(
@@ -227,9 +212,7 @@ def elbos(
     parts = []
     for part in local.split(max(1, ENTRIES // noise.numel())):
         flat, log_guide = part.draw(noise)
-        log_joint = (
-            density.log_prob(flat.reshape(-1, density.dim)).detach().reshape(flat.shape[:2])
-        )
+        log_joint = density.log_prob(flat).detach()
         parts.append((log_joint - log_guide).mean(-1))
     bounds = torch.cat(parts)
     return torch.where(bounds.isfinite(), bounds, -torch.inf)
@@ -261,9 +244,7 @@ def best_weights(
 ) -> Float[Tensor, "component"]:
     """The weights of the mixture with the best bound, from draws of each component.
 
-    The bound is concave in the weights, and mirror ascent with a step of one never lowers it: a
-    component alone at its mode ends with a weight of its own bound's exponential, and those that
-    share a mode share its weight.
+    The bound is concave in the weights, and mirror ascent with a step of one never lowers it.
 
     Args:
         log_joint: The log density of the model at each draw.
