@@ -13,8 +13,7 @@ import pyrovi as vi
 from infer import declared
 from pyrovi.errors import EngineError
 from pyrovi.models import gaussian_mixture as mixture
-from pyrovi.models.gaussian_mixture.conjugate_updates import assign, locate
-from pyrovi.models.gaussian_mixture.factors import Weights
+from pyrovi.models.gaussian_mixture.conjugate_updates import Weights, assign, locate
 from pyrovi.models.gaussian_mixture.priors import prepare
 
 BATCHES = 40

@@ -17,8 +17,12 @@ from sklearn.mixture import BayesianGaussianMixture
 
 from pyrovi.models import gaussian_mixture as mixture
 from pyrovi.models.gaussian_mixture.assignments import Assignments
-from pyrovi.models.gaussian_mixture.conjugate_updates import locate
-from pyrovi.models.gaussian_mixture.factors import Components, Weights, whitening_of
+from pyrovi.models.gaussian_mixture.conjugate_updates import (
+    Components,
+    Weights,
+    locate,
+    whitening_of,
+)
 from pyrovi.models.gaussian_mixture.priors import prepare, start
 from pyrovi.structure import CoordinateUpdates
 

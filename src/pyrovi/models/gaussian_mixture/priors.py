@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyrovi.models.gaussian_mixture.assignments import Data, Moments, moments_of
-from pyrovi.models.gaussian_mixture.factors import LOG_2PI, log_dirichlet, log_wishart
 
+LOG_2PI = math.log(2 * math.pi)
 WEIGHT_CONCENTRATION = 2.0  # above 1: no component is empty a priori
 PRECISION_RATE = 0.1  # of the gamma on a precision, with shape 2, times the squared spread
 
@@ -75,18 +75,19 @@ class Mixture:
 
     @cached_property
     def prior(self) -> Prior:
-        """The conjugate one."""
+        """The conjugate one; the Wishart's constant is Bishop's B.79."""
         centre, (dimensions, n) = self.data.centre, self.data.x.shape
         count, beta, degrees = self.data.components, PRECISION_RATE, dimensions + 3.0
         inverse_scale = 2 * PRECISION_RATE * self.spread**2
         eye = torch.eye(dimensions, dtype=torch.float64)
         same = torch.full((count,), WEIGHT_CONCENTRATION, dtype=torch.float64)
-        of_scale = log_wishart(
-            torch.tensor(degrees, dtype=torch.float64),
-            torch.tensor(-dimensions * math.log(inverse_scale), dtype=torch.float64),
-            dimensions,
+        log_det_scale = -dimensions * math.log(inverse_scale)
+        pairs = dimensions * (dimensions - 1) / 4 * math.log(math.pi)
+        of_gammas = float(
+            halves(torch.tensor(degrees, dtype=eye.dtype), dimensions).lgamma().sum()
         )
-        each = float(of_scale) + 0.5 * dimensions * (math.log(beta) - LOG_2PI)
+        of_scale = degrees / 2 * (log_det_scale + dimensions * math.log(2)) + of_gammas + pairs
+        each = -of_scale + 0.5 * dimensions * (math.log(beta) - LOG_2PI)
         of_weight = float(log_dirichlet(same))
         return Prior(
             count=beta,
@@ -95,6 +96,16 @@ class Mixture:
             degrees=degrees,
             second=inverse_scale * eye + beta * torch.outer(centre, centre),
         )
+
+
+def log_dirichlet(concentration: Tensor) -> Tensor:
+    """The log of the density's constant."""
+    return concentration.sum().lgamma() - concentration.lgamma().sum()
+
+
+def halves(degrees: Tensor, dimensions: int) -> Tensor:
+    """Half the degrees of freedom of each row of Bartlett's factor."""
+    return 0.5 * (degrees[..., None] - torch.arange(dimensions))
 
 
 def prepare(y: Tensor, components: int, spread: Tensor | float = 1.0) -> Mixture:

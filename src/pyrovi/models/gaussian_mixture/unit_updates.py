@@ -13,8 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyrovi.models.gaussian_mixture.assignments import Assignments
-from pyrovi.models.gaussian_mixture.factors import LOG_2PI
-from pyrovi.models.gaussian_mixture.priors import Mixture, prepare, start
+from pyrovi.models.gaussian_mixture.priors import LOG_2PI, Mixture, prepare, start
 from pyrovi.structure import Coordinate, CoordinateUpdates
 
 
