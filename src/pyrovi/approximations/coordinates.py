@@ -14,12 +14,7 @@ from pyrovi.structure import CoordinateUpdates, Factor
 
 
 def updates_of(density: LogDensity, engine: str) -> CoordinateUpdates:
-    """The closed forms that the model declares.
-
-    Raises:
-        EngineError: If it declares none, or they cannot be had for these data.
-        ModelError: If the declared coordinates and the model's sites are not the same.
-    """
+    """The closed forms that the model declares; an error where they are not to be had."""
     model = density.model
     updates = model.structure.coordinate_updates
     if updates is None:

@@ -8,7 +8,6 @@ from pyrovi.optimise.path_gaussians import PathGaussians as PathGaussians
 from pyrovi.optimise.path_gaussians import gaussians_along as gaussians_along
 from pyrovi.optimise.fixed_draws import FixedDraws as FixedDraws
 from pyrovi.optimise.fixed_draws import fixed_noise as fixed_noise
-from pyrovi.optimise.objectives import negative_elbo as negative_elbo
 from pyrovi.optimise.iterates import Iterates as Iterates
 from pyrovi.optimise.chains import FEWEST_CHAINS as FEWEST_CHAINS
 from pyrovi.optimise.chains import STEP_SIZE as STEP_SIZE

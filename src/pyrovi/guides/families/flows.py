@@ -25,16 +25,11 @@ from torch.distributions import Distribution
 from pyrovi.guides.family import Family
 
 
-def _zuko() -> Any:
+def _flow(network: str, dim: int, transforms: int, hidden: tuple[int, ...]) -> Any:
     validated = Distribution._validate_args
     import zuko  # here, because importing it has a side effect
 
     Distribution.set_default_validate_args(validated)
-    return zuko
-
-
-def _flow(network: str, dim: int, transforms: int, hidden: tuple[int, ...]) -> Any:
-    zuko = _zuko()
     # Scales by a tenth to ten, and no further: zuko's own bound is a thousand each way, and a few
     # of these in a row overflow in the first steps.
     affine = partial(zuko.transforms.MonotonicAffineTransform, slope=0.1)

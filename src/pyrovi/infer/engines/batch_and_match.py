@@ -95,7 +95,6 @@ class BatchAndMatch(Settings):
         return state.loss
 
     def converged(self, state: "BatchAndMatchState") -> bool:
-        """Whether means and scales are known to within the tolerance."""
         return state.error() < self.tolerance
 
     def outcome(self, state: "BatchAndMatchState") -> Outcome:

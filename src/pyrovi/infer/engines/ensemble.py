@@ -31,7 +31,6 @@ from pyrovi.tree import POINTS
 
 WINDOW = 10  # iterations of a member in which it gains, or has arrived
 FLAT = 1e-6  # nats per unit of the flat vector: the largest gradient entry at a mode
-NO_MORE = "no posterior"
 BATCH_STEPS = 4000  # where there are minibatches, and nobody says how many
 MOST_STUCK = 2  # iterations in a row that gain nothing
 MET = 1e-4  # of one and of an entry's size: members this near in all entries are at one place
@@ -166,7 +165,7 @@ class Climbing:
         )
         if places == 1:
             said = f"All {len(heights)} members ended at one point"
-        return (f"{said}. An ensemble is these points, equally weighted: {NO_MORE}.",)
+        return (f"{said}. An ensemble is these points, equally weighted: no posterior.",)
 
 
 class _Climb:
@@ -231,8 +230,7 @@ class Trained:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What an ensemble is."""
-        return (f"An ensemble is {len(self.flat)} points, equally weighted: {NO_MORE}.",)
+        return (f"An ensemble is {len(self.flat)} points, equally weighted: no posterior.",)
 
 
 def _next(asking: Asking, told: Any = None) -> Tensor | None:

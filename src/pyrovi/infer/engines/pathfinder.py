@@ -95,7 +95,6 @@ class Pathfinder(Settings):
         return loss
 
     def converged(self, state: "PathfinderState") -> bool:
-        """Whether every path has arrived."""
         return len(state.paths) == self.paths and state.paths[-1].ended
 
     def outcome(self, state: "PathfinderState") -> Outcome:
@@ -108,12 +107,11 @@ class Pathfinder(Settings):
         if not path.ended:
             self._bound(state, path)
             gaussians += path.best
-        if gaussians and self.paths > 1:
-            mixture = weighed(gaussians, stream(state.seed, "weights"))
-            return Outcome(approximation=mixture)
         last = path.points[-1]
-        none = Gaussian(state.density, last, torch.ones_like(last))
-        return Outcome(approximation=gaussians[0] if gaussians else none)
+        best = gaussians[0] if gaussians else Gaussian(state.density, last, torch.ones_like(last))
+        if gaussians and self.paths > 1:
+            best = weighed(gaussians, stream(state.seed, "weights"))
+        return Outcome(approximation=best)
 
     def _bound(self, state: "PathfinderState", path: "Path") -> None:
         """Find the point with the best bound, and end a path whose bounds have stopped to rise."""
@@ -178,11 +176,9 @@ class Path:
 
     @property
     def taken(self) -> int:
-        """How many iterations were taken."""
         return len(self.losses) - 1
 
     def step(self) -> float:
-        """Take one iteration, and give the loss it reached."""
         loss = self.search.step()
         if not self.search.stuck:
             self.points.append(self.search.point)

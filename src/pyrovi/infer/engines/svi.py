@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import pyro
 import torch
+from jaxtyping import Float
 from pyro.infer import ELBO, RenyiELBO, Trace_ELBO, TraceEnum_ELBO, config_enumerate
 from pyro.infer.autoguide import AutoGuide, init_to_median, init_to_value
 from torch import Tensor
@@ -28,10 +29,10 @@ from pyrovi.approximations import GuideDraws
 from pyrovi.bound import carries_draws, own_module, sample_nodes
 from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError, GuideError
-from pyrovi.guides import FAMILIES, Family
+from pyrovi.guides import FAMILIES, Family, detached
 from pyrovi.infer.engine import MEANS, Capabilities, Outcome
 from pyrovi.infer.settings import Settings, positive, whole
-from pyrovi.optimise import Iterates, negative_elbo
+from pyrovi.optimise import Iterates
 
 VECTORISED_PARTICLES = 8  # in Pyro's own ELBO, where the model can be run for all at once
 # A parameter may be off by more of its spread around the optimum than a mean by its standard
@@ -349,6 +350,33 @@ class _PyroState(SVIState):
             return super().learnt()
         density = LogDensity(replace(self.density.model, params=self.store))
         return density, ("The model's own parameters were learnt with the guide.",)
+
+
+def negative_elbo(
+    density: LogDensity, flat: Distribution, particles: int, *, path_derivative: bool
+) -> tuple[Float[Tensor, ""], Float[Tensor, "draw dim"]]:
+    """Minus the ELBO of a distribution over the flat vector, in nats, by reparameterised draws.
+
+    Draws at which the density is not finite are left out; where that is most of them, the loss is
+    infinite.
+
+    Args:
+        density: The model's density.
+        flat: The approximation, differentiable in its parameters.
+        particles: How many draws stand for the expectation.
+        path_derivative: Whether to leave the score, whose mean is zero, out of the gradient
+            (Roeder et al. 2017), which then has no noise once the fit is exact.
+
+    Returns:
+        The loss, and the draws it was computed from, without their gradient.
+    """
+    draws = flat.rsample(torch.Size((particles,)))
+    log_guide = (detached(flat) if path_derivative else flat).log_prob(draws)
+    terms = log_guide - density.log_prob(draws)
+    finite = terms.isfinite()
+    if int(finite.sum()) <= particles // 2:
+        return terms.sum() * 0 + torch.inf, draws.detach()
+    return terms[finite].mean(), draws.detach()
 
 
 def _start_options(family: Family, density: LogDensity, start: Tensor) -> dict[str, Any]:
