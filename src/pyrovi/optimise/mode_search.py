@@ -130,7 +130,7 @@ def _search(
 
     None where the density is not finite.
     """
-    search, losses, stuck = QuasiNewton(density.descent, start), [torch.inf], 0
+    search, losses = QuasiNewton(density.descent, start), [torch.inf]
     most = density.evaluations + SEARCH_EVALUATIONS
     while density.evaluations < most:
         losses.append(search.step())
@@ -138,9 +138,8 @@ def _search(
             return None
         if there := next((mode for mode in modes if _leads_to(mode, search)), None):
             return there
-        stuck = stuck + 1 if search.stuck else 0
         gained = losses[-1 - WINDOW] - losses[-1] if len(losses) > WINDOW else torch.inf
-        if gained < GAIN or stuck == MOST_STUCK:
+        if gained < GAIN or search.stuck_for == MOST_STUCK:
             break
     return search.point
 

@@ -9,7 +9,7 @@ local optima are met.
 Reference: Blei, Kucukelbir and McAuliffe (2017), https://arxiv.org/abs/1601.00670, section 2.4
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,16 +65,14 @@ class CAVI(Settings):
     def begin(self, sweeper: Sweeper) -> "CAVIState":
         """Update the coordinates that the start leaves out."""
         state = CAVIState(sweeper)
-        for name in sweeper.waiting:
-            state.update(name)
+        state.update(sweeper.waiting)
         return state
 
     def step(self, state: "CAVIState") -> float:
         """Update every coordinate once, and give minus the ELBO."""
         state.sweeper.density.check_time()
         before = state.elbo
-        for name in state.sweeper.updates.coordinates:
-            state.update(name)
+        state.update(state.sweeper.updates.coordinates)
         state.elbo, state.size = elbo(state.sweeper)
         state.rise = state.elbo - before
         if state.rise < -ROUNDING * state.size:
@@ -88,10 +86,9 @@ class CAVI(Settings):
     def outcome(self, state: "CAVIState") -> Outcome:
         """The factors of the continuous coordinates."""
         sweeper = state.sweeper
-        for name in sweeper.updates.coordinates:
-            if name not in sweeper.factors:
-                state.update(name)
-        own = [name for name, each in sweeper.updates.coordinates.items() if each.sites]
+        coordinates = sweeper.updates.coordinates
+        state.update([name for name in coordinates if name not in sweeper.factors])
+        own = [name for name, each in coordinates.items() if each.sites]
         return Outcome(
             approximation=Factors(sweeper.density, {name: sweeper.factors[name] for name in own}),
             bound=state.elbo if np.isfinite(state.elbo) else None,
@@ -126,11 +123,12 @@ class CAVIState:
         )
         return (note,) if names else ()
 
-    def update(self, name: str) -> None:
-        """Set one factor to its optimum."""
-        factor = self.sweeper.conditional(name)
-        self.sweeper.factors[name] = factor
-        self.sweeper.statistics[name] = factor.expected()
+    def update(self, names: Iterable[str]) -> None:
+        """Set each of some factors to its optimum, in turn."""
+        for name in names:
+            factor = self.sweeper.conditional(name)
+            self.sweeper.factors[name] = factor
+            self.sweeper.statistics[name] = factor.expected()
 
 
 def _it_fell(state: CAVIState) -> str:
@@ -140,7 +138,7 @@ def _it_fell(state: CAVIState) -> str:
     """
     falls, last = {}, elbo(state.sweeper)[0]
     for name in state.sweeper.updates.coordinates:
-        state.update(name)
+        state.update([name])
         reached = elbo(state.sweeper)[0]
         falls[name], last = last - reached, reached
     worst = max(falls, key=lambda name: falls[name])

@@ -7,6 +7,7 @@ Discrete coordinates are sampled on the way; what is kept are the continuous sit
 Reference: Gelfand and Smith (1990), https://doi.org/10.1080/01621459.1990.10476213
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -48,15 +49,13 @@ class Gibbs(Settings):
         It raises what `Sweeper.at_start` raises.
         """
         state = GibbsState(Sweeper.at_start(density, "Gibbs", seed), seed)
-        for name in state.sweeper.waiting:
-            state.update(name)
+        state.update(state.sweeper.waiting)
         return state
 
     def step(self, state: "GibbsState") -> float:
         """Sample every coordinate once, and give minus the log joint density reached."""
         state.sweeper.density.check_time()
-        for name in state.sweeper.updates.coordinates:
-            state.update(name)
+        state.update(state.sweeper.updates.coordinates)
         state.kept.append(dict(state.values))
         return -state.sweeper.log_joint()
 
@@ -83,8 +82,9 @@ class GibbsState:
         self.values: dict[str, Tensor] = {}
         self.kept: list[dict[str, Tensor]] = []
 
-    def update(self, name: str) -> None:
-        """Draw one coordinate from its complete conditional."""
-        values, statistics = self.sweeper.conditional(name).sample(self.generator)
-        self.values |= values
-        self.sweeper.statistics[name] = statistics
+    def update(self, names: Iterable[str]) -> None:
+        """Draw each of some coordinates from its complete conditional, in turn."""
+        for name in names:
+            values, statistics = self.sweeper.conditional(name).sample(self.generator)
+            self.values |= values
+            self.sweeper.statistics[name] = statistics
