@@ -25,7 +25,8 @@ from torch.distributions import Distribution
 from pyrovi.guides.family import Family
 
 
-def _flow(network: str, dim: int, transforms: int, hidden: tuple[int, ...]) -> Any:
+def _flow(loc: Tensor, network: str, transforms: int, hidden: tuple[int, ...]) -> Any:
+    """A flow of vectors like ``loc``, which starts as almost no change at all."""
     validated = Distribution._validate_args
     import zuko  # here, because importing it has a side effect
 
@@ -38,7 +39,15 @@ def _flow(network: str, dim: int, transforms: int, hidden: tuple[int, ...]) -> A
         "nsf": partial(zuko.flows.NSF, transforms=transforms),
         "realnvp": partial(zuko.flows.RealNVP, transforms=2 * transforms, univariate=affine),
     }[network]
-    return make(dim, hidden_features=hidden)
+    flow = make(len(loc), hidden_features=hidden).to(loc.dtype)
+    for transform in flow.transform.transforms:
+        # By their weight, since zuko has a linear layer of its own beside torch's.
+        linear = [each for each in transform.modules() if hasattr(each, "weight")]
+        if linear:
+            with torch.no_grad():
+                linear[-1].weight.mul_(0.01)
+                linear[-1].bias.mul_(0.0)
+    return flow
 
 
 class FlowPosterior(TorchDistribution):
@@ -127,12 +136,9 @@ class AutoFlow(AutoContinuous):
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
-        network, transforms, hidden = self._settings
-        self.flow = _flow(network, self.latent_dim, transforms, hidden)
-        self._forward = network != "realnvp"  # from the noise to the draws
         loc = self._init_loc()
-        self.flow.to(loc.dtype)
-        _start_as_the_identity(self.flow)
+        self.flow = _flow(loc, *self._settings)
+        self._forward = self._settings[0] != "realnvp"  # from the noise to the draws
         self.loc = torch.nn.Parameter(loc)
         self.scale = PyroParam(
             torch.full_like(loc, self._init_scale), constraints.softplus_positive
@@ -146,17 +152,6 @@ class AutoFlow(AutoContinuous):
         scale = cast("Tensor", self.scale)  # a PyroParam reads as the tensor it holds
         turn = cast("Tensor", self.turn) if self._turned else None
         return FlowPosterior(transform if self._forward else transform.inv, self.loc, scale, turn)
-
-
-def _start_as_the_identity(flow: Any) -> None:
-    """Shrink each network's last layer, so that the flow starts as almost no change at all."""
-    for transform in flow.transform.transforms:
-        # By their weight, since zuko has a linear layer of its own beside torch's.
-        linear = [m for m in transform.modules() if isinstance(getattr(m, "weight", None), Tensor)]
-        if linear:
-            with torch.no_grad():
-                linear[-1].weight.mul_(0.01)
-                linear[-1].bias.mul_(0.0)
 
 
 STEP_SIZE = 0.005  # of networks' weights

@@ -54,21 +54,26 @@ class AutoLastLayer(AutoGuideList):
         self.append(AutoMultivariateNormal(top, init_loc_fn, init_scale))
 
     def _chosen(self, latent: dict[str, Any]) -> list[str]:
-        if self.sites is not None:
-            if absent := [name for name in self.sites if name not in latent]:
-                raise GuideError(
-                    f"The model has no site {absent[0]!r} for the last layer. "
-                    f"It has: {', '.join(latent)}."
-                )
-            return list(self.sites)
-        real = [name for name, site in latent.items() if is_real(site)]
-        if not real:
+        if self.sites is None:
+            return _last_layer(latent)
+        if absent := [name for name in self.sites if name not in latent]:
             raise GuideError(
-                "The model has no real-valued site, and so no last layer. Name its sites: "
-                "last_layer.with_options(sites=[...])."
+                f"The model has no site {absent[0]!r} for the last layer. "
+                f"It has: {', '.join(latent)}."
             )
-        matrices = [name for name in real if has_columns(latent[name])]
-        return real[real.index((matrices or real)[-1]) :]
+        return list(self.sites)
+
+
+def _last_layer(latent: dict[str, Any]) -> list[str]:
+    """The last real-valued matrix, or the last real-valued site, and the real ones after it."""
+    real = [name for name, site in latent.items() if is_real(site)]
+    if not real:
+        raise GuideError(
+            "The model has no real-valued site, and so no last layer. Name its sites: "
+            "last_layer.with_options(sites=[...])."
+        )
+    matrices = [name for name in real if has_columns(latent[name])]
+    return real[real.index((matrices or real)[-1]) :]
 
 
 last_layer = Family("last_layer", AutoLastLayer, density=False)
