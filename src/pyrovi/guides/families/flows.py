@@ -130,9 +130,8 @@ class AutoFlow(AutoContinuous):
         turned: bool = False,
     ) -> None:
         super().__init__(model, init_loc_fn=init_loc_fn)
-        self._turned = turned
         self._settings = (network, transforms, tuple(hidden))
-        self._init_scale = init_scale
+        self._init_scale, self._turned = init_scale, turned
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)

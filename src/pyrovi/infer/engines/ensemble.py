@@ -208,19 +208,16 @@ class Trained:
 
     def step(self) -> float:
         """Take one step; a member whose gradient is not finite stays where it is."""
-        height, slope = self._height_and_slope()
+        if self.density.model.subsampled:
+            height = self.density.on_a_batch(self.flat)
+            (slope,) = torch.autograd.grad(height.sum(), self.flat)
+        else:
+            height, slope = self.density.value_and_gradient(self.flat)
         self.flat.grad = -slope.nan_to_num(0.0, 0.0, 0.0)
         self.optimizer.step()
         self.schedule.step()
         self.left -= 1
-        return -float(height.mean())
-
-    def _height_and_slope(self) -> tuple[Tensor, Tensor]:
-        """The log densities, or estimates of them, and each one's gradient."""
-        if not self.density.model.subsampled:
-            return self.density.value_and_gradient(self.flat)
-        height = self.density.on_a_batch(self.flat)
-        return height.detach(), torch.autograd.grad(height.sum(), self.flat)[0]
+        return -float(height.detach().mean())
 
     def arrived(self) -> bool:
         return not self.left
