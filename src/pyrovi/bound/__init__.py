@@ -10,13 +10,11 @@ from pyrovi.bound.data import (
 from pyrovi.bound.handlers import NotePrior as NotePrior, Place as Place, Unplace as Unplace
 from pyrovi.bound.model import BoundModel as BoundModel, default_dtype as default_dtype
 from pyrovi.bound.pyro_patches import own_module as own_module
-from pyrovi.bound.rows import (
-    at_once_or_each as at_once_or_each,
-    in_plate_of_draws as in_plate_of_draws,
-)
 from pyrovi.bound.runs import (
+    at_once_or_each as at_once_or_each,
     carries_draws as carries_draws,
     discrete_draws as discrete_draws,
+    in_plate_of_draws as in_plate_of_draws,
     predictions as predictions,
     prior_draws as prior_draws,
 )

@@ -8,7 +8,7 @@ of its NaNs.
 
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -28,19 +28,12 @@ DATA_GROUPS = ("observed_data", "constant_data")
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a model is called with: ``model(*args, **kwargs)``.
+    """What a model is called with: ``model(*args, **kwargs)``."""
 
-    Attributes:
-        args: Positional arguments, where the model takes some by position alone.
-        kwargs: Keyword arguments, by the name the data had.
-        dims: For arguments that came labelled, the name of each axis.
-        missing: For arguments that came masked, True where a value is missing.
-    """
-
-    args: tuple[Any, ...] = ()
+    args: tuple[Any, ...] = ()  # where the model takes some by position alone
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    dims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    missing: Mapping[str, Tensor] = field(default_factory=dict)
+    dims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of what came labelled
+    missing: Mapping[str, Tensor] = field(default_factory=dict)  # where masked values are
 
 
 def bind(model: Callable[..., Any], data: Any) -> Arguments:
@@ -70,9 +63,8 @@ def bind(model: Callable[..., Any], data: Any) -> Arguments:
     taken = {name: v for name, v in named.items() if signature.takes(name, v, declared)}
     _check_names(signature, taken, data)
     converted = {name: convert(name, value) for name, value in taken.items()}
-    values = {name: each.value for name, each in converted.items()}
-    check_devices(values)
-    args, kwargs = signature.laid_out(values)
+    args, kwargs = signature.laid_out({name: each.value for name, each in converted.items()})
+    check_devices({name: each.value for name, each in converted.items()})
     dims = {name: each.dims for name, each in converted.items() if each.dims is not None}
     missing = {name: each.missing for name, each in converted.items() if each.missing is not None}
     return Arguments(args, kwargs, dims, missing)
@@ -109,11 +101,6 @@ class Signature:
         return next(iter(self._of_kind("VAR_POSITIONAL")), None)
 
     @cached_property
-    def takes_any(self) -> bool:
-        """Whether any name will do."""
-        return bool(self._of_kind("VAR_KEYWORD"))
-
-    @cached_property
     def only(self) -> str | None:
         """The one argument of a model that can do with one."""
         own = [*self.names, *self._of_kind("VAR_POSITIONAL")]
@@ -124,15 +111,15 @@ class Signature:
             return None
         return f"{own[0]}_0" if own[0] == self.parts else own[0]
 
-    def lacking(self, given: Iterable[str]) -> list[str]:
+    def lacking(self, given: Container[str]) -> list[str]:
         """Those that have no default and are not among ``given``."""
         empty = inspect.Parameter.empty
-        given = set(given)
-        return [n for n in self.names if self.parameters[n].default is empty and n not in given]
+        needed = [name for name in self.names if self.parameters[name].default is empty]
+        return [name for name in needed if name not in given]
 
     def unknown(self, given: Iterable[str]) -> list[str]:
         """Which of ``given`` it does not take."""
-        if self.takes_any:
+        if self._of_kind("VAR_KEYWORD"):  # any name will do
             return []
         return [name for name in given if name not in self.names and not self._is_part(name)]
 
@@ -167,10 +154,6 @@ def by_name(signature: Signature, data: Any) -> dict[str, Any]:
         if isinstance(data, kinds):
             return reading(signature, data)
     return _by_position(signature, data)
-
-
-def _nothing(_signature: Signature, _data: None) -> dict[str, Any]:
-    return {}
 
 
 def _tree(signature: Signature, tree: xr.DataTree) -> dict[str, Any]:
@@ -225,7 +208,7 @@ def _mapping(signature: Signature, data: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 READINGS: tuple[tuple[Any, Callable[[Signature, Any], dict[str, Any]]], ...] = (
-    (type(None), _nothing),
+    (type(None), lambda _signature, _data: {}),
     (xr.DataTree, _tree),
     (xr.Dataset, _variables),
     (pd.DataFrame, _frame),
@@ -262,12 +245,10 @@ def _check_names(signature: Signature, named: Mapping[str, Any], data: Any) -> N
         )
     if lacking:
         kept = json.loads(data.attrs.get(LACKING, "[]")) if isinstance(data, xr.DataTree) else []
+        advice = "Name each column or key after the model's argument."
+        if kept:
+            advice = f"A tree cannot hold what {', '.join(kept)} was: pass a dict that has it."
         raise DataError(
             f"The model needs {', '.join(lacking)}, and the data has "
-            f"{', '.join(named) or 'nothing'}. "
-            + (
-                f"A tree cannot hold what {', '.join(kept)} was: pass a dict that has it."
-                if kept
-                else "Name each column or key after the model's argument."
-            )
+            f"{', '.join(named) or 'nothing'}. {advice}"
         )

@@ -1,19 +1,30 @@
 """Tie a model to its arguments: run it once, read its sites, check the data against them."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import prod
 from typing import Any
 
+import pyro
 import torch
 from torch import Tensor
 
 from pyrovi.bound.arguments import Arguments
-from pyrovi.bound.first_run import first_run, initial_parameters
-from pyrovi.bound.model import BoundModel
+from pyrovi.bound.handlers import InitialValues
+from pyrovi.bound.model import PRIOR_ATTEMPTS, BoundModel
 from pyrovi.bound.pyro_patches import own_module
 from pyrovi.bound.sites import Trace, kind_of, plates_of, sample_nodes, sites_of
-from pyrovi.errors import DataError, ModelError
+from pyrovi.errors import DataError, ModelError, PyroviError
+from pyrovi.seeds import isolated, stream
+
+# What torch and Pyro say of one draw from the prior that makes the rest impossible (a parameter
+# outside its domain, data outside a support that hangs on a latent site, a matrix that is not
+# positive definite), and of tensors of two dtypes.
+OUTSIDE_DOMAIN = ("Expected parameter",)
+IMPOSSIBLE_DRAW = (*OUTSIDE_DOMAIN, "Expected value argument", "positive-definite")
+TWO_DTYPES = ("dtype", "scalar type")
+MISTAKES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 
 
 def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
@@ -38,7 +49,7 @@ def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
     if isinstance(model, torch.nn.Module):
         model = own_module(model, torch.float64)
     candidate = BoundModel(model, arguments.args, dict(arguments.kwargs))
-    candidate, trace = first_run(candidate)
+    candidate, trace = _first_run(candidate)
     _check_observations(trace, candidate.kwargs)
     plates, labels = plates_of(trace), _labels(trace, candidate.kwargs, arguments.dims)
     bound = replace(
@@ -50,11 +61,106 @@ def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
     )
     _check_latent(bound)
     if bound.parameters:
-        return replace(bound, params=initial_parameters(bound))
+        # After one run, so that no later run makes a parameter, which vmap forbids.
+        with bound.running(), isolated(stream(0, "parameters")):
+            bound.traced(bound.model)
+            return replace(bound, params=pyro.get_param_store().get_state())
     if not (bound.missing or bound.subsampled):
         # A second run would tell no more, and on many data it costs as much as a fit.
         bound.__dict__["prototype"] = trace
     return bound
+
+
+def _first_run(candidate: BoundModel) -> tuple[BoundModel, Trace]:
+    """A model in float64, or in float32 if its own tensors ask for it; and one run of it.
+
+    Pyro's own checks are on, which see most mistakes.
+    """
+    try:
+        return candidate, _validated_trace(candidate)
+    except MISTAKES as error:
+        if not (isinstance(error, RuntimeError) and _says(error, TWO_DTYPES)):
+            raise _refusal(candidate, error) from error
+    single = _in_single_precision(candidate)
+    try:
+        return single, _validated_trace(single)
+    except Exception as error:
+        raise _refusal(single, error) from error
+
+
+def _in_single_precision(candidate: BoundModel) -> BoundModel:
+    def cast_down(value: Any) -> Any:
+        floating = isinstance(value, Tensor) and value.is_floating_point()
+        return value.float() if floating else value
+
+    model = candidate.model
+    if isinstance(model, torch.nn.Module):
+        model = own_module(model, torch.float32)
+    return replace(
+        candidate,
+        model=model,
+        args=tuple(map(cast_down, candidate.args)),
+        kwargs={name: cast_down(value) for name, value in candidate.kwargs.items()},
+        dtype=torch.float32,
+        notes=("The model holds float32 tensors of its own, so it is computed in float32.",),
+    )
+
+
+def _validated_trace(candidate: BoundModel) -> Trace:
+    """A run with validation, at the first of a few draws from the prior that allows one."""
+    model, first = InitialValues()(candidate.handled()), None
+    for attempt in range(PRIOR_ATTEMPTS):
+        try:
+            return _traced(model, candidate, validated=True, attempt=attempt)
+        except (ValueError, RuntimeError) as error:
+            first = first or error
+            if not _says(first, IMPOSSIBLE_DRAW):
+                raise
+    if first is not None and not _says(first, OUTSIDE_DOMAIN):
+        raise first
+    return _traced(model, candidate, validated=False)
+
+
+def _says(error: Exception, signs: tuple[str, ...]) -> bool:
+    said = str(error.__cause__ or error)
+    return any(sign in said for sign in signs)
+
+
+def _traced(
+    model: Callable[..., Any], candidate: BoundModel, *, validated: bool, attempt: int = 0
+) -> Trace:
+    seed = stream(0, "sites", *([attempt] if attempt else []))
+    with (
+        candidate.running(whole=False),
+        pyro.validation_enabled(validated),
+        isolated(seed),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", UserWarning)
+        trace = candidate.traced(model)
+        trace.compute_log_prob(site_filter=lambda _, site: site["is_observed"])
+    return trace
+
+
+def _refusal(candidate: BoundModel, error: Exception) -> PyroviError:
+    """One line for a model that cannot be run on this data: the model's own, if it has one."""
+    cause = error.__cause__ or error
+    if isinstance(cause, PyroviError):
+        return type(cause)(str(cause))
+    first = str(cause).strip().split("\n")[0] or type(cause).__name__
+    shapes = [
+        f"{name} {tuple(value.shape)}"
+        for name, value in candidate.kwargs.items()
+        if isinstance(value, Tensor)
+    ]
+    came = f" The data: {', '.join(shapes)}." if shapes else ""
+    given = (*candidate.args, *candidate.kwargs.values())
+    whole = any(isinstance(value, Mapping) for value in given)
+    hint = " The whole dict went to the model's one argument." if whole else ""
+    return ModelError(
+        f"Model {candidate.name!r} cannot be run on this data: {type(cause).__name__}: "
+        f"{first.rstrip('.')}.{came}{hint} Check lengths, types and argument names."
+    )
 
 
 def _labels(
@@ -74,11 +180,11 @@ def _observed_arguments(node: Any, kwargs: Mapping[str, Any]) -> list[str]:
     if not (node["is_observed"] and isinstance(value, Tensor)):
         return []
     tensors = {name: each for name, each in kwargs.items() if isinstance(each, Tensor)}
-    return [name for name, each in tensors.items() if each is value or _same_storage(each, value)]
-
-
-def _same_storage(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and one.data_ptr() == other.data_ptr()
+    return [
+        name
+        for name, each in tensors.items()
+        if each.shape == value.shape and each.data_ptr() == value.data_ptr()
+    ]
 
 
 def _missing_sites(
@@ -116,7 +222,7 @@ def _check_observations(trace: Trace, kwargs: Mapping[str, Any]) -> None:
                 f"{node['name']}: the model expects shape {expected}, and the data has "
                 f"{tuple(value.shape)}. Give one value for each, in the same order."
             )
-        if not bool(torch.isfinite(value.double()).all()):
+        if not value.double().isfinite().all():
             raise DataError(
                 f"{node['name']}: the model observes values that are not finite. "
                 "Drop or impute them before the fit."

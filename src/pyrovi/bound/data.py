@@ -13,7 +13,6 @@ from torch import Tensor
 from pyrovi.bound.arguments import Signature, by_name
 from pyrovi.bound.model import BoundModel
 from pyrovi.bound.values import convert, to_numpy
-from pyrovi.structure import structure_of
 from pyrovi.tree import (
     CAME_AS,
     ITEM_OF,
@@ -39,7 +38,7 @@ def as_tree(model: BoundModel, data: Any) -> xr.DataTree:
     """
     if isinstance(data, xr.DataTree):
         return data_alone(data)
-    signature, declared = Signature.of(model.model), structure_of(model.model).metadata
+    signature, declared = Signature.of(model.model), model.structure.metadata
     held, metadata = _Held(), set()
     for name, value in by_name(signature, data).items():
         if signature.takes(name, value, declared):
@@ -98,11 +97,8 @@ class _Held:
         """A dict that holds arrays: each is a variable, under the name that it has there."""
         arrays = {key: each for key, v in items.items() if (each := _item(argument, v))}
         rest = {key: value for key, value in items.items() if key not in arrays}
-        if (
-            _is_json(dict.fromkeys(items))
-            and _is_json(rest)
-            and not set(arrays) & set(self.arrays)
-        ):
+        new = not set(arrays) & set(self.arrays)
+        if new and _is_json(dict.fromkeys(items)) and _is_json(rest):
             self.arrays |= arrays
             self.options |= {argument: rest} if rest or not arrays else {}
         else:
@@ -123,7 +119,8 @@ def _converted(name: str, value: Any) -> _Array | None:
     if isinstance(value, float) and not isinstance(value, np.generic):
         return _Array(np.asarray(value), {CAME_AS: "number"})
     converted = convert(name, value)
-    array = to_numpy(converted.value) if _is_numeric(converted.value) else np.asarray(None)
+    numeric = isinstance(converted.value, Tensor | bool | int | float)
+    array = to_numpy(converted.value) if numeric else np.asarray(None)
     if array.dtype.kind not in "biuf":
         return None
     attrs = {**value.attrs} if isinstance(value, pd.Series) else {}
@@ -146,10 +143,6 @@ def _row_labels(value: Any) -> pd.Index | None:
     index = value.index
     counts = index.name is None and index.equals(pd.RangeIndex(len(index)))
     return None if counts else index
-
-
-def _is_numeric(value: Any) -> bool:
-    return isinstance(value, Tensor | bool | int | float)
 
 
 def _item(argument: str, value: Any) -> _Array | None:
@@ -176,7 +169,7 @@ def _tree(
     labelled = [array for array in arrays.values() if isinstance(array, xr.DataArray)]
     taken = {**dict.fromkeys(arrays), **{d: n for each in labelled for d, n in each.sizes.items()}}
     parts: dict[str, dict[str, Any]] = {"observed": {}, "constant": {}, "metadata": {}}
-    labels: dict[str, list[pd.Index]] = {}
+    indices: dict[str, list[pd.Index]] = {}
     for name, array in arrays.items():
         sites = [n for n, value in observed.items() if same_values(array.data, value)]
         variable: Any = array
@@ -184,15 +177,11 @@ def _tree(
             dims = _dims(model, name, array, sites, taken)
             variable = (dims, array.data, array.attrs)
             if array.index is not None:
-                labels.setdefault(dims[0], []).append(array.index)
+                indices.setdefault(dims[0], []).append(array.index)
         role = "metadata" if name in metadata else "observed" if name in sites else "constant"
         parts[role][_safe(name)] = variable
-    coords = {
-        dim: _ticks(indices[0])
-        for dim, indices in labels.items()
-        if dim not in taken and all(each.equals(indices[0]) for each in indices)
-    }
-    return data_tree(**parts, coords=coords)
+    coords = {dim: _ticks(each) for dim, each in indices.items() if dim not in taken}
+    return data_tree(**parts, coords={d: each for d, each in coords.items() if each is not None})
 
 
 def _dims(
@@ -204,19 +193,11 @@ def _dims(
 ) -> list[str]:
     """Those of a site that observes the array; else plates, each the only one of its size.
 
-    Args:
-        model: The model.
-        name: Of the argument.
-        array: The argument.
-        sites: Those that observe it.
-        taken: Names that stand for something else, or for an axis of the length given.
+    Its own where these are ``taken``: names for something else, or for an axis of another length.
     """
     own = [f"{_safe(name)}_dim_{axis}" for axis in range(array.data.ndim)]
-    dims = (
-        [safe_name(dim) for dim in model.site(sites[0]).dims]
-        if sites
-        else _plates(model, array, own)
-    )
+    of_site = map(safe_name, model.site(sites[0]).dims) if sites else _plates(model, array, own)
+    dims = list(of_site)
     if array.index is not None and array.index.name is not None:
         dims = [str(array.index.name), *dims[1:]]
     lengths = zip(dims, array.data.shape, strict=True)
@@ -234,8 +215,11 @@ def _plates(model: BoundModel, array: _Array, own: Sequence[str]) -> list[str]:
     ]
 
 
-def _ticks(index: pd.Index) -> np.ndarray:
-    """The labels of rows; those of several levels as text."""
+def _ticks(indices: Sequence[pd.Index]) -> np.ndarray | None:
+    """The labels of rows, those of several levels as text; None where columns disagree."""
+    index = indices[0]
+    if not all(each.equals(index) for each in indices):
+        return None
     if isinstance(index, pd.MultiIndex):
         return np.array([", ".join(map(str, levels)) for levels in index])
     return np.asarray(index)

@@ -14,15 +14,9 @@ from torch.distributions import biject_to
 class Place(Messenger):
     """Put each continuous latent site where a flat unconstrained piece says.
 
-    The map from the flat piece to the site's support is taken from the distribution as it is met,
-    so a support that depends on another latent site is right too.
-
-    Args:
-        pieces: By site, its piece.
-        free: By site of which only some entries are latent, which.
-
-    Attributes:
-        by_site: After a run, the log absolute Jacobian determinant of constraining each site.
+    The map from the flat piece is taken from the distribution as it is met, so a support that
+    depends on another latent site is right too. Of a site in ``free`` only some entries are
+    latent. After a run, ``by_site`` has the log absolute Jacobian determinant of each map.
     """
 
     def __init__(self, pieces: Mapping[str, Tensor], free: Mapping[str, Tensor]) -> None:
@@ -48,12 +42,16 @@ class Place(Messenger):
         msg["value"] = value
 
 
-class Fix(Messenger):
-    """Give latent sites their values, and leave them latent."""
+class BySite(Messenger):
+    """A handler that is given tensors by site."""
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.values = values
+
+
+class Fix(BySite):
+    """Give latent sites their values, and leave them latent."""
 
     def _pyro_sample(self, msg: Any) -> None:
         if msg["name"] in self.values and not msg["is_observed"]:
@@ -112,16 +110,12 @@ class Cast(Messenger):
             msg["value"] = value.to(self.dtype)
 
 
-class Missing(Messenger):
-    """Leave masked entries of an observed site out of the likelihood."""
-
-    def __init__(self, missing: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.missing = missing
+class Missing(BySite):
+    """Leave masked entries of an observed site, True in its tensor, out of the likelihood."""
 
     def _pyro_sample(self, msg: Any) -> None:
-        if msg["name"] in self.missing and msg["is_observed"]:
-            seen = ~self.missing[msg["name"]]
+        if msg["name"] in self.values and msg["is_observed"]:
+            seen = ~self.values[msg["name"]]
             msg["mask"] = seen if msg["mask"] is None else msg["mask"] & seen
 
 

@@ -1,9 +1,4 @@
-"""A Pyro callable tied to its arguments, and how it is run.
-
-A `BoundModel` was run once to see its sites; after that every stage runs it through
-:meth:`BoundModel.trace`, which sees to the default dtype, to validation, to parameters (no global
-store is touched) and to plates that subsample.
-"""
+"""A Pyro callable tied to its arguments, and how it is run."""
 
 import contextlib
 import copy
@@ -42,31 +37,18 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class BoundModel:
-    """A Pyro callable tied to its arguments: what every engine and every later stage runs.
+    """A Pyro callable tied to its arguments: what every engine and every later stage runs."""
 
-    Attributes:
-        model: The callable. A module is a copy of the user's, in ``dtype``.
-        args: Positional arguments.
-        kwargs: Keyword arguments.
-        dtype: What the model computes in.
-        sites: Every site, in the order the model meets them.
-        plates: Every vectorised plate by name.
-        missing: By observed site, True where a value is missing.
-        parameters: Whether the model has learnable parameters of its own.
-        notes: What the user should know about how the model was read.
-        params: The state of Pyro's parameter store that the model runs under.
-    """
-
-    model: Callable[..., Any]
+    model: Callable[..., Any]  # where it is a module, a copy of the user's, in ``dtype``
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    dtype: torch.dtype = torch.float64
-    sites: tuple[Site, ...] = ()
-    plates: Mapping[str, Plate] = field(default_factory=dict)
-    missing: Mapping[str, Tensor] = field(default_factory=dict)
-    parameters: bool = False
-    notes: tuple[str, ...] = ()
-    params: Any = None
+    dtype: torch.dtype = torch.float64  # what the model computes in
+    sites: tuple[Site, ...] = ()  # in the order that the model meets them
+    plates: Mapping[str, Plate] = field(default_factory=dict)  # the vectorised ones, by name
+    missing: Mapping[str, Tensor] = field(default_factory=dict)  # by observed site: True where
+    parameters: bool = False  # whether it has learnable parameters of its own
+    notes: tuple[str, ...] = ()  # what the user should know about how it was read
+    params: Any = None  # the state of Pyro's parameter store that it runs under
 
     @property
     def name(self) -> str:
@@ -154,16 +136,16 @@ class BoundModel:
     @contextlib.contextmanager
     def running(self, *, whole: bool = True) -> Iterator[None]:
         """What holds while the model runs: dtype, no validation, an own parameter store."""
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(pyro.validation_enabled(False))
-            stack.enter_context(pyro.get_param_store().scope(self.params))
-            stack.enter_context(pyro.settings.context(module_local_params=True))
-            stack.enter_context(vmappable_contraction())
-            stack.enter_context(warnings.catch_warnings())
+        with (
+            pyro.validation_enabled(False),
+            pyro.get_param_store().scope(self.params),
+            pyro.settings.context(module_local_params=True),
+            vmappable_contraction(),
+            warnings.catch_warnings(),
+            whole_plates() if whole else contextlib.nullcontext(),
+            default_dtype(self.dtype),
+        ):
             warnings.filterwarnings("ignore", message="There is a performance drop because")
-            if whole:
-                stack.enter_context(whole_plates())
-            stack.enter_context(default_dtype(self.dtype))
             yield
 
     @property
@@ -185,12 +167,9 @@ class BoundModel:
 
         With a ``seed``, the global generators are seeded for the run, and put back.
         """
-        model = self.handled(*handlers)
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self.running())
-            if seed is not None:
-                stack.enter_context(isolated(seed))
-            return self.traced(model)
+        seeded = contextlib.nullcontext() if seed is None else isolated(seed)
+        with self.running(), seeded:
+            return self.traced(self.handled(*handlers))
 
     def traced(self, runnable: Callable[..., Any]) -> Trace:
         """One run of a model or guide on these arguments, within `running`."""

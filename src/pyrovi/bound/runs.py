@@ -1,25 +1,26 @@
-"""Run a model once per draw, with given latent values: to predict, and to draw discrete sites.
+"""Run a model for many draws of its latent values: to predict, and to draw discrete sites.
 
 All draws go through one run, in a plate left of all others, as Pyro's own ``Predictive`` does it;
 a draw's log density is then compared with that of a run of its own. A model that cannot be run so
 (one that multiplies matrices as if there were one draw, say) is run draw by draw.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
+import pyro
 import torch
 from pyro.infer import config_enumerate, infer_discrete
 from torch import Tensor
 
 from pyrovi.bound.handlers import Fix, Predict, Widen
 from pyrovi.bound.model import BoundModel
-from pyrovi.bound.rows import at_once_or_each, in_plate_of_draws
 from pyrovi.bound.sites import Trace
 from pyrovi.seeds import isolated
 
+T = TypeVar("T")
 Values = dict[str, Tensor]
 ENTRIES_AT_ONCE = 20_000_000  # tensor entries in one run, a bound on memory
 AGREEMENT = 1e-6
@@ -175,3 +176,50 @@ class _Runs:
 
 def _rows(values: Mapping[str, Tensor], start: int, stop: int) -> dict[str, Tensor]:
     return {name: value[start:stop] for name, value in values.items()}
+
+
+def at_once_or_each(
+    together: Callable[[], T | None] | None,
+    each: Callable[[Any], T],
+    rows: Iterable[Any],
+    *,
+    failures: type[Exception] | tuple[type[Exception], ...] = (),
+) -> T:
+    """All rows in one call, or what one call a row gives, stacked.
+
+    Args:
+        together: All at once; None where that is out of the question. It may give None itself,
+            where its result would be wrong.
+        each: A tensor, or a mapping of tensors, for one row.
+        rows: What ``each`` is called with in turn.
+        failures: What ``together`` may raise where it does not work.
+
+    >>> at_once_or_each(None, lambda row: {"square": torch.tensor(row**2)}, range(3))
+    {'square': tensor([0, 1, 4])}
+    """
+    if together is not None:
+        try:
+            result = together()
+        except failures:
+            result = None
+        if result is not None:
+            return result
+    return _stacked([each(row) for row in rows])
+
+
+def _stacked(rows: list[Any]) -> Any:
+    if isinstance(rows[0], Mapping):
+        return {key: _stacked([row[key] for row in rows]) for key in rows[0]}
+    return torch.stack(rows)
+
+
+def in_plate_of_draws(
+    model: Callable[..., Any], draws: int, max_plate_nesting: int
+) -> Callable[..., Any]:
+    """A model or guide run for many draws at once, in a plate left of all others."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with pyro.plate("_draws", draws, dim=-1 - max_plate_nesting):
+            return model(*args, **kwargs)
+
+    return run

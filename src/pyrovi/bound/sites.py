@@ -1,8 +1,8 @@
 """What sites a Pyro model has, read off a trace: plates become dims, supports become texts."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import pyro.distributions as dist
@@ -29,48 +29,28 @@ SUPPORTS = {
 
 @dataclass(frozen=True)
 class Plate:
-    """A plate: its name is a dim, its size the length of that dim.
-
-    Attributes:
-        name: The plate's name.
-        size: The full size, subsampled or not.
-        subsampled: Whether the model draws a random subset of it.
-    """
+    """A plate: its name is a dim, its full size the length of that dim."""
 
     name: str
     size: int
-    subsampled: bool = False
+    subsampled: bool = False  # whether the model draws a random subset of it
 
 
 @dataclass(frozen=True)
 class Site:
-    """One site of a model.
-
-    Attributes:
-        name: The site's name.
-        kind: ``latent``, ``observed``, ``deterministic`` or ``factor``.
-        distribution: The name of its distribution; empty for a deterministic site.
-        shape: The shape of one value, plates first.
-        dims: The name of each axis of ``shape``; plate names first.
-        support: The constraint its values satisfy.
-        event_dim: How many of the rightmost axes belong to one event.
-        discrete: Whether its values are discrete.
-        enumerable: Whether it can be summed out exactly.
-        subsampled: Whether it stands in a plate that subsamples.
-        improper: Whether its prior has no total mass (a masked or improper distribution).
-    """
+    """One site of a model."""
 
     name: str
-    kind: str
-    distribution: str
-    shape: tuple[int, ...]
-    dims: tuple[str, ...]
+    kind: str  # latent, observed, deterministic or factor
+    distribution: str  # empty for a deterministic site
+    shape: tuple[int, ...]  # of one value, plates first
+    dims: tuple[str, ...]  # the name of each axis of the shape
     support: str
-    event_dim: int = 0
+    event_dim: int = 0  # how many of the rightmost axes belong to one event
     discrete: bool = False
-    enumerable: bool = False
-    subsampled: bool = False
-    improper: bool = False
+    enumerable: bool = False  # whether it can be summed out exactly
+    subsampled: bool = False  # whether it stands in a plate that subsamples
+    improper: bool = False  # whether its prior has no total mass (masked, or improper)
 
     @property
     def continuous(self) -> bool:
@@ -107,20 +87,18 @@ def sites_of(
     """Every site; ``labels`` name all axes of one, ``event_dims`` the rightmost, by its name."""
     nodes = sample_nodes(trace)
     taken = {node["name"] for node in nodes}
-    sites = [_site(node, plates, labels.get(node["name"], ()), taken) for node in nodes]
-    return tuple(_renamed(site, event_dims.get(site.name, ())) for site in sites)
+    sites = []
+    for node in nodes:
+        shape, dims = _axes(node, plates, labels.get(node["name"], ()), taken)
+        of_event = event_dims.get(node["name"], ())
+        dims = (*dims[: max(0, len(dims) - len(of_event))], *of_event)
+        subsampled = any(plates[frame.name].subsampled for frame in vectorised_frames(node))
+        sites.append(_site(node, shape, dims, subsampled=subsampled))
+    return tuple(sites)
 
 
-def _renamed(site: Site, dims: tuple[str, ...]) -> Site:
-    """The site with other names for its rightmost axes."""
-    return replace(site, dims=(*site.dims[: max(0, len(site.dims) - len(dims))], *dims))
-
-
-def _site(
-    node: Any, plates: Mapping[str, Plate], labels: tuple[str, ...], taken: set[str]
-) -> Site:
+def _site(node: Any, shape: tuple[int, ...], dims: tuple[str, ...], *, subsampled: bool) -> Site:
     fn, kind = node["fn"], kind_of(node)
-    shape, dims = _axes(node, plates, labels, taken)
     discrete = kind in ("latent", "observed") and _is_discrete(fn)
     distributed = kind not in ("deterministic", "factor")
     return Site(
@@ -133,7 +111,7 @@ def _site(
         event_dim=fn.event_dim,
         discrete=discrete,
         enumerable=kind == "latent" and discrete and bool(fn.has_enumerate_support),
-        subsampled=any(plates[frame.name].subsampled for frame in vectorised_frames(node)),
+        subsampled=subsampled,
         improper=kind == "latent" and _is_improper(node),
     )
 
@@ -150,12 +128,19 @@ def kind_of(node: Any) -> str:
     return "deterministic" if isinstance(innermost, dist.Delta) else "latent"
 
 
-def _innermost(fn: Any) -> Any:
-    while hasattr(fn, "base_dist") and not isinstance(
-        fn, torch.distributions.TransformedDistribution
-    ):
+def _layers(fn: Any) -> Iterator[Any]:
+    """A distribution, and those that it wraps, from the outermost in."""
+    yield fn
+    while hasattr(fn, "base_dist"):
         fn = fn.base_dist
-    return fn
+        yield fn
+
+
+def _innermost(fn: Any) -> Any:
+    """What an event or a mask is wrapped around; a transformed distribution is one of its own."""
+    transformed = torch.distributions.TransformedDistribution
+    *_, last = _layers(fn)
+    return next((each for each in _layers(fn) if isinstance(each, transformed)), last)
 
 
 def _is_discrete(fn: Any) -> bool:
@@ -194,43 +179,38 @@ def _distribution_name(fn: Any) -> str:
 
 
 def _is_improper(node: Any) -> bool:
-    if isinstance(_innermost(node["fn"]), dist.ImproperUniform):
-        return True
-    return node["mask"] is False or _masked_away(node["fn"])
-
-
-def _masked_away(fn: Any) -> bool:
-    while True:
-        if isinstance(fn, MaskedDistribution):
-            mask = fn._mask
-            return mask is False or (isinstance(mask, Tensor) and not bool(mask.all()))
-        if not hasattr(fn, "base_dist"):
-            return False
-        fn = fn.base_dist
+    masks = [each._mask for each in _layers(node["fn"]) if isinstance(each, MaskedDistribution)]
+    masked_away = any(not torch.as_tensor(mask).all() for mask in masks)
+    unbounded = isinstance(_innermost(node["fn"]), dist.ImproperUniform)
+    return unbounded or masked_away or node["mask"] is False
 
 
 def _axes(
     node: Any, plates: Mapping[str, Plate], labels: tuple[str, ...], taken: set[str]
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """The shape of one value and a name for each axis; padding between plates is dropped."""
-    value = node["value"]
-    full = tuple(value.shape) if isinstance(value, Tensor) else ()
+    full = tuple(node["value"].shape) if isinstance(node["value"], Tensor) else ()
+    owners, kept = _owners(node, plates, full)
+    own = [f"{node['name']}_dim_{i}" for i in range(len(kept))]
+    names = labels if len(labels) == len(kept) else own
+    axes = {i: (name, full[i]) for i, name in zip(kept, names, strict=True)}
+    axes |= {i: (plate.name, plate.size) for i, plate in owners.items()}
+    dims = tuple(f"{name}_plate" if name in taken else name for name, _ in axes.values())
+    return tuple(size for _, size in axes.values()), dims
+
+
+def _owners(
+    node: Any, plates: Mapping[str, Plate], full: tuple[int, ...]
+) -> tuple[dict[int, Plate], list[int]]:
+    """The plate that each axis belongs to, and the axes that are no padding between plates."""
     batch = _batch_axes(node, full)
     owners = {
-        batch + frame.dim: plates[frame.name]
+        axis: plates[frame.name]
         for frame in vectorised_frames(node)
-        if batch + frame.dim >= 0 and full[batch + frame.dim] == frame.size
+        if (axis := batch + frame.dim) >= 0 and full[axis] == frame.size
     }
-    padding = {i for i in range(batch) if full[i] == 1 and i not in owners and owners}
-    kept = [i for i in range(len(full)) if i not in padding]
-    names = (
-        labels
-        if len(labels) == len(kept)
-        else [f"{node['name']}_dim_{i}" for i in range(len(kept))]
-    )
-    dims = [owners[i].name if i in owners else name for i, name in zip(kept, names, strict=True)]
-    shape = tuple(owners[i].size if i in owners else full[i] for i in kept)
-    return shape, tuple(f"{name}_plate" if name in taken else name for name in dims)
+    padding = {i for i in range(batch) if owners and full[i] == 1} - owners.keys()
+    return owners, [i for i in range(len(full)) if i not in padding]
 
 
 def _batch_axes(node: Any, shape: tuple[int, ...]) -> int:

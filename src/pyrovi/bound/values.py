@@ -20,17 +20,11 @@ from pyrovi.tree import CAME_AS, MISSING
 
 @dataclass(frozen=True)
 class Converted:
-    """What becomes of a value.
+    """What becomes of a value."""
 
-    Attributes:
-        value: What the model is called with.
-        dims: The name of each axis, where the value came labelled.
-        missing: True where a value is missing, where it came masked.
-    """
-
-    value: Any
-    dims: tuple[str, ...] | None = None
-    missing: Tensor | None = None
+    value: Any  # what the model is called with
+    dims: tuple[str, ...] | None = None  # the name of each axis, where the value came labelled
+    missing: Tensor | None = None  # True where a value is missing, where it came masked
 
 
 def convert(name: str, value: Any) -> Converted:
@@ -52,10 +46,6 @@ def to_numpy(value: Any) -> np.ndarray:
     return np.array(value)
 
 
-def _tensor(name: str, value: Tensor) -> Converted:
-    return Converted(_checked(name, value.detach().clone()))
-
-
 def _labelled(name: str, value: xr.DataArray) -> Converted:
     dims, came_as = tuple(map(str, value.dims)), value.attrs.get(CAME_AS)
     if came_as == "number":
@@ -70,17 +60,15 @@ def _column(name: str, column: pd.Series) -> Converted:
         first = f"a column of {column.dtype} came (first value {column.iloc[0]!r})"
         came = first if len(column) else f"an empty column of {column.dtype} came"
         raise DataError(f"{name}: expected numbers, and {came}. Encode it as numbers, or drop it.")
-    if column.isna().any():
-        return _array(name, column.to_numpy(dtype=float, na_value=np.nan))
-    return _array(name, column.to_numpy())
+    lacks = {"dtype": float, "na_value": np.nan} if column.isna().any() else {}
+    return _array(name, column.to_numpy(**lacks))
 
 
 def _masked(name: str, value: Any, dtype: str | None = None) -> Converted:
     mask = np.ma.getmaskarray(value)
     if mask.all():
         raise DataError(f"{name}: every value is masked. Leave it out, or unmask some.")
-    # Any value of the observed kind will do: it is masked out of the likelihood, and a value
-    # that was seen is sure to lie in the support.
+    # Masked out of the likelihood, any value in the support will do: one that was observed.
     filled = np.where(mask, value.data[~mask].flat[0], value.data)
     filled = filled if dtype is None else filled.astype(dtype)
     return Converted(_from_numpy(name, filled), missing=torch.as_tensor(mask))
@@ -110,7 +98,7 @@ def _number(name: str, value: float) -> Converted:
 
 
 CONVERSIONS: tuple[tuple[Any, Callable[[str, Any], Converted]], ...] = (
-    (Tensor, _tensor),
+    (Tensor, lambda name, value: Converted(_checked(name, value.detach().clone()))),
     (xr.DataArray, _labelled),
     (pd.Series, _column),
     (np.ma.MaskedArray, _masked),
