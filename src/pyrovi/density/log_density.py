@@ -23,7 +23,6 @@ from pyrovi.density.one_point import OnePoint
 from pyrovi.density.pointwise import explain, without_pointwise
 from pyrovi.density.recording import Recordings, Replayed
 from pyrovi.density.starts import best_start
-from pyrovi.density.vectorise import why_not_vectorised
 
 HESSIAN_ENTRIES = 1_000_000  # numbers differentiated twice at once, a bound on memory
 RECORDED_ENTRIES = 2_000_000  # a recording holds every step; above, its saving is nothing
@@ -39,6 +38,7 @@ class LogDensity:
     Attributes:
         model: The model, tied to its data.
         dim: The length of a flat vector.
+        entries: About how many numbers one evaluation at one point holds.
         pieces: Where each latent site lies in it, in the model's order.
         evaluations: How many points it has been evaluated at.
         deadline: On the clock of `time.perf_counter`, when an evaluation raises `OutOfTime`.
@@ -50,6 +50,7 @@ class LogDensity:
         self.model = model
         self._point = OnePoint(model)
         self.pieces, self.dim = self._point.pieces, self._point.dim
+        self.entries = entries_of(model)
         self.evaluations = 0
         self.deadline: float | None = None
         self.threads: int | None = None
@@ -62,11 +63,7 @@ class LogDensity:
         return (*self.model.notes, *self._notes)
 
     def check_time(self) -> None:
-        """End the run if the time that the user allowed is spent.
-
-        Raises:
-            OutOfTime: If it is.
-        """
+        """Raise `OutOfTime`, which ends the run, if the time that the user allowed is spent."""
         if self.deadline is not None and time.perf_counter() > self.deadline:
             raise OutOfTime
 
@@ -78,13 +75,11 @@ class LogDensity:
         A point where the model fails or the density is not a number counts as minus infinity.
         """
         rows = flat.reshape(-1, self.dim)
-        if rows.requires_grad and self.recordings.of(
+        recorded = rows.requires_grad and self.recordings.of(
             "gradient", self._differentiated, rows.detach()
-        ):
-            value = Replayed.apply(rows, self.value_and_gradient)
-        else:
-            value = self._values(rows)
-        return value.reshape(flat.shape[:-1])
+        )
+        values = Replayed.apply(rows, self.value_and_gradient) if recorded else self._values(rows)
+        return values.reshape(flat.shape[:-1])
 
     def value_and_gradient(
         self, flat: Float[Tensor, "draw dim"]
@@ -158,11 +153,9 @@ class LogDensity:
     def explain(self, flat: Float[Tensor, "draw dim"]) -> dict[str, Tensor]:
         """Everything the model computes at each flat vector, constrained.
 
-        Returns:
-            ``log_joint`` (constrained) and ``log_abs_det``, both ``(draw,)``; and, with a prefix,
-            ``value:SITE`` for latent sites, ``log_prior:SITE`` summed to
-            ``(draw,)``, ``log_abs_det:SITE`` likewise, and ``log_likelihood:SITE`` pointwise,
-            with discrete sites summed out.
+        ``log_joint`` (constrained) and ``log_abs_det``, both ``(draw,)``; ``value:SITE`` of latent
+        sites, their ``log_prior:SITE`` and ``log_abs_det:SITE`` summed to ``(draw,)``; and
+        ``log_likelihood:SITE`` pointwise, with discrete sites summed out.
         """
         with torch.no_grad():
             one = partial(explain, self._point, without=self._without_pointwise)
@@ -176,12 +169,10 @@ class LogDensity:
     def unconstrain(self, values: Mapping[str, Tensor]) -> Float[Tensor, "draw dim"]:
         """The flat vector of each draw of the continuous latent sites."""
         nodes, one = self.model.prototype.nodes, self._point.flat
-        columns = {
-            piece.site: values[piece.site]
-            .to(self.model.dtype)
-            .reshape(-1, *nodes[piece.site]["value"].shape)
-            for piece in self.pieces
-        }
+        columns = {}
+        for piece in self.pieces:
+            shape = nodes[piece.site]["value"].shape
+            columns[piece.site] = values[piece.site].to(self.model.dtype).reshape(-1, *shape)
         rows = (
             dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
         )
@@ -201,12 +192,8 @@ class LogDensity:
         """A flat vector where the density and its gradient are finite: the best of a few.
 
         The median of the prior, the origin and uniform draws from (-2, 2) are tried, as in Stan,
-        up to a hundred of them.
-
-        Args:
-            seed: Makes the choice repeatable.
-            avoid_prior: Leave the median of the prior and the origin out, for a restart that is
-                to begin elsewhere.
+        up to a hundred of them; with ``avoid_prior`` the draws alone, for a restart that is to
+        begin elsewhere.
 
         Raises:
             ModelError: If the density is finite at none of them; the first site at fault is named.
@@ -214,11 +201,6 @@ class LogDensity:
         return best_start(self._point, self.value_and_gradient, seed, avoid_prior=avoid_prior)
 
     # Many points, and the same operations again.
-
-    @cached_property
-    def entries(self) -> int:
-        """About how many numbers one evaluation at one point holds."""
-        return entries_of(self.model)
 
     @cached_property
     def work(self) -> int:
@@ -231,7 +213,7 @@ class LogDensity:
         _ = self._without_pointwise
         with self.model.running():
             self._point.prepare()
-            why_not = why_not_vectorised(self._point.log_prob, self.dim)
+            why_not = self._point.why_not_vectorised()
         self._notes += [why_not] if why_not else []
         return why_not is None
 

@@ -1,4 +1,4 @@
-"""One run of a model at one flat vector: what vmap carries to many."""
+"""One run of a model at one flat vector, and whether vmap carries many through one run."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,21 +11,17 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from pyrovi.bound import BoundModel, Place, Trace, Unplace
+from pyrovi.seeds import stream
+
+AGREEMENT = 1e-6  # relative; between the vectorised and the looped value
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Where one latent site lies in the flat vector.
-
-    Attributes:
-        site: The site's name.
-        shape: The shape of its unconstrained piece.
-        start: The first index in the flat vector.
-        stop: One past the last.
-    """
+    """Where one latent site lies in the flat vector: from ``start`` to before ``stop``."""
 
     site: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # of its unconstrained piece
     start: int
     stop: int
 
@@ -85,6 +81,34 @@ class OnePoint:
         note = Unplace(values, self.model.free)
         self._traced(note)
         return torch.cat([note.pieces[piece.site].reshape(-1) for piece in self.pieces])
+
+    def why_not_vectorised(self) -> str | None:
+        """Why points must be run one by one; None where they need not.
+
+        Two points are run both ways and compared; the looped way is right by construction.
+        """
+        generator = torch.Generator().manual_seed(stream(0, "vectorise"))
+        rows = torch.randn(2, self.dim, generator=generator, dtype=torch.float64) * 0.1
+        looped = self._looped(rows)
+        try:
+            together = torch.func.vmap(self.log_prob)(rows)
+        except Exception as error:  # noqa: BLE001  any model may fail in its own way under vmap
+            reason = str(error.__cause__ or error).split("\n")[0][:120]
+            return f"The model is run draw by draw, since vmap cannot: {reason}"
+        agreement = {"rtol": AGREEMENT, "atol": AGREEMENT, "equal_nan": True}
+        if looped is None or torch.allclose(looped, together, **agreement):
+            return None
+        return (
+            "The model is run draw by draw, since vectorised it gives another density "
+            f"({together[0].item():.6g} for {looped[0].item():.6g})."
+        )
+
+    def _looped(self, rows: Tensor) -> Tensor | None:
+        """None where the model itself fails at a point, which says nothing of the two ways."""
+        try:
+            return torch.stack([self.log_prob(row) for row in rows])
+        except (ValueError, RuntimeError):
+            return None
 
 
 def _layout(model: BoundModel) -> Iterator[Piece]:

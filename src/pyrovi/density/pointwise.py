@@ -56,7 +56,7 @@ def without_pointwise(point: OnePoint) -> dict[str, str]:
         )
         return {site.name: why for site in model.observed}
     plates = {
-        site.name: _plate_names(point.origin.nodes[site.name])
+        site.name: {frame.name for frame in vectorised_frames(point.origin.nodes[site.name])}
         for site in (*model.observed, *model.discrete)
     }
     return {
@@ -65,10 +65,6 @@ def without_pointwise(point: OnePoint) -> dict[str, str]:
         for site in model.observed
         if (shared := [d.name for d in model.discrete if not plates[site.name] <= plates[d.name]])
     }
-
-
-def _plate_names(node: Any) -> frozenset[str]:
-    return frozenset(frame.name for frame in vectorised_frames(node))
 
 
 def _pointwise(point: OnePoint, trace: Trace, name: str) -> Tensor:

@@ -12,7 +12,7 @@ The list is right only for a function that does the same operations at every poi
 import contextlib
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -189,15 +189,14 @@ def _graph(calls: list[Call], point: Tensor, outputs: Outputs) -> fx.GraphModule
     for call in calls:
         builder.add(call)
     builder.graph.output(tuple(builder.node_of(each) for each in outputs))
-    builder.graph.eliminate_dead_code(lambda node: node.op in _KEPT or _writes(node))
+    builder.graph.eliminate_dead_code(_is_needed)
     return fx.GraphModule(builder.constants, builder.graph)
 
 
-_KEPT = ("placeholder", "output")
-
-
-def _writes(node: fx.Node) -> bool:
-    return isinstance(node.target, OpOverload) and node.target._schema.is_mutable
+def _is_needed(node: fx.Node) -> bool:
+    """Whether a node stays though nothing reads it."""
+    writes = isinstance(node.target, OpOverload) and node.target._schema.is_mutable
+    return writes or node.op in ("placeholder", "output")
 
 
 def _tensors(tree: Any) -> list[Tensor]:
@@ -208,14 +207,10 @@ def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def _written(call: Call) -> Iterator[Tensor]:
+def _written(call: Call) -> list[Tensor]:
     """The tensors that an operation changes in place: they are no constants."""
     func, args, kwargs, _ = call
-    if not func._schema.is_mutable:
-        return
-    for index, argument in enumerate(func._schema.arguments):
-        if argument.alias_info is None or not argument.alias_info.is_write:
-            continue
-        value = args[index] if index < len(args) else kwargs.get(argument.name)
-        if isinstance(value, Tensor):
-            yield value
+    declared = func._schema.arguments
+    given = dict(zip((each.name for each in declared), args, strict=False)) | kwargs
+    changed = [each.name for each in declared if each.alias_info and each.alias_info.is_write]
+    return [value for name in changed if isinstance(value := given.get(name), Tensor)]

@@ -53,8 +53,7 @@ def _prior_median(point: OnePoint, seed: int) -> Tensor:
                 draws.append(_drawn_from_the_prior(point))
     if not draws:
         return torch.zeros(0, point.dim, dtype=torch.float64)
-    median = torch.stack(draws).median(0).values[None]
-    return median if median.isfinite().all() else median.nan_to_num(0.0, 0.0, 0.0)
+    return torch.stack(draws).median(0).values[None].nan_to_num(0.0, 0.0, 0.0)
 
 
 def _drawn_from_the_prior(point: OnePoint) -> Tensor:

@@ -1,7 +1,7 @@
 """With how many threads of torch a model is evaluated fastest."""
 
 import contextlib
-import time
+import timeit
 from collections.abc import Iterator
 
 import numpy as np
@@ -50,9 +50,4 @@ def faster_threads(density: LogDensity, flat: Tensor) -> int:
 
 def _seconds(density: LogDensity, rows: Tensor, threads: int) -> float:
     torch.set_num_threads(threads)
-    times = []
-    for _ in range(3):
-        began = time.perf_counter()
-        density.value_and_gradient(rows)
-        times.append(time.perf_counter() - began)
-    return min(times)
+    return min(timeit.repeat(lambda: density.value_and_gradient(rows), repeat=3, number=1))
