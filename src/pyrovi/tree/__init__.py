@@ -23,10 +23,12 @@ is an independent restart of the fit; `draw` counts draws from the approximation
 from pyrovi.tree.ask import (
     draw_kind as draw_kind,
     has as has,
+    held as held,
     json_attr as json_attr,
     labels as labels,
     quantities as quantities,
     require as require,
+    validate as validate,
 )
 from pyrovi.tree.build import data_alone as data_alone, data_tree as data_tree, grow as grow
 from pyrovi.tree.netcdf import open_tree as open_tree, save as save
@@ -53,4 +55,3 @@ from pyrovi.tree.schema import (
     original_name as original_name,
     safe_name as safe_name,
 )
-from pyrovi.tree.validation import validate as validate

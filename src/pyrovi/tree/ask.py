@@ -1,4 +1,4 @@
-"""Asking a tree what it holds."""
+"""Asking a tree what it holds, and whether it keeps the rules that every stage relies on."""
 
 import itertools
 import json
@@ -12,10 +12,15 @@ from pyrovi.errors import TreeError
 from pyrovi.tree.schema import (
     CHAINS,
     DATA_GROUPS,
+    DRAW_GROUPS,
+    DRAW_KINDS,
     DRAWS,
     INDEPENDENT,
+    PRIOR_GROUPS,
     SAMPLE_DIMS,
     SAMPLERS_STATS,
+    STATS_DIMS,
+    STATUSES,
 )
 
 
@@ -32,10 +37,9 @@ def require(tree: Any, *groups: str) -> None:
         )
     missing = [group for group in groups if not has(tree, group)]
     if missing:
-        held = ", ".join(tree.children) or "nothing"
         raise TreeError(
-            f"Expected the group {_quoted(missing)} in the tree, which holds {held}. "
-            f"{_advice(missing)}"
+            f"Expected the group {', '.join(map(repr, missing))} in the tree, which holds "
+            f"{', '.join(tree.children) or 'nothing'}. {_advice(missing)}"
         )
 
 
@@ -46,8 +50,12 @@ def has(tree: xr.DataTree, group: str, *variables: str) -> bool:
         if part not in node.children:
             return False
         node = node.children[part]
-    held = node.data_vars
-    return all(name in held for name in variables) if variables else bool(held)
+    return all(name in node.data_vars for name in variables) if variables else bool(node.data_vars)
+
+
+def held(tree: xr.DataTree, group: str) -> xr.Dataset:
+    """A group of ``tree``, or an empty one where it has none."""
+    return tree[group].to_dataset() if group in tree.children else xr.Dataset()
 
 
 def _advice(missing: Sequence[str]) -> str:
@@ -58,23 +66,20 @@ def _advice(missing: Sequence[str]) -> str:
     return "Call pyrovi.draw on a fit first."
 
 
-def _quoted(names: Sequence[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
-
-
 def json_attr(tree: xr.DataTree, key: str, default: Any = None) -> Any:
     """The value that is kept as JSON in the attribute ``key`` of `sample_stats`.
 
     Attributes of a netCDF file are numbers or text, so lists and tables are written as JSON.
     """
-    if "sample_stats" not in tree or key not in tree["sample_stats"].attrs:
+    attrs = held(tree, "sample_stats").attrs
+    if key not in attrs:
         return default
     try:
-        return json.loads(tree["sample_stats"].attrs[key])
+        return json.loads(attrs[key])
     except (TypeError, ValueError) as error:
         raise TreeError(
-            f"Expected JSON in the attribute '{key}' of sample_stats, and "
-            f"{tree['sample_stats'].attrs[key]!r} came. Write it with json.dumps."
+            f"Expected JSON in the attribute '{key}' of sample_stats, and {attrs[key]!r} came. "
+            "Write it with json.dumps."
         ) from error
 
 
@@ -88,9 +93,7 @@ def draw_kind(tree: xr.DataTree) -> str:
     >>> draw_kind(grow(xr.DataTree(), sample_stats=xr.Dataset({"diverging": ("draw", [False])})))
     'chains'
     """
-    if "sample_stats" not in tree:
-        return ""
-    stats = tree["sample_stats"]
+    stats = held(tree, "sample_stats")
     if DRAWS in stats.attrs:
         return str(stats.attrs[DRAWS])
     if any(name in stats.data_vars for name in SAMPLERS_STATS):
@@ -131,3 +134,68 @@ def labels(variable: xr.DataArray, name: str, sample: Sequence[str] = SAMPLE_DIM
 
 def _tick(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def validate(tree: xr.DataTree) -> None:
+    """Raise if ``tree`` breaks the rules that every stage relies on: see the table of the package.
+
+    Raises:
+        TreeError: One line: where, what was expected, what came.
+    """
+    require(tree)
+    sizes: dict[str, int] = {}
+    for group in DRAW_GROUPS:
+        _check_draws(tree, group, sizes)
+    for group in PRIOR_GROUPS:
+        _check_draws(tree, group, {"chain": 1})
+    for group in DATA_GROUPS:
+        for name, variable in held(tree, group).data_vars.items():
+            if set(variable.dims) & set(SAMPLE_DIMS):
+                _refuse(group, name, f"plates as dims and no draws, and {_dims(variable)} came")
+    _check_stats(held(tree, "sample_stats"), sizes)
+    for key in ("sites", "notes", "versions", "rungs"):
+        json_attr(tree, key)
+    observed = held(tree, "observed_data").data_vars
+    unknown = sorted(set(held(tree, "log_likelihood").data_vars) - set(observed), key=str)
+    if observed and unknown:
+        _refuse("log_likelihood", unknown[0], "the name of a variable of observed_data")
+
+
+def _check_draws(tree: xr.DataTree, group: str, sizes: dict[str, int]) -> None:
+    for name, variable in held(tree, group).data_vars.items():
+        if variable.dims[:2] != SAMPLE_DIMS:
+            _refuse(group, name, f"dims (chain, draw, ...), and {_dims(variable)} came")
+        if variable.dtype.kind not in "fiub":
+            _refuse(group, name, f"numbers, and the dtype {variable.dtype} came")
+        _check_sizes(group, name, variable, sizes)
+
+
+def _check_sizes(group: str, name: object, variable: xr.DataArray, sizes: dict[str, int]) -> None:
+    """Draws of one fit are the same draws in every group, so their number is one number."""
+    for dim in SAMPLE_DIMS:
+        expected, came = sizes.setdefault(dim, variable.sizes[dim]), variable.sizes[dim]
+        if came != expected:
+            _refuse(group, name, f"{dim} of length {expected}, as elsewhere, and {came} came")
+
+
+def _check_stats(stats: xr.Dataset, sizes: dict[str, int]) -> None:
+    for name in [name for name in STATS_DIMS if name in stats]:
+        variable, expected = stats[name], STATS_DIMS[name]
+        if variable.dims != expected:
+            came = _dims(variable)
+            _refuse("sample_stats", name, f"dims ({', '.join(expected)}), and {came} came")
+        if expected == SAMPLE_DIMS:
+            _check_sizes("sample_stats", name, variable, sizes)
+    words = ((stats, "status", STATUSES), (stats, "restart_status", STATUSES))
+    for holder, name, expected in (*words, (stats.attrs, DRAWS, DRAW_KINDS)):
+        came = set(np.ravel(holder[name]).astype(str)) if name in holder else set()
+        if unknown := sorted(came - set(expected)):
+            _refuse("sample_stats", name, f"{', '.join(expected)}, and {unknown[0]!r} came")
+
+
+def _dims(variable: xr.DataArray) -> str:
+    return f"({', '.join(map(str, variable.dims))})"
+
+
+def _refuse(group: str, name: object, expected: str) -> None:
+    raise TreeError(f"Variable '{name}' of the group '{group}': expected {expected}.")

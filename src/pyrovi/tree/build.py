@@ -1,5 +1,6 @@
 """The tree that a pipeline starts from, and how it grows."""
 
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from pyrovi.errors import DataError
+from pyrovi.tree.ask import held
 from pyrovi.tree.schema import DRAWN_GROUPS, METADATA, OF_SITE
 
 
@@ -45,8 +47,8 @@ def data_tree(
 
 
 def _refuse_shared_names(*groups: Mapping[str, Any]) -> None:
-    names = [name for group in groups for name in group]
-    shared = sorted({name for name in names if names.count(name) > 1})
+    times = Counter(name for group in groups for name in group)
+    shared = sorted(name for name, count in times.items() if count > 1)
     if shared:
         raise DataError(
             f"Each data variable is one argument of the model, and {', '.join(shared)} came as "
@@ -137,11 +139,10 @@ def data_alone(tree: xr.DataTree) -> xr.DataTree:
     for group in DRAWN_GROUPS & set(alone.children):
         del alone[group]
     alone = alone.copy(deep=True)
-    observed = alone["observed_data"].to_dataset() if "observed_data" in alone else xr.Dataset()
+    observed = held(alone, "observed_data")
     repeated = [name for name, variable in observed.data_vars.items() if OF_SITE in variable.attrs]
-    if not repeated:
-        return alone
-    if len(repeated) < len(observed.data_vars):
-        return grow(alone, observed_data=observed.drop_vars(repeated))
-    del alone["observed_data"]
+    if repeated and len(repeated) == len(observed.data_vars):
+        del alone["observed_data"]
+    elif repeated:
+        alone = grow(alone, observed_data=observed.drop_vars(repeated))
     return alone

@@ -24,16 +24,13 @@ def save(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     # In memory first: on a full disk HDF5 can crash the interpreter; Python's own write cannot.
     try:
-        content = bytes(_writable(tree).to_netcdf(engine="h5netcdf"))
+        # Without the encodings of a file that it may have come from.
+        writable = tree.map_over_datasets(lambda dataset: dataset.drop_encoding())
+        content = bytes(writable.to_netcdf(engine="h5netcdf"))
     except (TypeError, ValueError) as error:
         first = str(error).strip().split("\n")[0]
         raise TreeError(f"The tree cannot be written as netCDF: {first}") from error
     return write_whole(path, content)
-
-
-def _writable(tree: xr.DataTree) -> xr.DataTree:
-    """The same tree without the encodings of a file it may have come from."""
-    return tree.map_over_datasets(lambda dataset: dataset.drop_encoding())
 
 
 def open_tree(path: str | os.PathLike[str]) -> xr.DataTree:
@@ -43,11 +40,14 @@ def open_tree(path: str | os.PathLike[str]) -> xr.DataTree:
         TreeError: If there is no such file, it is damaged, or it would have other files read:
             HDF5's external links, external storage and virtual datasets are refused.
     """
+    import h5py
+
     path = Path(path)
     if not path.is_file():
         raise TreeError(f"Expected a saved tree at {path}, and there is no such file.")
     try:
-        _refuse_hazards(path)
+        with h5py.File(path, "r") as file:
+            _refuse_hazards(file, path, seen=set())
         with xr.open_datatree(path, engine="h5netcdf") as tree:
             return tree.load()
     except TreeError:
@@ -60,15 +60,8 @@ def open_tree(path: str | os.PathLike[str]) -> xr.DataTree:
         ) from error
 
 
-def _refuse_hazards(path: Path) -> None:
+def _refuse_hazards(group: Any, path: Path, seen: set[int]) -> None:
     """Walk the file without following anything out of it."""
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        _walk(file, path, seen=set())
-
-
-def _walk(group: Any, path: Path, seen: set[int]) -> None:
     import h5py
 
     low_level: Any = h5py
@@ -84,7 +77,7 @@ def _walk(group: Any, path: Path, seen: set[int]) -> None:
             )
         item = group[name]
         if isinstance(item, h5py.Group):
-            _walk(item, path, seen)
+            _refuse_hazards(item, path, seen)
         elif isinstance(item, h5py.Dataset):
             _refuse_hazard(item, path)
 

@@ -14,36 +14,25 @@ DRAW_GROUPS = (
     "log_prior",
     "log_guide",
 )
-ACCEPTANCE = "acceptance_rate"
-"""In the group `drift`, each Markov chain's average probability of acceptance."""
-DISCREPANCIES = "discrepancies"
-"""The group of statistics that a model declares, each of the data and of replications."""
+ACCEPTANCE = "acceptance_rate"  # in the group `drift`: each Markov chain's average
+DISCREPANCIES = "discrepancies"  # the group of statistics of the data and of replications
 PRIOR_GROUPS = ("prior", "prior_predictive")
-MISSING = "missing_as_nan"
-"""The attribute, 1, of an observed variable whose NaNs are values to leave out and predict."""
-METADATA = "metadata"
-"""The attribute, 1, of a variable that belongs to the data and that the model need not take."""
-OF_SITE = "of_site"
-"""The attribute, 1, of what `pyrovi.draw` repeats under the name of the site that observed it."""
-CAME_AS = "came_as"
-"""The attribute that says what a variable was where that is no tensor of its dtype: a Python
-``number``, a NumPy ``array`` inside a dict, or the dtype of what had no NaN for missing values."""
-ITEM_OF = "item_of"
-"""The attribute of a variable that is an item of a dict: the argument that took the dict."""
-OPTIONS, LACKING = "options", "lacking"
-"""Attributes of the tree: as JSON, the arguments that are no numbers; the names of those that a
-tree cannot hold."""
-DRAWN_GROUPS = {
-    *DRAW_GROUPS,
-    *PRIOR_GROUPS,
-    DISCREPANCIES,
-    "diagnostics",
-    "drift",
-    "sample_stats",
-}
+DRAWN_GROUPS = {*DRAW_GROUPS, *PRIOR_GROUPS, DISCREPANCIES, "diagnostics", "drift", "sample_stats"}
 """What `pyrovi.draw` and `pyrovi.check` write."""
-DRAWS = "draws"
-"""The attribute of `sample_stats` that says which of `DRAW_KINDS` the posterior's draws are."""
+
+# Attributes of a variable; the first three are 1 where they are there.
+MISSING = "missing_as_nan"  # observed: its NaNs are values to leave out and predict
+METADATA = "metadata"  # it belongs to the data, and the model need not take it
+OF_SITE = "of_site"  # `pyrovi.draw` repeats it under the name of the site that observed it
+CAME_AS = "came_as"
+"""What a variable was where that is no tensor of its dtype: a Python ``number``, a NumPy ``array``
+inside a dict, or the dtype of what had no NaN for missing values."""
+ITEM_OF = "item_of"  # it is an item of a dict: the argument that took the dict
+
+# Attributes of the tree, as JSON: arguments that are no numbers; names of those it cannot hold.
+OPTIONS, LACKING = "options", "lacking"
+
+DRAWS = "draws"  # the attribute of `sample_stats` that says which of these the posterior's are
 DRAW_KINDS = INDEPENDENT, CHAINS, POINTS = "independent", "chains", "points"
 """Independent draws of an approximation, states of Markov chains, or a few points repeated."""
 SAMPLERS_STATS = (
@@ -56,8 +45,7 @@ SAMPLERS_STATS = (
     "tree_depth",
 )
 """What only Markov chain samplers write into `sample_stats`, by ArviZ's names."""
-STATUSES = ("converged", "stopped", "diverged")
-"""How a fit can end; an order from good to bad."""
+STATUSES = ("converged", "stopped", "diverged")  # how a fit can end, from good to bad
 
 STATS_DIMS = {
     "log_joint": SAMPLE_DIMS,
