@@ -46,8 +46,8 @@ def load(home: str) -> Any:
     3.141592653589793
     """
     module, _, attribute = home.partition(":")
-    found = importlib.import_module(module)
-    return getattr(found, attribute) if attribute else found
+    loaded = importlib.import_module(module)
+    return getattr(loaded, attribute) if attribute else loaded
 
 
 def attach(

@@ -81,21 +81,19 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def available(self) -> dict[str, T]:
         """Every member that can be loaded; of another package's that cannot, a warning."""
-        found = {name: self[name] for name in self.members}
+        members: dict[str, T] = {name: self[name] for name in self.members}
         for name, point in self._points().items():
             member, fault = self._from(point)
             if fault:
-                message = (
-                    f"{self.what.capitalize()} {name!r} ({point.value}) is left out: {fault}."
-                )
-                warnings.warn(message, PyroviWarning, stacklevel=2)
+                what = f"{self.what.capitalize()} {name!r} ({point.value})"
+                warnings.warn(f"{what} is left out: {fault}.", PyroviWarning, stacklevel=2)
             else:
-                found[name] = member
-        return found
+                members[name] = member
+        return members
 
     def _points(self) -> dict[str, EntryPoint]:
-        found = entry_points(group=self.group)
-        return {point.name: point for point in found if point.name not in self.members}
+        points = entry_points(group=self.group)
+        return {point.name: point for point in points if point.name not in self.members}
 
     def _from(self, point: EntryPoint) -> tuple[Any, str]:
         """The object behind an entry point, or what is wrong with it."""

@@ -70,11 +70,8 @@ def stack_chains(chains: Sequence[dict[str, Arrays]]) -> dict[str, Arrays]:
 
 def as_arrays(values: Mapping[str, Tensor]) -> Arrays:
     """Tensors as arrays, floats in double precision."""
-    return {name: _float64(to_numpy(value)) for name, value in values.items()}
-
-
-def _float64(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float64) if array.dtype == np.float32 else array
+    arrays = {name: to_numpy(value) for name, value in values.items()}
+    return {n: a.astype(np.float64) if a.dtype == np.float32 else a for n, a in arrays.items()}
 
 
 def _computed(model: BoundModel) -> list[str]:

@@ -87,10 +87,10 @@ def _resampled(fit: Fit, draws: int) -> list[Draws]:
 
 def _even(chains: list[Draws]) -> list[Draws]:
     """Chains of a sampler that was stopped may differ in length; the shortest counts."""
-    shortest = min(len(each.flat) for each in chains)
-    return [each if len(each.flat) == shortest else _last(each, shortest) for each in chains]
-
-
-def _last(drawn: Draws, count: int) -> Draws:
-    stats = {name: values[-count:] for name, values in drawn.stats.items()}
-    return Draws(drawn.flat[-count:], stats=stats)
+    count = min(len(each.flat) for each in chains)
+    return [
+        each
+        if len(each.flat) == count
+        else Draws(each.flat[-count:], stats={n: v[-count:] for n, v in each.stats.items()})
+        for each in chains
+    ]

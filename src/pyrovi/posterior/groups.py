@@ -7,20 +7,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pyrovi.bound import BoundModel, observed_values, prior_draws, same_values
+from pyrovi.bound import BoundModel, Site, observed_values, prior_draws, same_values
 from pyrovi.errors import DataError
 from pyrovi.posterior.chain import Arrays, as_arrays
 from pyrovi.seeds import stream
-from pyrovi.tree import ACCEPTANCE, DISCREPANCIES, OF_SITE, SAMPLE_DIMS, grow, safe_name
+from pyrovi.tree import ACCEPTANCE, DISCREPANCIES, OF_SITE, SAMPLE_DIMS, grow, held, safe_name
 
 PRIOR_DRAWS, MIN_PRIOR_DRAWS = 500, 50
 PRIOR_ENTRIES = 20_000_000  # numbers in all prior draws together, where there are more than those
 EXTRA_DIMS = {"drift": ("state",)}  # dims between the draw's and the site's own
-OWN_DIMS = (
-    "log_prior",
-    "log_guide",
-    "unconstrained_posterior",
-)  # of whose axes plates say nothing
+OWN_DIMS = ("log_prior", "log_guide", "unconstrained_posterior")  # plates do not name their axes
 VALUES = ("posterior", "posterior_predictive", "prior", "prior_predictive")  # not densities
 DESCRIPTIONS = ("units", "long_name")  # attributes of data that hold for predictions of them too
 
@@ -31,29 +27,32 @@ def with_observed(data: xr.DataTree, model: BoundModel) -> xr.DataTree:
     Where an argument of the same name holds those very values, it stands for them as it is. One
     that holds others (the model transforms it) makes room, and goes to ``constant_data``.
     """
-    groups = [
-        data[name].to_dataset() if name in data else xr.Dataset()
-        for name in ("observed_data", "constant_data")
-    ]
-    observed, constant = groups
+    before = {name: held(data, name) for name in ("observed_data", "constant_data")}
+    groups = before
     for site, values in observed_values(model).items():
-        name = safe_name(site)
-        held = observed.get(name)
-        if held is not None and same_values(held.to_numpy(), values):
-            continue
-        if held is not None:
-            constant = constant if OF_SITE in held.attrs else constant.assign({name: held})
-            observed = observed.drop_vars(name)
-        arguments = [*observed.data_vars.values(), *constant.data_vars.values()]
-        same = [each for each in arguments if same_values(each.to_numpy(), values)]
-        axes = [safe_name(dim) for dim in model.site(site).dims]
-        like = same[0] if same else xr.DataArray(values, dims=axes)
-        observed = _with_site(observed, name, like, data)
-    changed = zip(("observed_data", "constant_data"), (observed, constant), groups, strict=True)
-    return grow(data, **{name: new for name, new, old in changed if new is not old})
+        groups = _with_site(groups, model.site(site), values, data)
+    return grow(data, **{name: new for name, new in groups.items() if new is not before[name]})
 
 
-def _with_site(group: xr.Dataset, name: str, like: xr.DataArray, data: xr.DataTree) -> xr.Dataset:
+def _with_site(
+    groups: dict[str, xr.Dataset], site: Site, values: np.ndarray, data: xr.DataTree
+) -> dict[str, xr.Dataset]:
+    """The groups of the data with what one site observed."""
+    observed, constant = groups.values()
+    name = safe_name(site.name)
+    namesake = observed.get(name)
+    if namesake is not None and same_values(namesake.to_numpy(), values):
+        return groups
+    if namesake is not None:
+        observed = observed.drop_vars(name)
+        constant = constant if OF_SITE in namesake.attrs else constant.assign({name: namesake})
+    arguments = [*observed.data_vars.values(), *constant.data_vars.values()]
+    unnamed = xr.DataArray(values, dims=[safe_name(dim) for dim in site.dims])
+    like = next((each for each in arguments if same_values(each.to_numpy(), values)), unnamed)
+    return {"observed_data": _added(observed, name, like, data), "constant_data": constant}
+
+
+def _added(group: xr.Dataset, name: str, like: xr.DataArray, data: xr.DataTree) -> xr.Dataset:
     """The group with ``like`` under a site's name; its dims its own where they would clash."""
     clash = any(group.sizes.get(d, n) != n or d in group.data_vars for d, n in like.sizes.items())
     own = [f"{name}_dim_{axis}" for axis in range(like.ndim)]
@@ -87,12 +86,11 @@ def prior_groups(
     except (ValueError, RuntimeError, NotImplementedError) as error:
         reason = str(error.__cause__ or error).split("\n")[0]
         return {}, [f"The prior could not be drawn from ({reason}): there is no prior group."]
-    observed = {site.name for site in model.observed}
-    parts = {
-        "prior": {n: v[None] for n, v in drawn.items() if n not in observed},
-        "prior_predictive": {n: v[None] for n, v in drawn.items() if n in observed},
-    }
-    return {g: _dataset(model, data, g, part) for g, part in parts.items() if part}, []
+    parts: dict[str, Arrays] = {"prior": {}, "prior_predictive": {}}
+    for name, value in drawn.items():
+        observed = model.site(name).kind == "observed"
+        parts["prior_predictive" if observed else "prior"][name] = value[None]
+    return draw_groups(model, data, parts), []
 
 
 def discrepancies(tree: xr.DataTree, model: BoundModel, seed: int) -> dict[str, xr.Dataset]:
@@ -106,15 +104,16 @@ def discrepancies(tree: xr.DataTree, model: BoundModel, seed: int) -> dict[str, 
         return {}
     shortest = min(len(each.replicated) for each in statistics.values())
     dims = ("statistic", "replication")
-    both = {
-        name: (dims, np.stack([getattr(each, name)[:shortest] for each in statistics.values()]))
-        for name in ("data", "replicated")
+    variables = {
+        "data": (dims, np.stack([each.data[:shortest] for each in statistics.values()])),
+        "replicated": (
+            dims,
+            np.stack([each.replicated[:shortest] for each in statistics.values()]),
+        ),
+        "smaller": ("statistic", [each.smaller for each in statistics.values()]),
+        "larger": ("statistic", [each.larger for each in statistics.values()]),
     }
-    texts = {
-        name: ("statistic", [getattr(each, name) for each in statistics.values()])
-        for name in ("smaller", "larger")
-    }
-    return {DISCREPANCIES: xr.Dataset(both | texts, {"statistic": list(statistics)})}
+    return {DISCREPANCIES: xr.Dataset(variables, {"statistic": list(statistics)})}
 
 
 def _dataset(model: BoundModel, data: xr.DataTree, group: str, variables: Arrays) -> xr.Dataset:
@@ -134,31 +133,28 @@ def _dataset(model: BoundModel, data: xr.DataTree, group: str, variables: Arrays
 
 def _dims(model: BoundModel, data: xr.DataTree, name: str) -> list[str]:
     """The dims of a site; of an observed one those of the data, which it is compared with."""
-    site, held = model.site(name), _observed(data, name)
-    if site.kind == "observed" and held is not None and held.shape == site.shape:
-        return [str(dim) for dim in held.dims]
+    site, observed = model.site(name), _observed(data, name)
+    if site.kind == "observed" and observed is not None and observed.shape == site.shape:
+        return [str(dim) for dim in observed.dims]
     return [safe_name(dim) for dim in site.dims]
 
 
 def _attributes(model: BoundModel, data: xr.DataTree, name: str) -> dict[Any, Any]:
     """What the values of a site are, as its data say, or the model declares."""
-    held, units = _observed(data, name), model.structure.units
-    of_data = {} if held is None else {k: v for k, v in held.attrs.items() if k in DESCRIPTIONS}
+    observed, units = _observed(data, name), model.structure.units
+    attrs = {} if observed is None else observed.attrs
+    of_data = {key: value for key, value in attrs.items() if key in DESCRIPTIONS}
     return of_data | ({"units": units[name]} if name in units else {})
 
 
 def _observed(data: xr.DataTree, name: str) -> xr.DataArray | None:
-    held = data.children["observed_data"].data_vars if "observed_data" in data.children else {}
-    return held.get(safe_name(name))
+    return held(data, "observed_data").data_vars.get(safe_name(name))
 
 
 def _labelled(dataset: xr.Dataset, data: xr.DataTree) -> xr.Dataset:
-    """With the coordinates that the data have along its dims, and their attributes.
-
-    What has no labels is numbered.
-    """
+    """With the data's coordinates along its dims; what has no labels is numbered."""
     coords: dict[Any, Any] = {dim: np.arange(size) for dim, size in dataset.sizes.items()}
-    groups = [data[g].to_dataset() for g in ("constant_data", "observed_data") if g in data]
+    groups = held(data, "constant_data"), held(data, "observed_data")
     for name, coord in [each for group in groups for each in group.coords.items()]:
         fits = coord.ndim and all(dataset.sizes.get(d) == n for d, n in coord.sizes.items())
         if fits and name not in dataset.data_vars:

@@ -50,16 +50,17 @@ def _losses(runs: Sequence[Run]) -> Arrays:
     names = {first: "loss"} | {name: f"loss_{name}" for name in others}
     steps = max(len(run.loss) for run in runs)
     return {
-        key: np.stack([_padded(run.losses.get(name, np.empty(0)), steps) for run in runs])
-        for name, key in names.items()
+        key: np.stack([_padded(run, name, steps) for run in runs]) for name, key in names.items()
     }
 
 
-def _padded(values: np.ndarray, length: int) -> np.ndarray:
-    return np.concatenate([values, np.full(length - len(values), np.nan)])
+def _padded(run: Run, name: str, steps: int) -> np.ndarray:
+    values = run.losses.get(name, np.empty(0))
+    return np.pad(values, (0, steps - len(values)), constant_values=np.nan)
 
 
 def _record(fit: Fit, notes: Sequence[str]) -> dict[str, Any]:
+    versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
     worst = [status for status in Status if any(run.status is status for run in fit.chains)][-1]
     return {
         "model": fit.model.name,
@@ -72,14 +73,10 @@ def _record(fit: Fit, notes: Sequence[str]) -> dict[str, Any]:
         "seed": fit.seed,
         "seconds_total": fit.seconds,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": json.dumps(_versions()),
+        "versions": json.dumps(versions),
         "notes": json.dumps(list(dict.fromkeys(notes))),
         "sites": json.dumps([_site_record(site) for site in fit.model.sites]),
     }
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def _rung_record(rung: Rung) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from scipy.optimize import linear_sum_assignment
 from pyrovi.bound import BoundModel
 from pyrovi.posterior.chain import Arrays
 from pyrovi.structure import Exchangeable
-from pyrovi.tree import ACCEPTANCE
 
 ROUNDS = 5
 FEATURE_LIMIT = 10.0  # interquartile ranges; features beyond it are taken to be there
@@ -40,14 +39,12 @@ def relabelled(
     groups = stacked | {"posterior": moved, "unconstrained_posterior": {}}
     if "drift" not in stacked:
         return groups
-    # The axes of a state stand behind the chain's and the draw's; here they are one.
-    flat = {name: _merged(value) for name, value in stacked["drift"].items() if name in axes}
+    # The axis of states stands behind the draw's; here they are one.
+    states = {name: value for name, value in stacked["drift"].items() if name in axes}
+    flat = {n: v.reshape(len(v), -1, *v.shape[3:]) for n, v in states.items()}
     order = _assigned(_features(flat, latent, scale), reference)
-    sizes = stacked["drift"][ACCEPTANCE].shape
-    back = {
-        name: value.reshape(*sizes, -1, *value.shape[2:])
-        for name, value in _permuted(flat, order, axes).items()
-    }
+    moved = _permuted(flat, order, axes)
+    back = {name: value.reshape(states[name].shape) for name, value in moved.items()}
     return groups | {"drift": stacked["drift"] | back}
 
 
@@ -56,11 +53,6 @@ def _renamed(labels: np.ndarray, order: np.ndarray) -> np.ndarray:
     ranks = np.argsort(order, axis=-1)
     flat = labels.reshape(len(ranks), -1)
     return np.take_along_axis(ranks, flat, axis=1).reshape(labels.shape)
-
-
-def _merged(value: np.ndarray) -> np.ndarray:
-    """``(chain, draw, state, ...)`` as ``(chain, draw * state, ...)``."""
-    return value.reshape(value.shape[0], -1, *value.shape[3:])
 
 
 def _permuted(values: Arrays, order: np.ndarray, axes: Mapping[str, int]) -> Arrays:
@@ -78,13 +70,10 @@ def _permute(value: np.ndarray, order: np.ndarray, axis: int) -> np.ndarray:
 
 def _columns(posterior: Arrays, axes: Mapping[str, int]) -> np.ndarray:
     """What tells components apart: ``(draw, component, feature)``."""
-    columns = []
-    for name, axis in axes.items():
-        if name not in posterior or not np.issubdtype(posterior[name].dtype, np.floating):
-            continue
-        value = np.moveaxis(posterior[name], 2 + axis, 2)
-        columns.append(value.reshape(value.shape[0] * value.shape[1], value.shape[2], -1))
-    return np.concatenate(columns, axis=-1)
+    floats = [n for n in axes if n in posterior and posterior[n].dtype.kind == "f"]
+    values = [np.moveaxis(posterior[name], 2 + axes[name], 2) for name in floats]
+    flat = [v.reshape(v.shape[0] * v.shape[1], v.shape[2], -1) for v in values]
+    return np.concatenate(flat, axis=-1)
 
 
 def _scale(posterior: Arrays, axes: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
