@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from pyrovi.errors import DataError
-from pyrovi.seeds import SEED_BOUND, check_seed, fresh_seed, isolated, stream
+from pyrovi.seeds import SEED_BOUND, check_seed, isolated, stream
 
 
 def draws() -> tuple[float, float, float]:
@@ -93,7 +93,7 @@ def test_true_is_no_seed() -> None:
 
 def test_a_missing_seed_is_fresh_and_does_not_hang_on_the_global_generators() -> None:
     with isolated(5):
-        first = fresh_seed()
+        first = check_seed(None)
     with isolated(5):
         second = check_seed(None)
     assert first != second

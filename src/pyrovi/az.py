@@ -31,9 +31,7 @@ def __getattr__(name: str) -> Any:
         return _public_names()
     if name.startswith("__"):  # what doctest and inspect ask every module for
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = _find(name)
-    globals()[name] = value
-    return value
+    return globals().setdefault(name, _find(name))
 
 
 def __dir__() -> list[str]:

@@ -28,14 +28,8 @@ class Registry(Mapping[str, T], Generic[T]):
         unknown: The error for a name that is not there.
 
     >>> from pyrovi.errors import EngineError
-    >>> constants = Registry(
-    ...     "constant",
-    ...     {"pi": "math:pi"},
-    ...     group="pyrovi.none",
-    ...     accepts=callable,
-    ...     asked="a number",
-    ...     unknown=EngineError,
-    ... )
+    >>> entry_points = {"group": "pyrovi.none", "accepts": callable, "asked": "a number"}
+    >>> constants = Registry("constant", {"pi": "math:pi"}, **entry_points, unknown=EngineError)
     >>> constants["pi"]
     3.141592653589793
     >>> constants["pj"]

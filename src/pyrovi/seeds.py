@@ -19,19 +19,14 @@ from pyrovi.errors import DataError
 SEED_BOUND = 2**32
 
 
-def fresh_seed() -> int:
-    """A seed from the operating system, for a call that named none; it is to be recorded."""
-    return secrets.randbelow(SEED_BOUND)
-
-
 def check_seed(seed: int | np.integer | None) -> int:
-    """The seed to use: ``seed`` itself, or a fresh one for ``None``.
+    """The seed to use: ``seed`` itself, or for ``None`` one from the operating system.
 
     Raises:
         DataError: If ``seed`` is not an integer from 0 to 2**32 - 1.
     """
     if seed is None:
-        return fresh_seed()
+        return secrets.randbelow(SEED_BOUND)
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise DataError(f"seed must be an integer, and {seed!r} came. Pass e.g. seed=0.")
     if not 0 <= seed < SEED_BOUND:

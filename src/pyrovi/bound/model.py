@@ -83,12 +83,8 @@ class BoundModel:
     @cached_property
     def max_plate_nesting(self) -> int:
         """How many axes from the right plates or batches use; dims further left are free."""
-        plates = [
-            -frame.dim
-            for node in self.prototype.nodes.values()
-            if node["type"] == "sample"
-            for frame in vectorised_frames(node)
-        ]
+        samples = [n for n in self.prototype.nodes.values() if n["type"] == "sample"]
+        plates = [-frame.dim for node in samples for frame in vectorised_frames(node)]
         batches = [
             max(node["value"].dim() - node["fn"].event_dim, len(node["fn"].batch_shape))
             for node in sample_nodes(self.prototype)

@@ -150,17 +150,11 @@ class _Runs:
 
     def _agrees(self, trace: Trace, row: int, size: int) -> bool:
         """Whether one draw's log density in the batched run is that of a run of its own."""
-        names = [
-            site.name
-            for site in self.model.sites
-            if site.kind in ("latent", "observed") and site.name in trace.nodes
-        ]
-        values = {
-            name: self._unpadded(trace, name, size)[row].reshape(
-                self.model.prototype.nodes[name]["value"].shape
-            )
-            for name in names
-        }
+        distributed = [site for site in self.model.sites if site.kind in ("latent", "observed")]
+        names = [site.name for site in distributed if site.name in trace.nodes]
+        nodes = self.model.prototype.nodes
+        rows = {name: self._unpadded(trace, name, size)[row] for name in names}
+        values = {name: value.reshape(nodes[name]["value"].shape) for name, value in rows.items()}
         alone = self.model.traced(Fix(values)(Predict()(self.model.handled(Widen()))))
         alone.compute_log_prob()
         single = sum((alone.nodes[name]["log_prob"].sum() for name in names), torch.zeros(()))
@@ -185,11 +179,10 @@ def at_once_or_each(
     *,
     failures: type[Exception] | tuple[type[Exception], ...] = (),
 ) -> T:
-    """All rows in one call, or what one call a row gives, stacked.
+    """All rows in one call, or what one call of ``each`` a row gives, stacked.
 
     Args:
-        together: All at once; None where that is out of the question. It may give None itself,
-            where its result would be wrong.
+        together: None, or gives None, where all at once is out of the question or would be wrong.
         each: A tensor, or a mapping of tensors, for one row.
         rows: What ``each`` is called with in turn.
         failures: What ``together`` may raise where it does not work.

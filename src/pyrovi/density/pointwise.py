@@ -10,7 +10,7 @@ from pyro.ops import packed
 from pyro.ops.contract import contract_to_tensor
 from torch import Tensor
 
-from pyrovi.bound import Place, Trace, vectorised_frames
+from pyrovi.bound import Trace, vectorised_frames
 from pyrovi.density.one_point import OnePoint
 
 MANY_ENUMERATED = 20  # above this, one contraction per observed site costs too much
@@ -28,20 +28,14 @@ def explain(point: OnePoint, flat: Tensor, without: frozenset[str]) -> dict[str,
     for site in point.model.sites:
         if site.name not in trace.nodes:
             continue
+        node = trace.nodes[site.name]
         if site.continuous:
-            parts |= _of_latent(trace, place, site.name, site.shape)
+            parts[f"value:{site.name}"] = node["value"].reshape(site.shape)
+            parts[f"log_prior:{site.name}"] = node["log_prob"].sum().double()
+            parts[f"log_abs_det:{site.name}"] = place.by_site[site.name].double()
         if site.kind == "observed" and site.name not in without:
             parts[f"log_likelihood:{site.name}"] = _pointwise(point, trace, site.name).double()
     return parts
-
-
-def _of_latent(trace: Trace, place: Place, name: str, shape: tuple[int, ...]) -> dict[str, Tensor]:
-    node = trace.nodes[name]
-    return {
-        f"value:{name}": node["value"].reshape(shape),
-        f"log_prior:{name}": node["log_prob"].sum().double(),
-        f"log_abs_det:{name}": place.by_site[name].double(),
-    }
 
 
 def without_pointwise(point: OnePoint) -> dict[str, str]:

@@ -1,12 +1,9 @@
 """A function of tensors as the flat list of operations it came down to, run without the rest.
 
-Most of the time of a small model goes to Pyro's handlers and to autograd's bookkeeping, which do
-the same at every point. One run is recorded below both; what depends on the input is kept, what
-does not is a constant, and the list is run again at the next point. `torch.compile` would do more,
-in 20 seconds; this takes some milliseconds.
-
-The list is right only for a function that does the same operations at every point of one shape.
-`record` therefore checks it at a second point, and refuses what draws random numbers.
+Most of the time of a small model goes to Pyro's handlers and to autograd's bookkeeping. One run is
+recorded below both, in milliseconds; what does not depend on the input is a constant. The list is
+right only for a function that does the same operations at every point of one shape: `record`
+checks it at a second point, and refuses what draws random numbers.
 """
 
 import contextlib
@@ -35,11 +32,7 @@ class NotRecordableError(Exception):
 class Recordings:
     """The functions of one density that are asked for often, recorded by their number of rows.
 
-    Args:
-        allowed: Whether they are the same operations at all points, for a number of rows.
-
-    Attributes:
-        made: The recordings, by what they are of and how many rows they take.
+    ``allowed`` says whether they are the same operations at all points, for a number of rows.
     """
 
     def __init__(self, allowed: Callable[[int], bool]) -> None:
@@ -59,10 +52,7 @@ class Recordings:
 
 
 class Replayed(torch.autograd.Function):
-    """A value whose gradient is recorded too, as one operation of autograd: once differentiable.
-
-    Applied to rows, and to a function from rows to values and gradients.
-    """
+    """Of rows, and a function from them to values and gradients: once differentiable values."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, function: Function) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -83,7 +73,7 @@ def record(function: Function, point: Tensor, other: Tensor) -> Any:
     Args:
         function: From one tensor to a tuple of tensors; it may differentiate inside.
         point: Where to record it.
-        other: Where to check the recording: the same shape, another place.
+        other: Another point of the same shape, where the recording is checked.
 
     Raises:
         NotRecordableError: If it draws random numbers, reads a value that depends on the input,

@@ -65,15 +65,10 @@ def _grown(fit: Fit, draws: int, *, resample: bool) -> xr.DataTree:
 
 
 def _resampled(fit: Fit, draws: int) -> list[Draws]:
-    """Draws of each chain, resampled by their weights.
-
-    Raises:
-        EngineError: If the weights of a chain are too uneven, or there are none.
-    """
+    """Draws of each chain, resampled by their weights."""
     resampled = []
     for chain, each in enumerate(fit.approximations()):
-        density = each.density
-        k = importance_khat(density, each.draw(draws, stream(fit.seed, "weigh", chain)))
+        k = importance_khat(each.density, each.draw(draws, stream(fit.seed, "weigh", chain)))
         if not k <= threshold(draws):
             raise EngineError(
                 f"The draws of {fit.method} cannot be resampled: their importance weights "
@@ -81,7 +76,9 @@ def _resampled(fit: Fit, draws: int) -> list[Draws]:
                 + f", and at most {threshold(draws):.2f} is asked of {draws} draws. Fit with "
                 "engine='auto', or a richer guide."
             )
-        resampled.append(Resampled(density, each).draw(draws, stream(fit.seed, "draw", chain)))
+        resampled.append(
+            Resampled(each.density, each).draw(draws, stream(fit.seed, "draw", chain))
+        )
     return resampled
 
 

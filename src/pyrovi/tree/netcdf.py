@@ -9,9 +9,9 @@ import xarray as xr
 from pyrovi.errors import TreeError
 from pyrovi.files import write_whole
 
-BOMB_BYTES = 4 * 2**30
-"""Declared bytes above which a dataset is refused if the file holds almost none of them."""
-BOMB_RATIO = 1000
+# A dataset that declares more bytes than this, and this many times what the file holds of it, is
+# refused.
+BOMB_BYTES, BOMB_RATIO = 4 * 2**30, 1000
 
 
 def save(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
