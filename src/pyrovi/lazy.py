@@ -55,9 +55,7 @@ def attach(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """``__getattr__``, ``__dir__`` and ``__all__`` of a package, from its stub.
 
-    Args:
-        package: Its name.
-        namespace: Its globals, where a name is kept once it is loaded.
+    ``namespace`` are its globals, where a name is kept once it is loaded.
     """
     homes = exported(package)
 

@@ -7,7 +7,12 @@ from pyrovi.bound.data import (
     observed_values as observed_values,
     same_values as same_values,
 )
-from pyrovi.bound.handlers import NotePrior as NotePrior, Place as Place, Unplace as Unplace
+from pyrovi.bound.handlers import (
+    Fix as Fix,
+    InitialValues as InitialValues,
+    NotePieces as NotePieces,
+    Place as Place,
+)
 from pyrovi.bound.model import BoundModel as BoundModel, default_dtype as default_dtype
 from pyrovi.bound.pyro_patches import own_module as own_module
 from pyrovi.bound.runs import (

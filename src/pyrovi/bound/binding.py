@@ -33,10 +33,6 @@ def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
     The model computes in float64. One that closes over float32 tensors of its own, and so cannot,
     computes in float32, and a note says so.
 
-    Args:
-        model: Any Pyro callable.
-        arguments: What it is called with, and the labels that came along.
-
     Raises:
         ModelError: If the model has no latent sites, or cannot be run.
         DataError: If the data do not fit the model's sites.

@@ -29,12 +29,8 @@ def as_tree(model: BoundModel, data: Any) -> xr.DataTree:
     """The data that ``model`` was tied to as a tree, of which `pyrovi.bind` makes the same again.
 
     Nothing that came is lost: dims, coordinates, attributes, and which values are missing. What a
-    tree cannot hold (functions, objects) is named in its attribute `pyrovi.tree.LACKING`.
-
-    Args:
-        model: The model, tied to its arguments.
-        data: What `pyrovi.bind` made the arguments of. A tree is copied as it is, without what
-            `pyrovi.draw` and `pyrovi.check` wrote.
+    tree cannot hold (functions, objects) is named in its attribute `pyrovi.tree.LACKING`. A tree
+    is copied as it is, without what `pyrovi.draw` and `pyrovi.check` wrote.
     """
     if isinstance(data, xr.DataTree):
         return data_alone(data)
@@ -46,7 +42,7 @@ def as_tree(model: BoundModel, data: Any) -> xr.DataTree:
         else:
             held.arrays[name] = value if isinstance(value, xr.DataArray) else _as_it_is(value)
             metadata.add(name)
-    tree = _tree(model, held.arrays, metadata)
+    tree = _tree(model, held, metadata)
     for group in tree.children.values():
         group.attrs |= data.attrs if isinstance(data, xr.Dataset) else {}
     tree.attrs[OPTIONS] = json.dumps(held.options)
@@ -81,6 +77,11 @@ class _Held:
     arrays: dict[str, "_Array | xr.DataArray"] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     lacking: list[str] = field(default_factory=list)
+
+    def taken(self) -> dict[Any, int | None]:
+        """The names of the arguments, and of axes that came with one, with their lengths."""
+        labelled = [each for each in self.arrays.values() if isinstance(each, xr.DataArray)]
+        return dict.fromkeys(self.arrays) | {d: n for v in labelled for d, n in v.sizes.items()}
 
     def add(self, name: str, value: Any) -> None:
         array = value if isinstance(value, xr.DataArray) else _converted(name, value)
@@ -162,26 +163,22 @@ def _is_json(value: Any) -> bool:
         return False
 
 
-def _tree(
-    model: BoundModel, arrays: Mapping[str, _Array | xr.DataArray], metadata: Collection[str]
-) -> xr.DataTree:
-    observed = observed_values(model)
-    labelled = [array for array in arrays.values() if isinstance(array, xr.DataArray)]
-    taken = {**dict.fromkeys(arrays), **{d: n for each in labelled for d, n in each.sizes.items()}}
+def _tree(model: BoundModel, held: _Held, metadata: Collection[str]) -> xr.DataTree:
+    observed, taken = observed_values(model), held.taken()
     parts: dict[str, dict[str, Any]] = {"observed": {}, "constant": {}, "metadata": {}}
-    indices: dict[str, list[pd.Index]] = {}
-    for name, array in arrays.items():
+    rows: dict[str, list[pd.Index]] = {}
+    for name, array in held.arrays.items():
         sites = [n for n, value in observed.items() if same_values(array.data, value)]
+        role = "metadata" if name in metadata else "observed" if name in sites else "constant"
         variable: Any = array
         if isinstance(array, _Array):
             dims = _dims(model, name, array, sites, taken)
             variable = (dims, array.data, array.attrs)
             if array.index is not None:
-                indices.setdefault(dims[0], []).append(array.index)
-        role = "metadata" if name in metadata else "observed" if name in sites else "constant"
+                rows.setdefault(dims[0], []).append(array.index)
         parts[role][_safe(name)] = variable
-    coords = {dim: _ticks(each) for dim, each in indices.items() if dim not in taken}
-    return data_tree(**parts, coords={d: each for d, each in coords.items() if each is not None})
+    labels = {dim: _agreed(indices) for dim, indices in rows.items() if dim not in taken}
+    return data_tree(**parts, coords={dim: each for dim, each in labels.items() if each.size})
 
 
 def _dims(
@@ -215,11 +212,11 @@ def _plates(model: BoundModel, array: _Array, own: Sequence[str]) -> list[str]:
     ]
 
 
-def _ticks(indices: Sequence[pd.Index]) -> np.ndarray | None:
-    """The labels of rows, those of several levels as text; None where columns disagree."""
+def _agreed(indices: Sequence[pd.Index]) -> np.ndarray:
+    """The labels of rows, those of several levels as text; none where columns disagree."""
     index = indices[0]
     if not all(each.equals(index) for each in indices):
-        return None
+        return np.empty(0)
     if isinstance(index, pd.MultiIndex):
         return np.array([", ".join(map(str, levels)) for levels in index])
     return np.asarray(index)

@@ -58,20 +58,6 @@ class Fix(BySite):
             msg["value"] = self.values[msg["name"]]
 
 
-class Unplace(Fix):
-    """The reverse of `Place`: note the flat unconstrained piece of each value given."""
-
-    def __init__(self, values: Mapping[str, Tensor], free: Mapping[str, Tensor]) -> None:
-        super().__init__(values)
-        self.free = free
-        self.pieces: dict[str, Tensor] = {}
-
-    def _pyro_sample(self, msg: Any) -> None:
-        super()._pyro_sample(msg)
-        if msg["name"] in self.values and not msg["is_observed"]:
-            self.pieces[msg["name"]] = _piece(msg, self.free)
-
-
 class Widen(Messenger):
     """Let a site that observes more values than its distribution has be drawn as many times."""
 
@@ -127,8 +113,8 @@ class InitialValues(Messenger):
             msg["value"] = _initial_value(msg["fn"])
 
 
-class NotePrior(InitialValues):
-    """Note the flat unconstrained piece of each latent site as it is drawn from its prior."""
+class NotePieces(Messenger):
+    """The reverse of `Place`: note the flat unconstrained piece of each latent value."""
 
     def __init__(self, free: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -136,14 +122,12 @@ class NotePrior(InitialValues):
         self.pieces: dict[str, Tensor] = {}
 
     def _pyro_post_sample(self, msg: Any) -> None:
-        if not (msg["is_observed"] or site_is_subsample(msg)):
-            with contextlib.suppress(NotImplementedError):  # a discrete site has no such piece
-                self.pieces[msg["name"]] = _piece(msg, self.free)
-
-
-def _piece(msg: Any, free: Mapping[str, Tensor]) -> Tensor:
-    piece = biject_to(msg["fn"].support).inv(msg["value"])
-    return piece[free[msg["name"]]] if msg["name"] in free else piece
+        if msg["is_observed"] or site_is_subsample(msg):
+            return
+        with contextlib.suppress(NotImplementedError):  # a discrete site has no such piece
+            piece = biject_to(msg["fn"].support).inv(msg["value"])
+            free = self.free.get(msg["name"])
+            self.pieces[msg["name"]] = piece if free is None else piece[free]
 
 
 def _initial_value(fn: Any) -> Tensor:

@@ -32,9 +32,6 @@ ONE_OF_MANY_FAILS = torch.linalg.LinAlgError  # pyright: ignore[reportPrivateImp
 class LogDensity:
     """The log joint density of a model's data and continuous latent sites, unconstrained.
 
-    Args:
-        model: The model, tied to its data.
-
     Attributes:
         model: The model, tied to its data.
         dim: The length of a flat vector.

@@ -1,16 +1,17 @@
 """One run of a model at one flat vector, and whether vmap carries many through one run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import torch
 from pyro.infer.mcmc.util import TraceEinsumEvaluator
 from torch import Tensor
 from torch.distributions import biject_to
 
-from pyrovi.bound import BoundModel, Place, Trace, Unplace
+from pyrovi.bound import BoundModel, Fix, NotePieces, Place, Trace
 from pyrovi.seeds import stream
 
 AGREEMENT = 1e-6  # relative; between the vectorised and the looped value
@@ -39,10 +40,10 @@ class OnePoint:
         flat = flat.to(self.model.dtype)
         pieces = {p.site: flat[p.start : p.stop].reshape(p.shape) for p in self.pieces}
         place = Place(pieces, self.model.free)
-        return self._traced(place), place
+        return self.model.traced(place(self._enumerated())), place
 
-    def _traced(self, handler: Place | Unplace) -> Trace:
-        return self.model.traced(handler(self.model.enumerated(self.model.handled())))
+    def _enumerated(self) -> Callable[..., Any]:
+        return self.model.enumerated(self.model.handled())
 
     def trace_alone(self, flat: Tensor) -> Trace:
         with self.model.running():
@@ -78,8 +79,8 @@ class OnePoint:
 
     def flat(self, values: Mapping[str, Tensor]) -> Tensor:
         """The flat vector at which the continuous latent sites have these values."""
-        note = Unplace(values, self.model.free)
-        self._traced(note)
+        note = NotePieces(self.model.free)
+        self.model.traced(note(Fix(values)(self._enumerated())))
         return torch.cat([note.pieces[piece.site].reshape(-1) for piece in self.pieces])
 
     def why_not_vectorised(self) -> str | None:

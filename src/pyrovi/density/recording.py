@@ -70,10 +70,8 @@ class Replayed(torch.autograd.Function):
 def record(function: Function, point: Tensor, other: Tensor) -> Any:
     """The operations of ``function`` at ``point``, as a function of tensors of the same shape.
 
-    Args:
-        function: From one tensor to a tuple of tensors; it may differentiate inside.
-        point: Where to record it.
-        other: Another point of the same shape, where the recording is checked.
+    It takes one tensor to a tuple of tensors, and may differentiate inside. The recording is
+    checked at ``other``, another point of the same shape.
 
     Raises:
         NotRecordableError: If it draws random numbers, reads a value that depends on the input,

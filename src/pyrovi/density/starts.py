@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pyrovi.bound import NotePrior
+from pyrovi.bound import InitialValues, NotePieces
 from pyrovi.density.one_point import OnePoint
 from pyrovi.errors import ModelError
 from pyrovi.seeds import isolated, stream
@@ -58,8 +58,8 @@ def _prior_median(point: OnePoint, seed: int) -> Tensor:
 
 def _drawn_from_the_prior(point: OnePoint) -> Tensor:
     """The flat vector of one draw of each site from its prior."""
-    note = NotePrior(point.model.free)
-    point.model.traced(note(point.model.handled()))
+    note = NotePieces(point.model.free)
+    point.model.traced(note(InitialValues()(point.model.handled())))
     return torch.cat([note.pieces[piece.site].reshape(-1) for piece in point.pieces]).double()
 
 

@@ -20,13 +20,7 @@ PACKAGES = ("pyrovi", "torch", "pyro-ppl", "arviz-base", "arviz-stats", "xarray"
 
 
 def sample_stats(fit: Fit, densities: Arrays, notes: Sequence[str]) -> xr.Dataset:
-    """What is kept of the fit beside its draws.
-
-    Args:
-        fit: The fit.
-        densities: Of each draw, by name; and what a sampler says of each.
-        notes: What the user should know.
-    """
+    """What is kept of the fit beside its draws; ``densities`` are theirs, and a sampler's own."""
     bounds = [np.nan if run.bound is None else run.bound.value for run in fit.restarts]
     variables: dict[str, Any] = {
         **{name: (SAMPLE_DIMS, value) for name, value in densities.items()},

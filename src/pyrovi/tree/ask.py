@@ -104,11 +104,7 @@ def draw_kind(tree: xr.DataTree) -> str:
 def quantities(
     dataset: xr.Dataset, dims: Sequence[str] = SAMPLE_DIMS
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Each scalar quantity of a group of draws: its label and its values.
-
-    Args:
-        dataset: Variables that all have ``dims``.
-        dims: The axes of the values, in order: (chain, draw) unless told.
+    """Each scalar quantity of a group of draws: its label and its values, whose axes are ``dims``.
 
     >>> draws = xr.Dataset({"beta": (("chain", "draw", "k"), np.zeros((1, 3, 2)))})
     >>> [label for label, values in quantities(draws)]
