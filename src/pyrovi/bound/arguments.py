@@ -21,9 +21,7 @@ from torch import Tensor
 from pyrovi.bound.values import check_devices, check_inside, convert
 from pyrovi.errors import DataError
 from pyrovi.structure import structure_of
-from pyrovi.tree import CAME_AS, ITEM_OF, LACKING, METADATA, OF_SITE, OPTIONS, original_name
-
-DATA_GROUPS = ("observed_data", "constant_data")
+from pyrovi.tree import CAME_AS, ITEM_OF, LACKING, METADATA, OF_SITE, OPTIONS, held, original_name
 
 
 @dataclass(frozen=True)
@@ -157,15 +155,15 @@ def by_name(signature: Signature, data: Any) -> dict[str, Any]:
 
 
 def _tree(signature: Signature, tree: xr.DataTree) -> dict[str, Any]:
-    groups = [tree[group].to_dataset() for group in DATA_GROUPS if group in tree.children]
     options = json.loads(tree.attrs.get(OPTIONS, "{}"))
-    if not groups and OPTIONS not in tree.attrs:
-        held = ", ".join(tree.children) or "no groups"
+    if OPTIONS not in tree.attrs and not {"observed_data", "constant_data"} & set(tree.children):
+        groups = ", ".join(tree.children) or "no groups"
         raise DataError(
             f"A data tree needs a group observed_data or constant_data, and this one has "
-            f"{held}. Build one with pyrovi.data_tree, or pass a dict."
+            f"{groups}. Build one with pyrovi.data_tree, or pass a dict."
         )
-    named = {name: v for group in groups for name, v in _variables(signature, group).items()}
+    observed, constant = held(tree, "observed_data"), held(tree, "constant_data")
+    named = _variables(signature, observed) | _variables(signature, constant)
     items = {name: v for name, v in named.items() if ITEM_OF in v.attrs}
     for name, value in items.items():
         options.setdefault(value.attrs[ITEM_OF], {})[name] = _item(named.pop(name))

@@ -177,8 +177,7 @@ def _tree(model: BoundModel, held: _Held, metadata: Collection[str]) -> xr.DataT
             if array.index is not None:
                 rows.setdefault(dims[0], []).append(array.index)
         parts[role][_safe(name)] = variable
-    labels = {dim: _agreed(indices) for dim, indices in rows.items() if dim not in taken}
-    return data_tree(**parts, coords={dim: each for dim, each in labels.items() if each.size})
+    return data_tree(**parts, coords=_agreed({d: n for d, n in rows.items() if d not in taken}))
 
 
 def _dims(
@@ -212,14 +211,15 @@ def _plates(model: BoundModel, array: _Array, own: Sequence[str]) -> list[str]:
     ]
 
 
-def _agreed(indices: Sequence[pd.Index]) -> np.ndarray:
-    """The labels of rows, those of several levels as text; none where columns disagree."""
-    index = indices[0]
-    if not all(each.equals(index) for each in indices):
-        return np.empty(0)
-    if isinstance(index, pd.MultiIndex):
-        return np.array([", ".join(map(str, levels)) for levels in index])
-    return np.asarray(index)
+def _agreed(rows: Mapping[str, Sequence[pd.Index]]) -> dict[str, np.ndarray]:
+    """The labels of rows where all columns agree on them, those of several levels as text."""
+    labels = {}
+    for dim, (index, *others) in rows.items():
+        levels = isinstance(index, pd.MultiIndex)
+        texts = [", ".join(map(str, each)) for each in index] if levels else index
+        if all(each.equals(index) for each in others):
+            labels[dim] = np.array(texts)
+    return labels
 
 
 def _safe(name: str) -> str:

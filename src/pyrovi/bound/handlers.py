@@ -109,8 +109,15 @@ class InitialValues(Messenger):
     """Give a site that cannot be drawn from (an improper prior) a value inside its support."""
 
     def _pyro_sample(self, msg: Any) -> None:
-        if not (msg["is_observed"] or msg["value"] is not None or site_is_subsample(msg)):
-            msg["value"] = _initial_value(msg["fn"])
+        if msg["is_observed"] or msg["value"] is not None or site_is_subsample(msg):
+            return
+        fn = msg["fn"]
+        try:
+            msg["value"] = fn()
+        except NotImplementedError:
+            transform = biject_to(fn.support)
+            shape = transform.inverse_shape(fn.batch_shape + fn.event_shape)
+            msg["value"] = transform(torch.zeros(shape))
 
 
 class NotePieces(Messenger):
@@ -128,12 +135,3 @@ class NotePieces(Messenger):
             piece = biject_to(msg["fn"].support).inv(msg["value"])
             free = self.free.get(msg["name"])
             self.pieces[msg["name"]] = piece if free is None else piece[free]
-
-
-def _initial_value(fn: Any) -> Tensor:
-    """A draw from ``fn``, or a value inside its support where it cannot be drawn from."""
-    try:
-        return fn()
-    except NotImplementedError:
-        transform = biject_to(fn.support)
-        return transform(torch.zeros(transform.inverse_shape(fn.batch_shape + fn.event_shape)))

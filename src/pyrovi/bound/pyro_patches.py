@@ -1,8 +1,8 @@
 """Every patch of Pyro: what is changed of it, for how long, and why.
 
-Each holds only within a ``with`` or in a subclass or copy of ours; importing this changes nothing.
-Two are there because Pyro was written before `torch.func.vmap`, which it does not promise to work
-with (https://github.com/pyro-ppl/pyro/issues/3093). All were tried against pyro-ppl 1.9.
+Each holds only within a ``with`` or in a subclass or copy of ours. Two are there because Pyro was
+written before `torch.func.vmap`, with which it does not promise to work
+(https://github.com/pyro-ppl/pyro/issues/3093). All were tried against pyro-ppl 1.9.
 """
 
 import contextlib
@@ -29,12 +29,9 @@ def whole_plates() -> AbstractContextManager[None]:
     """
     original = SubsampleMessenger._subsample
 
-    def whole(
-        name: str, size: int | None, subsample_size: int | None, subsample: Any, *device: Any
-    ) -> Any:
-        return original(
-            name, size, None if subsample is None else subsample_size, subsample, *device
-        )
+    def whole(name: str, size: Any, subsample_size: Any, subsample: Any, *device: Any) -> Any:
+        kept = None if subsample is None else subsample_size
+        return original(name, size, kept, subsample, *device)
 
     return _replaced(SubsampleMessenger, "_subsample", staticmethod(whole))
 

@@ -64,8 +64,6 @@ class LogDensity:
         if self.deadline is not None and time.perf_counter() > self.deadline:
             raise OutOfTime
 
-    # The density and its derivatives.
-
     def log_prob(self, flat: Float[Tensor, "*draw dim"]) -> Float[Tensor, "*draw"]:
         """The log density at each flat vector, in nats, normalising constants included.
 
@@ -145,8 +143,6 @@ class LogDensity:
         axis = torch.eye(self.dim, dtype=torch.float64).repeat(len(rows) // self.dim, 1)
         return (self.hessian_product(rows, axis),)
 
-    # What the model computes.
-
     def explain(self, flat: Float[Tensor, "draw dim"]) -> dict[str, Tensor]:
         """Everything the model computes at each flat vector, constrained.
 
@@ -196,8 +192,6 @@ class LogDensity:
             ModelError: If the density is finite at none of them; the first site at fault is named.
         """
         return best_start(self._point, self.value_and_gradient, seed, avoid_prior=avoid_prior)
-
-    # Many points, and the same operations again.
 
     @cached_property
     def work(self) -> int:

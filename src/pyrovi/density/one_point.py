@@ -79,8 +79,12 @@ class OnePoint:
 
     def flat(self, values: Mapping[str, Tensor]) -> Tensor:
         """The flat vector at which the continuous latent sites have these values."""
+        return self.noted(Fix(values)(self._enumerated()))
+
+    def noted(self, runnable: Callable[..., Any]) -> Tensor:
+        """The flat vector of the values that the continuous latent sites have in a run."""
         note = NotePieces(self.model.free)
-        self.model.traced(note(Fix(values)(self._enumerated())))
+        self.model.traced(note(runnable))
         return torch.cat([note.pieces[piece.site].reshape(-1) for piece in self.pieces])
 
     def why_not_vectorised(self) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pyrovi.bound import InitialValues, NotePieces
+from pyrovi.bound import InitialValues
 from pyrovi.density.one_point import OnePoint
 from pyrovi.errors import ModelError
 from pyrovi.seeds import isolated, stream
@@ -46,21 +46,14 @@ def _candidates(point: OnePoint, uniform: Tensor, seed: int) -> Tensor:
 
 def _prior_median(point: OnePoint, seed: int) -> Tensor:
     """The unconstrained median of a few draws from the prior; no row where it has none."""
-    draws = []
+    draws, model = [], InitialValues()(point.model.handled())
     with point.model.running(), isolated(stream(seed, "prior median")), torch.no_grad():
         for _ in range(PRIOR_RUNS):
             with contextlib.suppress(ValueError, RuntimeError):
-                draws.append(_drawn_from_the_prior(point))
+                draws.append(point.noted(model).double())
     if not draws:
         return torch.zeros(0, point.dim, dtype=torch.float64)
     return torch.stack(draws).median(0).values[None].nan_to_num(0.0, 0.0, 0.0)
-
-
-def _drawn_from_the_prior(point: OnePoint) -> Tensor:
-    """The flat vector of one draw of each site from its prior."""
-    note = NotePieces(point.model.free)
-    point.model.traced(note(InitialValues()(point.model.handled())))
-    return torch.cat([note.pieces[piece.site].reshape(-1) for piece in point.pieces]).double()
 
 
 def _why_no_start(point: OnePoint, flat: Tensor) -> str:

@@ -25,10 +25,14 @@ def one_chain(density: LogDensity, drawn: Draws, seed: int) -> dict[str, Arrays]
     discrete = discrete_draws(model, values, stream(seed, "discrete")) if model.discrete else {}
     latent = values | discrete
     predicted = predictions(model, latent, stream(seed, "predict"))
+    pieces = {
+        piece.site: drawn.flat[:, piece.start : piece.stop].reshape(len(drawn.flat), *piece.shape)
+        for piece in density.pieces
+    }
     deterministic = {name: predicted.pop(name) for name in _computed(model)}
     return {
         "posterior": as_arrays(latent | deterministic),
-        "unconstrained_posterior": as_arrays(_pieces(density, drawn.flat)),
+        "unconstrained_posterior": as_arrays(pieces),
         "posterior_predictive": as_arrays(predicted),
         "log_likelihood": as_arrays(_prefixed(terms, "log_likelihood")),
         "log_prior": as_arrays(_prefixed(terms, "log_prior")),
@@ -87,13 +91,6 @@ def _deterministic(
         return {}
     predicted = predictions(model, values, seed)
     return {name: predicted[name] for name in names}
-
-
-def _pieces(density: LogDensity, flat: Tensor) -> dict[str, Tensor]:
-    return {
-        piece.site: flat[:, piece.start : piece.stop].reshape(len(flat), *piece.shape)
-        for piece in density.pieces
-    }
 
 
 def _prefixed(terms: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ def sample_stats(fit: Fit, densities: Arrays, notes: Sequence[str]) -> xr.Datase
     bounds = [np.nan if run.bound is None else run.bound.value for run in fit.restarts]
     variables: dict[str, Any] = {
         **{name: (SAMPLE_DIMS, value) for name, value in densities.items()},
-        **{name: (("chain", "step"), value) for name, value in _losses(fit.chains).items()},
+        **_losses(fit.chains),
         "status": ("chain", [run.status.value for run in fit.chains]),
         "seconds": ("chain", [run.seconds for run in fit.chains]),
         "restart_index": ("chain", list(fit.kept)),
@@ -38,13 +38,14 @@ def sample_stats(fit: Fit, densities: Arrays, notes: Sequence[str]) -> xr.Datase
     return xr.Dataset(variables, attrs=_record(fit, notes))
 
 
-def _losses(runs: Sequence[Run]) -> Arrays:
+def _losses(runs: Sequence[Run]) -> dict[str, tuple[tuple[str, str], np.ndarray]]:
     """``loss``, which was judged, and others as ``loss_<name>``; NaN after the end of a run."""
     first, *others = runs[0].losses
     names = {first: "loss"} | {name: f"loss_{name}" for name in others}
     steps = max(len(run.loss) for run in runs)
     return {
-        key: np.stack([_padded(run, name, steps) for run in runs]) for name, key in names.items()
+        key: (("chain", "step"), np.stack([_padded(run, name, steps) for run in runs]))
+        for name, key in names.items()
     }
 
 

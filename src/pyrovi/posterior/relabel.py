@@ -37,15 +37,24 @@ def relabelled(
     moved = _permuted(posterior, order, axes)
     moved |= {name: _renamed(moved[name], order) for name in symmetry.labels if name in moved}
     groups = stacked | {"posterior": moved, "unconstrained_posterior": {}}
-    if "drift" not in stacked:
-        return groups
-    # The axis of states stands behind the draw's; here they are one.
-    states = {name: value for name, value in stacked["drift"].items() if name in axes}
+    if "drift" in stacked:
+        groups["drift"] = _states(stacked["drift"], axes, latent, scale, reference)
+    return groups
+
+
+def _states(
+    drift: Arrays,
+    axes: Mapping[str, int],
+    latent: Mapping[str, int],
+    scale: tuple[np.ndarray, np.ndarray],
+    reference: np.ndarray,
+) -> Arrays:
+    """The same of the states that chains went to, whose axis stands behind the draw's."""
+    states = {name: value for name, value in drift.items() if name in axes}
     flat = {n: v.reshape(len(v), -1, *v.shape[3:]) for n, v in states.items()}
     order = _assigned(_features(flat, latent, scale), reference)
     moved = _permuted(flat, order, axes)
-    back = {name: value.reshape(states[name].shape) for name, value in moved.items()}
-    return groups | {"drift": stacked["drift"] | back}
+    return drift | {name: value.reshape(states[name].shape) for name, value in moved.items()}
 
 
 def _renamed(labels: np.ndarray, order: np.ndarray) -> np.ndarray:

@@ -9,19 +9,7 @@ import numpy as np
 import xarray as xr
 
 from pyrovi.errors import TreeError
-from pyrovi.tree.schema import (
-    CHAINS,
-    DATA_GROUPS,
-    DRAW_GROUPS,
-    DRAW_KINDS,
-    DRAWS,
-    INDEPENDENT,
-    PRIOR_GROUPS,
-    SAMPLE_DIMS,
-    SAMPLERS_STATS,
-    STATS_DIMS,
-    STATUSES,
-)
+from pyrovi.tree import schema
 
 
 def require(tree: Any, *groups: str) -> None:
@@ -59,7 +47,7 @@ def held(tree: xr.DataTree, group: str) -> xr.Dataset:
 
 
 def _advice(missing: Sequence[str]) -> str:
-    if set(missing) & set(DATA_GROUPS):
+    if set(missing) & set(schema.DATA_GROUPS):
         return "Put the data in it with pyrovi.tree.data_tree."
     if any(group.startswith("diagnostics") for group in missing):
         return "Call pyrovi.check on it first."
@@ -94,15 +82,15 @@ def draw_kind(tree: xr.DataTree) -> str:
     'chains'
     """
     stats = held(tree, "sample_stats")
-    if DRAWS in stats.attrs:
-        return str(stats.attrs[DRAWS])
-    if any(name in stats.data_vars for name in SAMPLERS_STATS):
-        return CHAINS
-    return INDEPENDENT if "log_guide" in stats.data_vars else ""
+    if schema.DRAWS in stats.attrs:
+        return str(stats.attrs[schema.DRAWS])
+    if any(name in stats.data_vars for name in schema.SAMPLERS_STATS):
+        return schema.CHAINS
+    return schema.INDEPENDENT if "log_guide" in stats.data_vars else ""
 
 
 def quantities(
-    dataset: xr.Dataset, dims: Sequence[str] = SAMPLE_DIMS
+    dataset: xr.Dataset, dims: Sequence[str] = schema.SAMPLE_DIMS
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Each scalar quantity of a group of draws: its label and its values, whose axes are ``dims``.
 
@@ -119,7 +107,9 @@ def quantities(
             yield label, columns[..., i]
 
 
-def labels(variable: xr.DataArray, name: str, sample: Sequence[str] = SAMPLE_DIMS) -> list[str]:
+def labels(
+    variable: xr.DataArray, name: str, sample: Sequence[str] = schema.SAMPLE_DIMS
+) -> list[str]:
     """One label per element of ``variable`` beyond its sample dims, in C order."""
     dims = [dim for dim in variable.dims if dim not in sample]
     if not dims:
@@ -140,13 +130,13 @@ def validate(tree: xr.DataTree) -> None:
     """
     require(tree)
     sizes: dict[str, int] = {}
-    for group in DRAW_GROUPS:
+    for group in schema.DRAW_GROUPS:
         _check_draws(tree, group, sizes)
-    for group in PRIOR_GROUPS:
+    for group in schema.PRIOR_GROUPS:
         _check_draws(tree, group, {"chain": 1})
-    for group in DATA_GROUPS:
+    for group in schema.DATA_GROUPS:
         for name, variable in held(tree, group).data_vars.items():
-            if set(variable.dims) & set(SAMPLE_DIMS):
+            if set(variable.dims) & set(schema.SAMPLE_DIMS):
                 _refuse(group, name, f"plates as dims and no draws, and {_dims(variable)} came")
     _check_stats(held(tree, "sample_stats"), sizes)
     for key in ("sites", "notes", "versions", "rungs"):
@@ -159,7 +149,7 @@ def validate(tree: xr.DataTree) -> None:
 
 def _check_draws(tree: xr.DataTree, group: str, sizes: dict[str, int]) -> None:
     for name, variable in held(tree, group).data_vars.items():
-        if variable.dims[:2] != SAMPLE_DIMS:
+        if variable.dims[:2] != schema.SAMPLE_DIMS:
             _refuse(group, name, f"dims (chain, draw, ...), and {_dims(variable)} came")
         if variable.dtype.kind not in "fiub":
             _refuse(group, name, f"numbers, and the dtype {variable.dtype} came")
@@ -168,23 +158,23 @@ def _check_draws(tree: xr.DataTree, group: str, sizes: dict[str, int]) -> None:
 
 def _check_sizes(group: str, name: object, variable: xr.DataArray, sizes: dict[str, int]) -> None:
     """Draws of one fit are the same draws in every group, so their number is one number."""
-    for dim in SAMPLE_DIMS:
+    for dim in schema.SAMPLE_DIMS:
         expected, came = sizes.setdefault(dim, variable.sizes[dim]), variable.sizes[dim]
         if came != expected:
             _refuse(group, name, f"{dim} of length {expected}, as elsewhere, and {came} came")
 
 
 def _check_stats(stats: xr.Dataset, sizes: dict[str, int]) -> None:
-    for name in [name for name in STATS_DIMS if name in stats]:
-        variable, expected = stats[name], STATS_DIMS[name]
+    for name in [name for name in schema.STATS_DIMS if name in stats]:
+        variable, expected = stats[name], schema.STATS_DIMS[name]
         if variable.dims != expected:
             came = _dims(variable)
             _refuse("sample_stats", name, f"dims ({', '.join(expected)}), and {came} came")
-        if expected == SAMPLE_DIMS:
+        if expected == schema.SAMPLE_DIMS:
             _check_sizes("sample_stats", name, variable, sizes)
-    words = ((stats, "status", STATUSES), (stats, "restart_status", STATUSES))
-    for holder, name, expected in (*words, (stats.attrs, DRAWS, DRAW_KINDS)):
-        came = set(np.ravel(holder[name]).astype(str)) if name in holder else set()
+    words = ((stats, "status", schema.STATUSES), (stats, "restart_status", schema.STATUSES))
+    for holder, name, expected in (*words, (stats.attrs, schema.DRAWS, schema.DRAW_KINDS)):
+        came = set(map(str, np.ravel(holder[name]))) if name in holder else set()
         if unknown := sorted(came - set(expected)):
             _refuse("sample_stats", name, f"{', '.join(expected)}, and {unknown[0]!r} came")
 

@@ -67,7 +67,7 @@ def _dataset(values: Mapping[str, Any], coords: Mapping[str, Any]) -> xr.Dataset
     sizes = {d: n for variable in variables.values() for d, n in variable.sizes.items()}
     own = {name for name, value in variables.items() if value.dims == (name,)}
     labels: dict[Any, Any] = {dim: np.arange(n) for dim, n in sizes.items() if dim not in own}
-    given = {name: label for name, label in coords.items() if name in labels}
+    given = {name: coords[name] for name in coords.keys() & labels.keys()}
     labels |= _carried(values, taken={*variables, *given}) | given
     try:
         return xr.Dataset(variables, coords=labels)

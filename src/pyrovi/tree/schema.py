@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Container
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 SAMPLE_DIMS = ("chain", "draw")
 DATA_GROUPS = ("observed_data", "constant_data", "truth")
@@ -71,7 +71,8 @@ def safe_name(name: str, taken: Container[str] = ()) -> str:
     >>> safe_name("encoder/weight"), safe_name("chain"), safe_name("theta")
     ('encoder%2Fweight', 'chain_', 'theta')
     """
-    safe = re.sub(r"[%/\x00-\x1f\x7f]|^\s|\s$", _percent, name)
+    encoded = r"[%/\x00-\x1f\x7f]|^\s|\s$"
+    safe = re.sub(encoded, lambda match: quote(match.group(), safe=""), name)
     while safe in _RESERVED or safe in taken:
         safe += "_"
     return safe
@@ -84,7 +85,3 @@ def original_name(name: str) -> str:
     'encoder/weight'
     """
     return unquote(name)
-
-
-def _percent(match: re.Match[str]) -> str:
-    return "".join(f"%{byte:02X}" for byte in match.group().encode())
