@@ -143,11 +143,7 @@ class Signature:
 
 
 def by_name(signature: Signature, data: Any) -> dict[str, Any]:
-    """The data by the names of the arguments, the values as they came.
-
-    Raises:
-        DataError: If there are too many or too few for a model, or a name is there twice.
-    """
+    """The data by the names of the arguments, the values as they came."""
     for kinds, reading in READINGS:
         if isinstance(data, kinds):
             return reading(signature, data)

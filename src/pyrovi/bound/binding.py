@@ -68,10 +68,7 @@ def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
 
 
 def _first_run(candidate: BoundModel) -> tuple[BoundModel, Trace]:
-    """A model in float64, or in float32 if its own tensors ask for it; and one run of it.
-
-    Pyro's own checks are on, which see most mistakes.
-    """
+    """A model in float64, or in float32 if its own tensors ask for it; and one checked run."""
     try:
         return candidate, _validated_trace(candidate)
     except MISTAKES as error:

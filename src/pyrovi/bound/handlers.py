@@ -71,10 +71,9 @@ class Widen(Messenger):
 
 
 class Predict(Messenger):
-    """Draw observed sites anew, as Pyro's ``uncondition`` does, but leave deterministic ones.
+    """Draw observed sites anew, but leave deterministic ones.
 
-    ``uncondition`` draws those too, and a deterministic site inside a plate then gets the plate's
-    axis twice.
+    Pyro's ``uncondition`` draws these too, and one inside a plate then gets its axis twice.
     """
 
     def _pyro_sample(self, msg: Any) -> None:

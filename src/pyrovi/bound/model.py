@@ -94,10 +94,7 @@ class BoundModel:
 
     @cached_property
     def free(self) -> dict[str, Tensor]:
-        """By site made by ``obs_mask`` for what was not observed: the entries that are latent.
-
-        The others have neither a prior nor an effect, and no approximation should carry them.
-        """
+        """By site made by ``obs_mask``: the entries that are latent; the others have no effect."""
         return {
             node["name"]: node["mask"].expand(node["value"].shape)
             for node in sample_nodes(self.prototype)

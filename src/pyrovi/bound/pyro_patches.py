@@ -37,10 +37,7 @@ def whole_plates() -> AbstractContextManager[None]:
 
 
 def vmappable_contraction() -> AbstractContextManager[None]:
-    """Within this, Pyro contracts enumerated factors with a logarithm that vmap can carry.
-
-    Its own, ``safe_log``, is an `torch.autograd.Function` without a rule for vmap.
-    """
+    """Within this, Pyro contracts enumerated factors with a ``safe_log`` that vmap can carry."""
     return _replaced(torch_log, "safe_log", _SafeLog.apply)
 
 
@@ -74,10 +71,7 @@ class _SafeLog(torch.autograd.Function):
 
 
 class Enumerate(EnumMessenger):
-    """Pyro's parallel enumeration, in a form that vmap can carry.
-
-    Pyro asks for ``value.data.shape``, which a batched tensor refuses; it only needs the shape.
-    """
+    """Pyro's parallel enumeration, without the ``.data`` that a batched tensor refuses."""
 
     def _pyro_post_sample(self, msg: Any) -> None:
         value = msg["value"]

@@ -29,10 +29,7 @@ MADE_FOR_ONE_DRAW = (ValueError, RuntimeError, LookupError, AssertionError, Type
 
 
 def predictions(model: BoundModel, values: Mapping[str, Tensor], seed: int) -> Values:
-    """Observed and deterministic sites, given latent values of shape ``(draw, *shape)``.
-
-    Observed sites are drawn anew.
-    """
+    """Deterministic sites, and observed ones drawn anew, given latent ``(draw, *shape)``."""
     names = [site.name for site in model.sites if site.kind in ("observed", "deterministic")]
     return _Runs(model, names).draw(values, _count(values), seed)
 

@@ -214,10 +214,8 @@ def _owners(
 
 
 def _batch_axes(node: Any, shape: tuple[int, ...]) -> int:
-    """How many axes of a value are batches or plates.
-
-    Unless told, a deterministic site counts all its axes as one event, the plates' among them.
-    """
+    """How many axes of a value are batches or plates."""
     event_dim = node["fn"].event_dim
+    # Unless told, a deterministic site counts all its axes as one event, the plates' among them.
     untold = node["infer"].get("_deterministic") and event_dim == len(shape)
     return len(shape) - (0 if untold else event_dim)

@@ -28,11 +28,7 @@ class Converted:
 
 
 def convert(name: str, value: Any) -> Converted:
-    """What the model's argument ``name`` is called with.
-
-    Raises:
-        DataError: If the value is empty, not finite or not numeric.
-    """
+    """What the argument ``name`` becomes; `DataError` if it is empty, not finite or no numbers."""
     for kinds, conversion in CONVERSIONS:
         if isinstance(value, kinds):
             return conversion(name, value)

@@ -23,10 +23,7 @@ def entries_of(model: BoundModel) -> int:
 
 
 def work_of(model: BoundModel) -> int:
-    """About how many numbers one evaluation at one point works out: `entries_of`, and matrices.
-
-    A Gaussian whose covariance depends on the point has it factorised every time.
-    """
+    """`entries_of`, and the covariances, which a Gaussian may have factorised at every point."""
     nodes = model.prototype.nodes
     factors = (_factor(nodes[site.name]["fn"]) for site in model.sites)
     return entries_of(model) + sum(factor.numel() for factor in factors if factor is not None)

@@ -18,10 +18,7 @@ WORTH_IT = 0.8  # of the seconds with one thread
 
 @contextlib.contextmanager
 def fitting_threads(density: LogDensity) -> Iterator[int]:
-    """Within this, torch uses as many threads as suit work on this model, and as before after it.
-
-    As measured, where they were; else one where there is little to share out.
-    """
+    """Within this, torch uses the threads that were measured, or one for little work."""
     default = torch.get_num_threads()
     threads = density.threads or (1 if density.work < SHARED_WORK else default)
     torch.set_num_threads(threads)

@@ -1,9 +1,7 @@
 """`draw`: from a fit to the grown tree, in ArviZ's schema.
 
-The posterior of continuous sites comes from the approximation; discrete sites are drawn from
-their conditional posterior given those, not from the prior; observed sites are predicted; and the
-log likelihood is pointwise, with discrete sites summed out. Where a model declares that the
-indices of a plate may be exchanged, draws and chains are relabelled to agree with one another.
+Discrete sites are drawn from their conditional posterior given the continuous ones, not from the
+prior. Draws and chains of a plate that a model declares exchangeable are relabelled to agree.
 """
 
 import numpy as np

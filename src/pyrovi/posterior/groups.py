@@ -24,8 +24,8 @@ DESCRIPTIONS = ("units", "long_name")  # attributes of data that hold for predic
 def with_observed(data: xr.DataTree, model: BoundModel) -> xr.DataTree:
     """The data, with what each site observed under its own name, as predictions have it.
 
-    Where an argument of the same name holds those very values, it stands for them as it is. One
-    that holds others (the model transforms it) makes room, and goes to ``constant_data``.
+    An argument of the same name with other values (the model transforms it) makes room, and goes
+    to ``constant_data``.
     """
     before = {name: held(data, name) for name in ("observed_data", "constant_data")}
     groups = before
