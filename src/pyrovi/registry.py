@@ -32,9 +32,9 @@ class Registry(Mapping[str, T], Generic[T]):
     >>> constants = Registry("constant", {"pi": "math:pi"}, **entry_points, unknown=EngineError)
     >>> constants["pi"]
     3.141592653589793
-    >>> constants["pj"]
+    >>> constants["pie"]
     Traceback (most recent call last):
-    pyrovi.errors.EngineError: There is no constant 'pj' (did you mean 'pi'?). There is: pi.
+    pyrovi.errors.EngineError: There is no constant 'pie' (did you mean 'pi'?). There is: pi.
     """
 
     def __init__(
