@@ -11,7 +11,7 @@ from pyro.distributions.torch_distribution import MaskedDistribution
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-# Pyro types a trace's nodes as dicts none of whose keys is sure to be there; all of them are.
+# Pyro types a trace's nodes as dicts whose keys may all be missing; none is.
 Trace: TypeAlias = Any
 SUPPORTS = {
     "Real": "real",
