@@ -1,6 +1,6 @@
 """What every diagnostic returns: rows of findings, as one Dataset of numbers and sentences."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ class Row:
         limit: What is asked of it: that it lies from `Limit.low` to `Limit.high`, beyond noise.
         why: One sentence.
         status: ``"ok"``, ``"warn"`` or ``"fail"``.
-        action: The next thing to do; empty if all is well.
+        action: The next thing to do; left out of the table if all is well.
         kind: Whether it could be judged.
     """
 
@@ -64,18 +64,18 @@ def table(
         coords: Their coordinates.
     """
     columns = {
-        "value": np.array([row.value for row in rows], dtype=float),
-        "low": np.array([row.limit.low for row in rows], dtype=float),
-        "high": np.array([row.limit.high for row in rows], dtype=float),
-        "unit": _text(row.limit.unit for row in rows),
-        "kind": _text(row.kind for row in rows),
-        "status": _text(row.status for row in rows),
-        "why": _text(row.why for row in rows),
-        "action": _text(row.action for row in rows),
+        "value": np.array([row.value for row in rows], float),
+        "low": np.array([row.limit.low for row in rows], float),
+        "high": np.array([row.limit.high for row in rows], float),
+        "unit": np.array([row.limit.unit for row in rows], str),
+        "kind": np.array([row.kind for row in rows], str),
+        "status": np.array([row.status for row in rows], str),
+        "why": np.array([row.why for row in rows], str),
+        "action": np.array([row.action * (row.status != "ok") for row in rows], str),
     }
     return xr.Dataset(
         {name: ("quantity", column) for name, column in columns.items()} | dict(extra or {}),
-        coords={"quantity": _text(row.quantity for row in rows), **(coords or {})},
+        coords={"quantity": np.array([row.quantity for row in rows], str), **(coords or {})},
         attrs={"check": check, "title": title, "source": source, "about": about},
     )
 
@@ -87,7 +87,3 @@ def of_differences(differences: Sequence[Difference | None]) -> dict[str, Any]:
         name: ("quantity", [np.nan if d is None else getattr(d, name) for d in differences])
         for name in names
     }
-
-
-def _text(values: Iterable[str]) -> np.ndarray:
-    return np.array(list(values), dtype=str)

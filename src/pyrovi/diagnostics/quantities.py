@@ -1,11 +1,11 @@
-"""The quantities of a tree that a mean and an sd speak of, a block at a time."""
+"""What several checks ask of a tree: its quantities, a block at a time, and its draws' weights."""
 
 from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
 
-from pyrovi.tree import quantities
+from pyrovi.tree import has, quantities
 
 BLOCK = 512
 """Quantities judged at once, which bounds the memory."""
@@ -32,3 +32,12 @@ def blocks(dataset: xr.Dataset) -> Iterator[tuple[list[str], np.ndarray]]:
             names, columns = [], []
     if names:
         yield names, np.stack(columns, axis=-1)
+
+
+def log_ratios(tree: xr.DataTree) -> np.ndarray | None:
+    """log p - log q of each draw, shape (chain, draw); None where a density is missing."""
+    if not has(tree, "sample_stats", "log_joint", "log_guide"):
+        return None
+    stats = tree["sample_stats"]
+    with np.errstate(invalid="ignore"):
+        return (stats["log_joint"] - stats["log_guide"]).to_numpy().astype(float)

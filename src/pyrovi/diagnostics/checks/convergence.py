@@ -5,8 +5,7 @@ approximation have perfect ones, whatever the approximation.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -19,7 +18,6 @@ from pyrovi.errors import DiagnosticError
 from pyrovi.evidence import Status, limits, worst
 from pyrovi.tree import CHAINS, draw_kind, has, require
 
-TITLE = "Convergence"
 SOURCE = (
     "Dhaka et al. (2020), NeurIPS; Welandawe et al. (2022), arXiv:2203.15945; "
     "Giordano, Ingram & Broderick (2024), arXiv:2304.05527"
@@ -49,16 +47,14 @@ ENDED: dict[str, tuple[Status, str, str]] = {
 }
 """What follows from how a fit ended; an end of another name is no good one."""
 AGREEMENT = {"ok": "", "warn": "The chains barely agree: ", "fail": "The chains do not agree: "}
-SPLIT = 2
-"""Parts that each chain is cut into, so that a drifting chain disagrees with itself."""
 
 
 def convergence(tree: xr.DataTree) -> xr.Dataset:
     """Judge how the fit ended: per restart of an optimiser, per quantity of a sampler.
 
     Returns:
-        For a variational fit two rows per restart, ``status`` and ``loss``. For chains one row per
-        quantity, with variables `rhat` and `ess` (quantity), and a row ``divergences``.
+        Of a variational fit, rows ``status``, ``loss`` and ``optimum`` per restart. Of chains one
+        row per quantity, with variables `rhat` and `ess` (quantity), and a row ``divergences``.
 
     Raises:
         DiagnosticError: If the tree holds no history of the fit.
@@ -69,7 +65,7 @@ def convergence(tree: xr.DataTree) -> xr.Dataset:
     rows = list(_fits(tree))
     if not rows:
         raise DiagnosticError("the tree holds no status and no loss curve of the fit")
-    return table(rows, check="convergence", title=TITLE, source=SOURCE, about="fit")
+    return table(rows, check="convergence", title="Convergence", source=SOURCE, about="fit")
 
 
 # A variational fit
@@ -79,27 +75,18 @@ def _fits(tree: xr.DataTree) -> Iterator[Row]:
     if "sample_stats" not in tree:
         return
     group = tree["sample_stats"].to_dataset()
-    for chain in range(group.sizes.get("chain", 0)):
-        suffix = _suffix(group, chain)
-        if "status" in group:
-            yield _judge_status(f"status{suffix}", str(group["status"].to_numpy()[chain]))
-        if "loss" in group:
-            yield _judge_loss(f"loss{suffix}", group["loss"].to_numpy()[chain])
-        if "optimum_error" in group:
-            yield _judge_optimum(f"optimum{suffix}", group["optimum_error"][chain])
-
-
-def _suffix(group: xr.Dataset, chain: int) -> str:
-    """Which restart, where there are several."""
-    if group.sizes["chain"] == 1:
-        return ""
-    index = group["restart_index"].to_numpy()[chain] if "restart_index" in group else chain
-    return f" of restart {int(index)}"
-
-
-def _judge_status(label: str, status: str) -> Row:
-    how, why, act = ENDED.get(status, ENDED["diverged"])
-    return Row(label, np.nan, limits.NO_LIMIT, why, how, act)
+    chains = group.sizes.get("chain", 0)
+    index = group["restart_index"].to_numpy() if "restart_index" in group else range(chains)
+    for chain in range(chains):
+        each = group.isel(chain=chain)
+        suffix = f" of restart {int(index[chain])}" if chains > 1 else ""
+        if "status" in each:
+            status, why, act = ENDED.get(str(each["status"].item()), ENDED["diverged"])
+            yield Row(f"status{suffix}", np.nan, limits.NO_LIMIT, why, status, act)
+        if "loss" in each:
+            yield _judge_loss(f"loss{suffix}", each["loss"].to_numpy())
+        if "optimum_error" in each:
+            yield _judge_optimum(f"optimum{suffix}", each["optimum_error"])
 
 
 def _judge_loss(label: str, loss: np.ndarray) -> Row:
@@ -128,9 +115,8 @@ def _judge_optimum(label: str, errors: xr.DataArray) -> Row:
     largest = int(errors.to_numpy().argmax())
     size, name = float(errors[largest]), str(errors["latent"].to_numpy()[largest])
     why = f"Other fixed draws would move the means by {size:.2g} sd at the most ({name})."
-    status = limits.OPTIMUM_ERROR.status(size)
-    act = "Fit with more particles: DADVI(particles=1024)." * (status != "ok")
-    return Row(label, size, limits.OPTIMUM_ERROR, why, status, act)
+    act = "Fit with more particles: DADVI(particles=1024)."
+    return Row(label, size, limits.OPTIMUM_ERROR, why, limits.OPTIMUM_ERROR.status(size), act)
 
 
 def _not_finite(label: str, bad: np.ndarray) -> Row:
@@ -142,12 +128,8 @@ def _not_finite(label: str, bad: np.ndarray) -> Row:
     return Row(label, share, limit, why, "fail", ENDED["diverged"][2])
 
 
-@dataclass(frozen=True)
-class _Trend:
-    """The line through the end of a loss curve: `change` nats over `steps`, and its error.
-
-    `allowed` is what a level curve may change by: `LOSS_TREND`, or its noise if that is more.
-    """
+class _Trend(NamedTuple):
+    """The line through the end of a loss: its `change` over `steps`, and what noise may change."""
 
     level: float
     change: float
@@ -174,40 +156,35 @@ def _trend(curve: np.ndarray) -> _Trend:
 
 
 def _sampled(tree: xr.DataTree) -> xr.Dataset:
-    labels, rhats, sizes = _mixing(tree)
-    rows = [_judge_mixing(*each) for each in zip(labels, rhats, sizes, strict=True)]
+    mixing = list(_mixing(tree["posterior"].to_dataset()))
+    rows = [_judge_mixing(*each) for each in mixing]
+    numbers = [(rhat, size) for _, rhat, size in mixing]
     if has(tree, "sample_stats", "diverging"):
         rows.append(_judge_divergences(tree["sample_stats"]["diverging"].to_numpy().astype(bool)))
-        rhats, sizes = [*rhats, np.nan], [*sizes, np.nan]
+        numbers.append((np.nan, np.nan))
     return table(
         rows,
         check="convergence",
         title="Convergence of the chains",
         source=limits.RHAT.source,
         about="fit",
-        extra={"rhat": ("quantity", rhats), "ess": ("quantity", sizes)},
+        extra={
+            "rhat": ("quantity", [rhat for rhat, _ in numbers]),
+            "ess": ("quantity", [size for _, size in numbers]),
+        },
     )
 
 
-def _mixing(tree: xr.DataTree) -> tuple[list[str], list[float], list[float]]:
-    labels: list[str] = []
-    rhats: list[float] = []
-    sizes: list[float] = []
-    for names, draws in blocks(tree["posterior"].to_dataset()):
-        chains = np.moveaxis(_split(draws), -1, 0)
+def _mixing(posterior: xr.Dataset) -> Iterator[tuple[str, float, float]]:
+    """Each quantity with its R-hat and its effective sample size."""
+    for names, draws in blocks(posterior):
+        # Each chain is cut in two, so that a drifting one disagrees with itself.
+        half = draws.shape[1] // 2
+        halves = np.concatenate([draws[:, :half], draws[:, half : 2 * half]])
+        chains = np.moveaxis(halves, -1, 0)
         rhat: Any = array_stats.rhat(chains, chain_axis=1, draw_axis=2, method="rank")
         size: Any = array_stats.ess(chains, chain_axis=1, draw_axis=2, method="bulk")
-        labels += names
-        rhats += rhat.tolist()
-        sizes += size.tolist()
-    return labels, rhats, sizes
-
-
-def _split(draws: np.ndarray) -> np.ndarray:
-    """Each chain as `SPLIT` chains; ArviZ gives no R-hat for one chain."""
-    half = draws.shape[1] // SPLIT
-    parts = [draws[:, i * half : (i + 1) * half] for i in range(SPLIT)]
-    return np.concatenate(parts, axis=0)
+        yield from zip(names, rhat.tolist(), size.tolist(), strict=True)
 
 
 def _judge_mixing(label: str, rhat: float, ess: float) -> Row:
@@ -216,7 +193,7 @@ def _judge_mixing(label: str, rhat: float, ess: float) -> Row:
     few = by_rhat == "ok" != by_ess
     value, limit = (ess, limits.EFFECTIVE_DRAWS) if few else (rhat, limits.RHAT)
     why = f"{AGREEMENT[status]}R-hat {rhat:.3f}, bulk effective sample size {ess:.0f}."
-    act = "Run longer chains, or reparameterise the model." * (status != "ok")
+    act = "Run longer chains, or reparameterise the model."
     return Row(label, value, limit, why, status, act)
 
 

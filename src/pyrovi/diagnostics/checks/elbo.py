@@ -14,7 +14,6 @@ from pyrovi.errors import DiagnosticError
 from pyrovi.evidence import limits
 from pyrovi.tree import has, require
 
-TITLE = "Evidence lower bound"
 SOURCE = "Blei, Kucukelbir & McAuliffe (2017), JASA 112(518), equations 13 to 15"
 
 
@@ -23,10 +22,9 @@ def elbo(tree: xr.DataTree) -> xr.Dataset:
 
     Returns:
         The row ``elbo``, whose value is its Monte Carlo error; `elbo`, `accuracy`, `complexity`,
-        `expected_log_joint` and `entropy`, each
-        with an error `<name>_error`; `site_log_prior` and, where the guide factorises over sites,
-        `site_entropy` and `site_complexity` (site); `observed_log_likelihood` (observed);
-        `elbo_chain` (chain).
+        `expected_log_joint` and `entropy`, each with an error `<name>_error`; `site_log_prior`
+        and, where the guide factorises over sites, `site_entropy` and `site_complexity` (site);
+        `observed_log_likelihood` (observed); `elbo_chain` (chain).
 
     Raises:
         DiagnosticError: If the draws come without the guide's density.
@@ -34,8 +32,7 @@ def elbo(tree: xr.DataTree) -> xr.Dataset:
     require(tree, "posterior")
     if not has(tree, "sample_stats", "log_joint", "log_guide"):
         raise DiagnosticError("the draws came without log_joint and log_guide, whose mean it is")
-    stats = tree["sample_stats"].to_dataset()
-    terms = _terms(tree, stats["log_joint"].to_numpy(), stats["log_guide"].to_numpy())
+    terms = _terms(tree)
     means = {name: _mean_and_error(values) for name, values in terms.items()}
     extra: dict[str, Any] = {name: mean for name, (mean, _) in means.items()}
     extra |= {f"{name}_error": error for name, (_, error) in means.items()}
@@ -44,7 +41,7 @@ def elbo(tree: xr.DataTree) -> xr.Dataset:
     return table(
         [_judge(means)],
         check="elbo",
-        title=TITLE,
+        title="Evidence lower bound",
         source=SOURCE,
         about="fit",
         extra=extra | sites,
@@ -52,10 +49,10 @@ def elbo(tree: xr.DataTree) -> xr.Dataset:
     )
 
 
-def _terms(
-    tree: xr.DataTree, log_joint: np.ndarray, log_guide: np.ndarray
-) -> dict[str, np.ndarray]:
+def _terms(tree: xr.DataTree) -> dict[str, np.ndarray]:
     """What each part averages over the draws, shape (chain, draw)."""
+    stats = tree["sample_stats"]
+    log_joint, log_guide = stats["log_joint"].to_numpy(), stats["log_guide"].to_numpy()
     with np.errstate(invalid="ignore"):
         terms = {
             "elbo": log_joint - log_guide,
@@ -63,14 +60,11 @@ def _terms(
             "entropy": -log_guide,
         }
         if has(tree, "log_prior"):
-            log_prior = _total(tree["log_prior"].to_dataset())
+            sites = tree["log_prior"].data_vars.values()
+            log_prior = np.sum([site.to_numpy() for site in sites], axis=0)
             terms["accuracy"] = log_joint - log_prior
             terms["complexity"] = log_guide - log_prior
     return terms
-
-
-def _total(group: xr.Dataset) -> np.ndarray:
-    return np.sum([variable.to_numpy() for variable in group.data_vars.values()], axis=0)
 
 
 def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
@@ -86,9 +80,8 @@ def _judge(means: dict[str, tuple[float, float]]) -> Row:
         act = "Look for a prior or likelihood that the guide's draws fall outside of."
         return Row("elbo", error, limits.ELBO_ERROR, why, "fail", act)
     why = f"The ELBO is {value:.2f} nats with a Monte Carlo error of {error:.2g}{_split(means)}."
-    status = limits.ELBO_ERROR.status(error)
     act = "Draw more before comparing models by it; k-hat may show why it is noisy."
-    return Row("elbo", error, limits.ELBO_ERROR, why, status, act * (status != "ok"))
+    return Row("elbo", error, limits.ELBO_ERROR, why, limits.ELBO_ERROR.status(error), act)
 
 
 def _split(means: dict[str, tuple[float, float]]) -> str:
@@ -96,9 +89,8 @@ def _split(means: dict[str, tuple[float, float]]) -> str:
     text = f": expected log joint {joint:.2f} + entropy {entropy:.2f}"
     if "accuracy" not in means:
         return text
-    return (
-        f"{text}, or accuracy {means['accuracy'][0]:.2f} - complexity {means['complexity'][0]:.2f}"
-    )
+    accuracy, complexity = means["accuracy"][0], means["complexity"][0]
+    return f"{text}, or accuracy {accuracy:.2f} - complexity {complexity:.2f}"
 
 
 def _per_site(tree: xr.DataTree) -> tuple[dict[str, Any], dict[str, Any]]:

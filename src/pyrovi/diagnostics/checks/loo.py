@@ -3,9 +3,8 @@
 import contextlib
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -13,12 +12,11 @@ from arviz_stats.base.array import array_stats
 from arviz_stats.loo import loo as arviz_loo, loo_approximate_posterior
 
 from pyrovi.diagnostics.findings import Row, table
-from pyrovi.diagnostics.quantities import blocks
+from pyrovi.diagnostics.quantities import blocks, log_ratios
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import MIN_DRAWS, first_case, limits, smooth, tied_tail
+from pyrovi.evidence import MIN_DRAWS, limits, smooth, tied_tail
 from pyrovi.tree import CHAINS, SAMPLE_DIMS, draw_kind, has, require
 
-TITLE = "Leave-one-out prediction"
 SOURCE = (
     "Vehtari, Gelman & Gabry (2017), Statistics and Computing 27(5); "
     "Magnusson et al. (2019), ICML (approximate posteriors)"
@@ -28,8 +26,7 @@ TIE = 1e-9
 """Added, in proportion to the rank of a draw, where equal tails leave ArviZ no Pareto to fit."""
 
 
-@dataclass(frozen=True)
-class _Score:
+class _Score(NamedTuple):
     """elpd and its parts for one observed variable; `k` is per observation, NaN where missing."""
 
     name: str
@@ -40,6 +37,11 @@ class _Score:
     impossible: int
 
     @property
+    def size(self) -> int:
+        """Observations that have a k."""
+        return int((~np.isnan(self.k)).sum())
+
+    @property
     def bad(self) -> int:
         """Observations that the draws cannot be rid of."""
         return int((self.k > limits.KHAT.high).sum())
@@ -47,23 +49,21 @@ class _Score:
     @property
     def unknowable(self) -> str:
         """Why the draws cannot tell, through no fault of fit or model; empty where they can."""
-        size = int((~np.isnan(self.k)).sum())
-        flexible = size > 0 and limits.FLEXIBLE.low < self.p_loo / size < limits.FLEXIBLE.high
-        bent = (
-            f"with {self.p_loo:.1f} effective parameters for {size} observations, {self.bad} of "
-            f"k > {limits.KHAT.high:g}, draws cannot leave one out: compare models by K-fold "
+        if self.impossible or self.bad <= limits.HARD_OBSERVATIONS.high * self.size:
+            return ""
+        if self.size == 1:
+            return "a single observation has no others to be predicted from"
+        if not limits.FLEXIBLE.low < self.p_loo / self.size < limits.FLEXIBLE.high:
+            return ""
+        return (
+            f"with {self.p_loo:.1f} effective parameters for {self.size} observations, {self.bad} "
+            f"of k > {limits.KHAT.high:g}, draws cannot leave one out: compare models by K-fold "
             "cross-validation"
-        )
-        return first_case(
-            (self.impossible or self.bad <= limits.HARD_OBSERVATIONS.high * size, ""),
-            (size == 1, "a single observation has no others to be predicted from"),
-            (flexible, bent),
-            otherwise="",
         )
 
 
 def loo(tree: xr.DataTree) -> xr.Dataset:
-    """PSIS-LOO of each observed variable, corrected for the guide where its density is known.
+    """PSIS-LOO of each observed variable, corrected for the guide where it has a density.
 
     Returns:
         One row per variable, ``elpd(y)``, whose value is the share of observations with k above
@@ -80,8 +80,10 @@ def loo(tree: xr.DataTree) -> xr.Dataset:
     draws = np.prod([tree["log_likelihood"].sizes[dim] for dim in SAMPLE_DIMS])
     if draws < MIN_DRAWS:
         raise DiagnosticError(f"{draws} draws are too few to weigh; draw at least 1000")
-    guide_k = _guide_k(tree)
-    scores = [_score(tree, str(name)) for name in tree["log_likelihood"].data_vars]
+    ratios = _weighable(tree)
+    # Above 0.7, what fails here is the fit.
+    guide_k = 0.0 if ratios is None else _k(ratios)
+    scores = [_score(tree, str(name), ratios) for name in tree["log_likelihood"].data_vars]
     if guide_k <= limits.KHAT.high and all(score.unknowable for score in scores):
         raise DiagnosticError(scores[0].unknowable)
     extra: dict[str, Any] = {
@@ -92,7 +94,7 @@ def loo(tree: xr.DataTree) -> xr.Dataset:
     return table(
         [_judge(score, guide_k) for score in scores],
         check="loo",
-        title=TITLE,
+        title="Leave-one-out prediction",
         source=SOURCE,
         about="fit" if guide_k > limits.KHAT.high else "model",
         extra=extra,
@@ -100,7 +102,7 @@ def loo(tree: xr.DataTree) -> xr.Dataset:
     )
 
 
-def _score(tree: xr.DataTree, name: str) -> _Score:
+def _score(tree: xr.DataTree, name: str, ratios: np.ndarray | None) -> _Score:
     variable = tree["log_likelihood"][name].transpose(*SAMPLE_DIMS, ...)
     size = variable.shape[0] * variable.shape[1]
     log_lik = variable.to_numpy().reshape(size, -1).astype(float)
@@ -109,16 +111,15 @@ def _score(tree: xr.DataTree, name: str) -> _Score:
     impossible = int((~finite & ~np.isnan(log_lik).all(axis=0)).sum())
     if not finite.any():
         return _Score(name, np.nan, np.nan, np.nan, k, impossible)
-    scored = _arviz(tree, log_lik[:, finite])
+    scored = _arviz(tree, log_lik[:, finite], ratios)
     k[finite] = scored.pareto_k.to_numpy()
     # One observation has no standard error.
     se = float(scored.se) if finite.sum() > 1 else np.nan
     return _Score(name, float(scored.elpd), se, float(scored.p), k, impossible)
 
 
-def _arviz(tree: xr.DataTree, log_lik: np.ndarray) -> Any:
+def _arviz(tree: xr.DataTree, log_lik: np.ndarray, ratios: np.ndarray | None) -> Any:
     """ArviZ's result for one variable, flattened: its shape and its neighbours cannot matter."""
-    ratios = _log_ratios(tree)
     if ratios is None:
         reff = _relative_efficiency(tree) if draw_kind(tree) == CHAINS else 1.0
         with _quiet():
@@ -127,33 +128,26 @@ def _arviz(tree: xr.DataTree, log_lik: np.ndarray) -> Any:
     if usable.sum() < MIN_DRAWS:
         raise DiagnosticError("too few draws have a finite density to weigh observations by")
     log_p = xr.DataArray(ratios[None, usable], dims=SAMPLE_DIMS)
+    tree, log_q = _minimal(log_lik[usable], ratios[usable]), xr.zeros_like(log_p)
     with _quiet():
-        return loo_approximate_posterior(
-            _minimal(log_lik[usable], ratios[usable]),
-            log_p=log_p,
-            log_q=xr.zeros_like(log_p),
-            pointwise=True,
-            var_name="y",
-        )
+        return loo_approximate_posterior(tree, log_p, log_q, pointwise=True, var_name="y")
 
 
-def _log_ratios(tree: xr.DataTree) -> np.ndarray | None:
-    """log p - log q of each draw, shape (S,).
+def _weighable(tree: xr.DataTree) -> np.ndarray | None:
+    """log p - log q of each draw, shape (S,), to correct for the guide by.
 
-    None where the guide's density is not known, and where the weights are too uneven to correct
-    by and Markov chains judge the draws as they are (drift).
+    None where there is no density, and where the weights are too uneven to correct by and Markov
+    chains judge the draws as they are (drift).
     """
-    if not has(tree, "sample_stats", "log_joint", "log_guide"):
+    ratios = log_ratios(tree)
+    if ratios is None or ("drift" in tree and _k(ratios) > limits.KHAT.high):
         return None
-    stats = tree["sample_stats"]
-    with np.errstate(invalid="ignore"):
-        ratios = (stats["log_joint"].to_numpy() - stats["log_guide"].to_numpy()).ravel()
-    return None if "drift" in tree and _k(ratios) > limits.KHAT.high else ratios
+    return ratios.ravel()
 
 
 def _minimal(log_lik: np.ndarray, ratios: np.ndarray | float = 0.0) -> xr.DataTree:
     """The least tree that ArviZ's functions take, with no tail that is all one value."""
-    tied = tied_tail((ratios - log_lik.T) if np.ndim(ratios) else -log_lik.T)
+    tied = tied_tail(ratios - log_lik.T)
     log_lik = log_lik + TIE * np.linspace(0.0, 1.0, len(log_lik))[:, None] * tied
     pointwise = {"y": ((*SAMPLE_DIMS, "observation"), log_lik[None])}
     return xr.DataTree.from_dict({"log_likelihood": xr.Dataset(pointwise)})
@@ -178,54 +172,26 @@ def _relative_efficiency(tree: xr.DataTree) -> float:
 
 
 def _judge(score: _Score, guide_k: float) -> Row:
-    bad, size = score.bad, int((~np.isnan(score.k)).sum())
-    share = bad / size if size else np.nan
+    size, impossible = score.size, score.impossible
+    share = score.bad / size if size else np.nan
+    row = partial(Row, f"elpd({score.name})", share, limits.HARD_OBSERVATIONS)
+    if not size:
+        why = "No observation has a finite log likelihood under every draw."
+        return row(why, "warn", "Check the likelihood where the guide's draws fall; fit again.")
     facts = f"elpd {score.elpd:.2f} (se {score.se:.2f}), {score.p_loo:.1f} effective parameters"
-    hard = f"{facts}; {bad} of {size} observations have k > {limits.KHAT.high:g}"
-    label = f"elpd({score.name})"
-    row = partial(Row, label, share, limits.HARD_OBSERVATIONS)
-    return first_case(
-        (
-            not size,
-            row(
-                "No observation has a finite log likelihood under every draw.",
-                "warn",
-                "Check the likelihood where the guide's draws fall; fit again.",
-            ),
-        ),
-        (
-            score.impossible,
-            Row(
-                label,
-                score.impossible,
-                limits.IMPOSSIBLE,
-                f"{facts}; {score.impossible} observations are impossible under some draws, left "
-                "out.",
-                "warn",
-                "Check the likelihood where the guide's draws fall.",
-            ),
-        ),
-        (share <= limits.HARD_OBSERVATIONS.high, row(f"{facts}.")),
-        (
-            guide_k > limits.KHAT.high,
-            row(
-                f"{hard}, as the guide is far from the posterior (joint k-hat {guide_k:.2f}).",
-                "warn",
-                "Improve the fit first, as psis says.",
-            ),
-        ),
-        otherwise=row(
-            f"{hard}: leaving one out changes the posterior too much to reweight.",
-            "warn",
-            "Inspect those observations; compare models by K-fold cross-validation instead.",
-        ),
-    )
-
-
-def _guide_k(tree: xr.DataTree) -> float:
-    """The joint k-hat of the guide: above 0.7, what fails here is the fit."""
-    ratios = _log_ratios(tree)
-    return 0.0 if ratios is None else _k(ratios)
+    if impossible:
+        why = f"{facts}; {impossible} observations are impossible under some draws, left out."
+        act = "Check the likelihood where the guide's draws fall."
+        return Row(f"elpd({score.name})", impossible, limits.IMPOSSIBLE, why, "warn", act)
+    if share <= limits.HARD_OBSERVATIONS.high:
+        return row(f"{facts}.")
+    hard = f"{facts}; {score.bad} of {size} observations have k > {limits.KHAT.high:g}"
+    if guide_k > limits.KHAT.high:
+        why = f"{hard}, as the guide is far from the posterior (joint k-hat {guide_k:.2f})."
+        return row(why, "warn", "Improve the fit first, as psis says.")
+    why = f"{hard}: leaving one out changes the posterior too much to reweight."
+    act = "Inspect those observations; compare models by K-fold cross-validation instead."
+    return row(why, "warn", act)
 
 
 def _k(ratios: np.ndarray) -> float:
