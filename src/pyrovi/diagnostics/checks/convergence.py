@@ -190,7 +190,7 @@ def _mixing(posterior: xr.Dataset) -> Iterator[tuple[str, float, float]]:
 def _judge_mixing(label: str, rhat: float, ess: float) -> Row:
     by_rhat, by_ess = limits.RHAT.status(rhat), limits.EFFECTIVE_DRAWS.status(ess)
     status = worst([by_rhat, by_ess])
-    few = by_rhat == "ok" != by_ess
+    few = by_rhat == "ok" and by_ess != "ok"
     value, limit = (ess, limits.EFFECTIVE_DRAWS) if few else (rhat, limits.RHAT)
     why = f"{AGREEMENT[status]}R-hat {rhat:.3f}, bulk effective sample size {ess:.0f}."
     act = "Run longer chains, or reparameterise the model."

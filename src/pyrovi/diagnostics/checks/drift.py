@@ -14,7 +14,7 @@ import xarray as xr
 from pyrovi.diagnostics.findings import CANNOT_TELL, Row, of_differences, table
 from pyrovi.diagnostics.quantities import blocks
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import Difference, first_case, limits, moved
+from pyrovi.evidence import Difference, limits, moved
 from pyrovi.tree import (
     ACCEPTANCE,
     POINTS,
@@ -26,10 +26,13 @@ from pyrovi.tree import (
 )
 from pyrovi.words import listed
 
-TITLE = "Guide against posterior (drift)"
 SOURCE = (
     "Neal (2011), arXiv:1206.1901; as a check of an approximation, compare Salimans, Kingma & "
     "Welling (2015), ICML"
+)
+LADDER = "Fit with engine='auto', or a flow, or compare with NUTS."
+BEYOND_THE_LADDER = (
+    "Compare with NUTS, or fit a flow (SVI(guide='nsf')), or reparameterise the model."
 )
 
 
@@ -47,54 +50,50 @@ def drift(tree: xr.DataTree) -> xr.Dataset:
     if "drift" not in tree:
         raise DiagnosticError("no Markov chains were sent out: the importance weights could tell")
     group = tree["drift"].to_dataset()
-    act = _advice(tree)
-    labels, differences = _differences(tree["posterior"].to_dataset(), group)
-    far = [label for label, d in zip(labels, differences, strict=True) if d.status == "fail"]
-    rows = [_chains(group[ACCEPTANCE].to_numpy(), far, act)]
+    act = BEYOND_THE_LADDER if json_attr(tree, "rungs", []) else LADDER
+    differences = _differences(tree["posterior"].to_dataset(), group)
+    far = [label for label, gap in differences.items() if gap.status == "fail"]
     points = draw_kind(tree) == POINTS
-    rows += [_judge(*each, act, points=points) for each in zip(labels, differences, strict=True)]
-    extra = of_differences([None, *differences])
-    return table(rows, check="drift", title=TITLE, source=SOURCE, about="fit", extra=extra)
+    rows = [_chains(group[ACCEPTANCE].to_numpy(), far, act)]
+    rows += [_judge(*each, act, points=points) for each in differences.items()]
+    extra = of_differences([None, *differences.values()])
+    title = "Guide against posterior (drift)"
+    return table(rows, check="drift", title=title, source=SOURCE, about="fit", extra=extra)
 
 
-def _differences(posterior: xr.Dataset, group: xr.Dataset) -> tuple[list[str], list[Difference]]:
+def _differences(posterior: xr.Dataset, group: xr.Dataset) -> dict[str, Difference]:
     shared = [name for name in group.data_vars if name in posterior.data_vars]
     after = dict(quantities(group[shared], dims=(*SAMPLE_DIMS, "state")))
-    names: list[str] = []
-    differences: list[Difference] = []
+    differences: dict[str, Difference] = {}
     for labels, draws in blocks(posterior[shared]):
         kept = [i for i, label in enumerate(labels) if np.isfinite(after[label]).all()]
-        chains = np.stack([after[labels[i]].astype(float) for i in kept], axis=-1)
+        names = [labels[i] for i in kept]
+        chains = np.stack([after[name].astype(float) for name in names], axis=-1)
         before = draws[..., kept].reshape(-1, len(kept))
         path = chains.reshape(-1, *chains.shape[2:])
-        names += [labels[i] for i in kept]
-        differences += moved(before, path[:, 0], path[:, 1:])
-    return names, differences
-
-
-def _advice(tree: xr.DataTree) -> str:
-    """What to do next: the ladder of engines, unless it was climbed."""
-    if json_attr(tree, "rungs", []):
-        return "Compare with NUTS, or fit a flow (SVI(guide='nsf')), or reparameterise the model."
-    return "Fit with engine='auto', or a flow, or compare with NUTS."
+        differences |= dict(zip(names, moved(before, path[:, 0], path[:, 1:]), strict=True))
+    return differences
 
 
 def _chains(acceptance: np.ndarray, far: list[str], act: str) -> Row:
     """How the chains moved, and what a quantity that is far off says of those that lean on it."""
     mean = float(acceptance.mean())
     status = limits.ACCEPTED.status(mean)
-    if far and status == "ok":
+    if status != "ok":
         why = (
-            f"{mean:.0%} of the transitions of {acceptance.size} chains were accepted, and "
-            f"{listed(far, 3)} moved far. Chains this short only begin to carry that to what "
-            "depends on it: a quantity that they pass may be off as well."
+            f"Only {mean:.0%} of the transitions were accepted: the draws lie where it is too "
+            "steep."
         )
-        return Row("joint", len(far), limits.FAR_OFF, why, "fail", act)
-    if status == "ok":
+        return Row("joint", mean, limits.ACCEPTED, why, status, act)
+    if not far:
         why = f"{acceptance.size} short Markov chains moved freely: {mean:.0%} were accepted."
         return Row("joint", mean, limits.ACCEPTED, why)
-    why = f"Only {mean:.0%} of the transitions were accepted: the draws lie where it is too steep."
-    return Row("joint", mean, limits.ACCEPTED, why, status, act)
+    why = (
+        f"{mean:.0%} of the transitions of {acceptance.size} chains were accepted, and "
+        f"{listed(far, 3)} moved far. Chains this short only begin to carry that to what "
+        "depends on it: a quantity that they pass may be off as well."
+    )
+    return Row("joint", len(far), limits.FAR_OFF, why, "fail", act)
 
 
 def _judge(label: str, gap: Difference, act: str, *, points: bool) -> Row:
@@ -102,11 +101,10 @@ def _judge(label: str, gap: Difference, act: str, *, points: bool) -> Row:
         f"Mean off by {gap.shift:+.2f} sd (error {gap.shift_error:.2f}), sd {gap.ratio:.2f} "
         f"(error {gap.ratio_error:.2f}) of where Markov chains took the draws."
     )
-    kept = f"The chains kept {gap.kept:.0%} of where they started."
     row = partial(Row, label, gap.value, gap.limit)
-    return first_case(
-        (gap.status != "ok", row(off, gap.status, act)),
-        (gap.error_hides_failure, row(kept, "warn", act, CANNOT_TELL)),
-        (points, row("The draws are points, and these have no sd.", "warn", act, CANNOT_TELL)),
-        otherwise=row(off),
-    )
+    if gap.status == "ok" and gap.error_hides_failure:
+        kept = f"The chains kept {gap.kept:.0%} of where they started."
+        return row(kept, "warn", act, CANNOT_TELL)
+    if gap.status == "ok" and points:
+        return row("The draws are points, and these have no sd.", "warn", act, CANNOT_TELL)
+    return row(off, gap.status, act)

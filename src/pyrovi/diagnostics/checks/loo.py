@@ -1,8 +1,6 @@
 """How well does the model predict an observation it has not seen? PSIS leave-one-out."""
 
-import contextlib
 import warnings
-from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -120,17 +118,17 @@ def _score(tree: xr.DataTree, name: str, ratios: np.ndarray | None) -> _Score:
 
 def _arviz(tree: xr.DataTree, log_lik: np.ndarray, ratios: np.ndarray | None) -> Any:
     """ArviZ's result for one variable, flattened: its shape and its neighbours cannot matter."""
-    if ratios is None:
-        reff = _relative_efficiency(tree) if draw_kind(tree) == CHAINS else 1.0
-        with _quiet():
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # of high k, which is what the rows say
+        if ratios is None:
+            reff = _relative_efficiency(tree) if draw_kind(tree) == CHAINS else 1.0
             return arviz_loo(_minimal(log_lik), pointwise=True, var_name="y", reff=reff)
-    usable = ~np.isnan(ratios) & ~np.isposinf(ratios)
-    if usable.sum() < MIN_DRAWS:
-        raise DiagnosticError("too few draws have a finite density to weigh observations by")
-    log_p = xr.DataArray(ratios[None, usable], dims=SAMPLE_DIMS)
-    tree, log_q = _minimal(log_lik[usable], ratios[usable]), xr.zeros_like(log_p)
-    with _quiet():
-        return loo_approximate_posterior(tree, log_p, log_q, pointwise=True, var_name="y")
+        usable = ~np.isnan(ratios) & ~np.isposinf(ratios)
+        if usable.sum() < MIN_DRAWS:
+            raise DiagnosticError("too few draws have a finite density to weigh observations by")
+        log_p = xr.DataArray(ratios[None, usable], dims=SAMPLE_DIMS)
+        least, log_q = _minimal(log_lik[usable], ratios[usable]), xr.zeros_like(log_p)
+        return loo_approximate_posterior(least, log_p, log_q, pointwise=True, var_name="y")
 
 
 def _weighable(tree: xr.DataTree) -> np.ndarray | None:
@@ -151,14 +149,6 @@ def _minimal(log_lik: np.ndarray, ratios: np.ndarray | float = 0.0) -> xr.DataTr
     log_lik = log_lik + TIE * np.linspace(0.0, 1.0, len(log_lik))[:, None] * tied
     pointwise = {"y": ((*SAMPLE_DIMS, "observation"), log_lik[None])}
     return xr.DataTree.from_dict({"log_likelihood": xr.Dataset(pointwise)})
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """ArviZ warns of high k, which is what the rows say."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _relative_efficiency(tree: xr.DataTree) -> float:

@@ -4,8 +4,7 @@ A misfit speaks of the model and not of the fit, so the worst it earns is a warn
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -17,7 +16,6 @@ from pyrovi.errors import DiagnosticError
 from pyrovi.evidence import MIN_DRAWS, Limit, limits, tied_tail
 from pyrovi.tree import DISCREPANCIES, SAMPLE_DIMS, has, require
 
-TITLE = "Posterior predictive checks"
 SOURCE = (
     "Gelman, Meng & Stern (1996), Statistica Sinica 6(4); "
     "Tesso & Vehtari (2026), arXiv:2603.02928 (uniformity of PIT values)"
@@ -28,10 +26,8 @@ MIN_PIT = 5
 SEED = 0
 """Of the randomised PIT; fixed, because a diagnostic is a function of the tree alone."""
 
-Statistic = Callable[[np.ndarray], np.ndarray]
-
-_REVISE = "The fit may be right and the model not: compare the data with its predictions."
-_FIXES = {
+REVISE = "The fit may be right and the model not: compare the data with its predictions."
+FIXES = {
     "mean": "Check the model's location and its link to the covariates.",
     "sd": "Let the noise scale be learned, or vary; check for a heavier-tailed likelihood.",
     "min": "Check the smallest observations, and whether the likelihood has the right tail.",
@@ -40,17 +36,12 @@ _FIXES = {
 }
 
 
-@dataclass(frozen=True)
-class Replicated:
+class _Replicated(NamedTuple):
     """Observations and what the model says of them, missing ones left out.
 
-    Attributes:
-        name: The observed variable.
-        observed: Shape (n,).
-        draws: Replicated data, shape (S, n).
-        log_likelihood: Shape (S, n), or None where there is none.
-        independent: How many of the n a likelihood of their own makes independent given the
-            parameters; a multivariate one has several elements to an observation.
+    `observed` has shape (n,); the replications `draws`, and `log_likelihood` where there is one,
+    (S, n). `independent` counts those that the likelihood makes so given the parameters: a
+    multivariate one has several elements to an observation.
     """
 
     name: str
@@ -77,7 +68,7 @@ def predictive(tree: xr.DataTree) -> xr.Dataset:
     rows: list[Row] = []
     extra: dict[str, Any] = {}
     for each in _replicated(tree):
-        rows += [_judge_statistic(each, *named) for named in _statistics(each).items()]
+        rows += [_judge_statistic(each, name) for name in _statistics(each)]
         if each.independent >= MIN_PIT and _can_leave_out(each.log_likelihood):
             pit = pit_values(each.observed, each.draws, each.log_likelihood)
             rows.append(_judge_pit(each.name, pit))
@@ -85,10 +76,11 @@ def predictive(tree: xr.DataTree) -> xr.Dataset:
     rows += _declared(tree)
     if not rows:
         raise DiagnosticError("no observed variable has posterior predictive draws")
-    return table(rows, check="predictive", title=TITLE, source=SOURCE, about="model", extra=extra)
+    title = "Posterior predictive checks"
+    return table(rows, check="predictive", title=title, source=SOURCE, about="model", extra=extra)
 
 
-def _replicated(tree: xr.DataTree) -> Iterator[Replicated]:
+def _replicated(tree: xr.DataTree) -> Iterator[_Replicated]:
     if not has(tree, "observed_data") or not has(tree, "posterior_predictive"):
         return
     replications = tree["posterior_predictive"].data_vars
@@ -97,67 +89,58 @@ def _replicated(tree: xr.DataTree) -> Iterator[Replicated]:
             continue
         draws = replications[name]
         # A minibatch of the data was replicated: which rows of it cannot be told.
-        if observed.sizes != {d: n for d, n in draws.sizes.items() if d not in SAMPLE_DIMS}:
-            continue
-        yield _flatten(str(name), observed, draws, _likelihood(tree, str(name)))
-
-
-def _likelihood(tree: xr.DataTree, name: str) -> xr.DataArray | None:
-    return tree["log_likelihood"].data_vars[name] if has(tree, "log_likelihood", name) else None
+        if observed.sizes == {d: n for d, n in draws.sizes.items() if d not in SAMPLE_DIMS}:
+            likely = has(tree, "log_likelihood", str(name))
+            log_lik = tree["log_likelihood"].data_vars[name] if likely else None
+            yield _flatten(str(name), observed, draws, log_lik)
 
 
 def _flatten(
     name: str, observed: xr.DataArray, draws: xr.DataArray, log_lik: xr.DataArray | None
-) -> Replicated:
+) -> _Replicated:
     values = observed.to_numpy().ravel().astype(float)
-    finite = np.isfinite(values)
     like = draws.transpose(*SAMPLE_DIMS, *observed.dims)
     size = like.shape[0] * like.shape[1]
     matrix = like.to_numpy().reshape(size, -1).astype(float)
-    finite &= np.isfinite(matrix).all(axis=0)
+    finite = np.isfinite(values) & np.isfinite(matrix).all(axis=0)
     ratios, independent = None, int(finite.sum())
     if log_lik is not None and set(log_lik.dims) <= set(like.dims):
         # A multivariate likelihood has one value for all the elements of an observation.
         ratios = log_lik.broadcast_like(like).transpose(*like.dims).to_numpy().reshape(size, -1)
         ratios = ratios[:, finite]
         independent = min(independent, log_lik[0, 0].size)
-    return Replicated(name, values[finite], matrix[:, finite], ratios, independent)
+    return _Replicated(name, values[finite], matrix[:, finite], ratios, independent)
 
 
 # Statistics
 
 
-def _statistics(each: Replicated) -> dict[str, Statistic]:
-    """The statistics that say something of data of this kind, over the last axis."""
+STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "mean": lambda y: y.mean(-1),
+    "sd": lambda y: y.std(-1),
+    "min": lambda y: y.min(-1),
+    "max": lambda y: y.max(-1),
+    "zeros": lambda y: (y == 0).mean(-1),
+}
+
+
+def _statistics(each: _Replicated) -> list[str]:
+    """The statistics that say something of data of this kind."""
     if not each.observed.size:
-        return {}
-    mean: dict[str, Statistic] = {"mean": lambda y: y.mean(-1)}
-    if each.observed.size == 1 or _takes_only(each, (0.0, 1.0)):
-        return mean
-    statistics = mean | {
-        "sd": lambda y: y.std(-1),
-        "min": lambda y: y.min(-1),
-        "max": lambda y: y.max(-1),
-    }
-    if _is_count(each):
-        statistics["zeros"] = lambda y: (y == 0).mean(-1)
-    return statistics
+        return []
+    both = each.observed, each.draws[:100]
+    if each.observed.size == 1 or all(np.isin(y, (0.0, 1.0)).all() for y in both):
+        return ["mean"]
+    counts = all((y >= 0).all() and (y == np.round(y)).all() for y in both)
+    return [name for name in STATISTICS if name != "zeros" or counts]
 
 
-def _takes_only(each: Replicated, values: tuple[float, ...]) -> bool:
-    return bool(np.isin(each.observed, values).all() and np.isin(each.draws[:100], values).all())
-
-
-def _is_count(each: Replicated) -> bool:
-    both = (each.observed, each.draws[:100])
-    return all(bool((y >= 0).all() and (y == np.round(y)).all()) for y in both)
-
-
-def _judge_statistic(each: Replicated, statistic: str, function: Statistic) -> Row:
+def _judge_statistic(each: _Replicated, statistic: str) -> Row:
+    function = STATISTICS[statistic]
     of_data, of_draws = function(each.observed), function(each.draws)
     rounding = 1e-12 * np.abs(each.observed).max(initial=0.0)
     of_data = np.where(np.abs(of_data) < rounding, 0.0, of_data)  # the mean of centred data
-    act = f"{_REVISE} {_FIXES[statistic]}"
+    act = f"{REVISE} {FIXES[statistic]}"
     return _beside(f"{statistic}({each.name})", of_data, of_draws, limits.TAIL, (act, act))
 
 
@@ -168,8 +151,8 @@ def _beside(
     # Ties count half, or discrete data would look extreme.
     above = float(np.mean(of_draws > of_data) + 0.5 * np.mean(of_draws == of_data))
     low, high = np.quantile(of_draws, [0.055, 0.945])
-    shown = f"{of_data.mean():.4g} in the data"
-    facts = f"{shown}; 89 % of the replications lie in [{low:.4g}, {high:.4g}]"
+    inside = f"89 % of the replications lie in [{low:.4g}, {high:.4g}]"
+    facts = f"{of_data.mean():.4g} in the data; {inside}"
     status = limit.status(above)
     if status == "ok":
         return Row(label, above, limit, f"{facts}.")
@@ -263,7 +246,7 @@ def _judge_pit(name: str, pit: np.ndarray) -> Row:
     why = f"The data fall evenly over their predictive distributions (p = {p:.2g})."
     if status != "ok":
         why = f"The data do not fall evenly over their predictive distributions: {_pattern(pit)}."
-    return Row(f"PIT({name})", p, limits.PIT_P, why, status, _REVISE * (status != "ok"))
+    return Row(f"PIT({name})", p, limits.PIT_P, why, status, REVISE)
 
 
 def _pattern(pit: np.ndarray) -> str:

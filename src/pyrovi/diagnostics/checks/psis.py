@@ -13,21 +13,11 @@ import numpy as np
 import xarray as xr
 
 from pyrovi.diagnostics.findings import CANNOT_TELL, Row, of_differences, table
-from pyrovi.diagnostics.quantities import blocks
+from pyrovi.diagnostics.quantities import blocks, log_ratios
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import (
-    MIN_DRAWS,
-    Difference,
-    Limit,
-    first_case,
-    limits,
-    reweighted,
-    smooth,
-    threshold,
-)
+from pyrovi.evidence import MIN_DRAWS, Difference, Limit, limits, reweighted, smooth, threshold
 from pyrovi.tree import CHAINS, POINTS, draw_kind, has, require
 
-TITLE = "Guide against posterior (PSIS)"
 SOURCE = (
     "Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25(72); "
     "Yao, Vehtari, Simpson & Gelman (2018), ICML"
@@ -37,7 +27,18 @@ CROWDED = 50
 """Quantities beyond which the joint k is above 0.7 for almost every guide (Dhaka et al. 2021)."""
 SEVERAL_TIMES = 4
 """How often each draw comes, on average, where all are a few points: rejections repeat fewer."""
-_RICHER = "Fit a richer guide (full_rank, or a flow), or compare with NUTS."
+ONE_POINT = (
+    "All draws are one point, so every posterior sd is zero: an estimate without uncertainty.",
+    "Use it as a point estimate only, or fit a guide with a spread (mean_field, full_rank).",
+)
+SOME_POINTS = (
+    (
+        "All draws are one of {} points, as of an ensemble: how far these are apart is no "
+        "posterior sd, however many draws are taken of them."
+    ),
+    "Judge it by predictions of held-out data, or fit a guide with a spread (full_rank).",
+)
+RICHER = "Fit a richer guide (full_rank, or a flow), or compare with NUTS."
 
 
 def psis(tree: xr.DataTree) -> xr.Dataset:
@@ -54,25 +55,35 @@ def psis(tree: xr.DataTree) -> xr.Dataset:
             discrete sites alone.
     """
     require(tree, "posterior")
-    sizes = tree["posterior"].sizes
     if points := _points(tree):
+        sizes = tree["posterior"].sizes
         nothing = np.full((sizes["chain"], sizes["draw"]), -np.inf)
         return _package([_of_points(points, nothing.size)], nothing)
-    log_ratios = _log_ratios(tree)
-    if np.isfinite(log_ratios).sum() < MIN_DRAWS:
-        return _package([_no_density(log_ratios)], log_ratios)
+    ratios = log_ratios(tree)
+    if ratios is None:
+        raise DiagnosticError(
+            "the draws came without log_joint and log_guide, the densities that weigh them"
+        )
+    if ratios.size < MIN_DRAWS:
+        raise DiagnosticError(f"{ratios.size} draws are too few to weigh; draw at least 1000")
+    if np.isfinite(ratios).sum() < MIN_DRAWS:
+        return _package([_no_density(_lost(ratios))], ratios)
     if not _continuous(tree):
         raise DiagnosticError("the posterior has no continuous quantity, and a guide is for those")
-    return _weighed(tree, log_ratios)
+    return _weighed(tree, ratios)
 
 
-def _weighed(tree: xr.DataTree, log_ratios: np.ndarray) -> xr.Dataset:
+def _weighed(tree: xr.DataTree, ratios: np.ndarray) -> xr.Dataset:
     """The rows of draws that have weights: as a whole, and one by one if these are even enough."""
-    log_weights, k = _weigh(log_ratios)
-    joint = _judge_joint(tree, k, log_ratios)
-    if k > _limit(log_ratios).high:
+    finite = np.isfinite(ratios)
+    # A draw that the posterior rules out has weight zero.
+    log_weights = np.where(np.isneginf(ratios), -np.inf, np.nan)
+    log_weights[finite], k = smooth(ratios[finite])
+    limit = _limit(int(finite.sum()))
+    joint = _judge_joint(tree, k, limit, _lost(ratios))
+    if k > limit.high:
         rest = [] if "drift" in tree else _cannot_tell(tree, k)
-        return _package([joint, *rest], log_ratios, log_weights, k)
+        return _package([joint, *rest], ratios, log_weights, k)
     compared = _compare(tree, log_weights)
     if "drift" in tree:  # which can tell where the weights are too uneven
         compared = {
@@ -80,15 +91,15 @@ def _weighed(tree: xr.DataTree, log_ratios: np.ndarray) -> xr.Dataset:
             for label, each in compared.items()
             if each.shown_within_limits or each.status != "ok"
         }
-    chains = _judge_chains(tree, log_ratios)
+    chains = _judge_chains(tree, ratios)
     rows = [joint, *chains, *(_judge(*each) for each in compared.items())]
     none = [None] * (1 + len(chains))
-    return _package(rows, log_ratios, log_weights, k, [*none, *compared.values()])
+    return _package(rows, ratios, log_weights, k, [*none, *compared.values()])
 
 
-def _limit(log_ratios: np.ndarray) -> Limit:
+def _limit(draws: int) -> Limit:
     """What is asked of k: less of few draws."""
-    return limits.KHAT.between(high=threshold(int(np.isfinite(log_ratios).sum())))
+    return limits.KHAT.between(high=threshold(draws))
 
 
 def _continuous(tree: xr.DataTree) -> dict[str, xr.DataArray]:
@@ -97,83 +108,45 @@ def _continuous(tree: xr.DataTree) -> dict[str, xr.DataArray]:
     return {str(name): variable for name, variable in variables if variable.dtype.kind == "f"}
 
 
-def _weigh(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
-    """Smoothed log weights and k; a draw that the posterior rules out has weight zero."""
-    finite = np.isfinite(log_ratios)
-    log_weights = np.where(np.isneginf(log_ratios), -np.inf, np.nan)
-    log_weights[finite], k = smooth(log_ratios[finite])
-    return log_weights, k
+def _lost(ratios: np.ndarray) -> float:
+    """The share of draws without a finite density."""
+    return float(np.mean(~np.isfinite(ratios)))
 
 
-def _log_ratios(tree: xr.DataTree) -> np.ndarray:
-    if not has(tree, "sample_stats", "log_joint", "log_guide"):
-        raise DiagnosticError(
-            "the draws came without log_joint and log_guide, the densities that weigh them"
-        )
-    stats = tree["sample_stats"].to_dataset()
-    with np.errstate(invalid="ignore"):
-        ratios = (stats["log_joint"] - stats["log_guide"]).to_numpy().astype(float)
-    if ratios.size < MIN_DRAWS:
-        raise DiagnosticError(f"{ratios.size} draws are too few to weigh; draw at least 1000")
-    return ratios
-
-
-def _no_density(log_ratios: np.ndarray) -> Row:
-    share = _lost(log_ratios)
-    return Row(
-        "joint",
-        share,
-        limits.NONFINITE_DRAWS,
-        f"The density of {share:.0%} of the draws is not finite, so nothing can be weighed.",
-        "fail",
-        "Look for a prior or likelihood that the guide's draws fall outside of, then fit again.",
-    )
+def _no_density(share: float) -> Row:
+    why = f"The density of {share:.0%} of the draws is not finite, so nothing can be weighed."
+    act = "Look for a prior or likelihood that the guide's draws fall outside of, then fit again."
+    return Row("joint", share, limits.NONFINITE_DRAWS, why, "fail", act)
 
 
 def _points(tree: xr.DataTree) -> int:
     """How many points the draws are; 0 where they are draws of a distribution."""
-    kind = draw_kind(tree)
-    varying = blocks(tree["posterior"].to_dataset())
-    first = next(varying, None)
-    if first is None:
+    kind, posterior = draw_kind(tree), tree["posterior"].to_dataset()
+    if next(blocks(posterior), None) is None:
         return 1 if _continuous(tree) else 0
     if kind != POINTS and (kind == CHAINS or has(tree, "sample_stats", "log_guide")):
         return 0
-    columns = [draws.reshape(-1, draws.shape[-1]) for _, draws in (first, *varying)]
+    columns = [draws.reshape(-1, draws.shape[-1]) for _, draws in blocks(posterior)]
     apart = len({row.tobytes() for row in np.concatenate(columns, axis=-1)})
     return apart if kind == POINTS or apart * SEVERAL_TIMES <= len(columns[0]) else 0
 
 
 def _of_points(points: int, draws: int) -> Row:
-    one = (
-        "All draws are one point, so every posterior sd is zero: an estimate without uncertainty.",
-        "Use it as a point estimate only, or fit a guide with a spread (mean_field, full_rank).",
-    )
-    ensemble = (
-        f"All draws are one of {points} points, as of an ensemble: how far these are apart is no "
-        "posterior sd, however many draws are taken of them."
-    )
-    held_out = (
-        "Judge it by predictions of held-out data, or fit a guide with a spread (full_rank)."
-    )
-    why, act = one if points == 1 else (ensemble, held_out)
+    why, act = ONE_POINT if points == 1 else SOME_POINTS
     asked = max(limits.POINTS_APART.low, 1.0 + draws // SEVERAL_TIMES)
     limit = limits.POINTS_APART.between(low=asked) if points < asked else limits.NO_LIMIT
-    return Row("joint", points, limit, why, "fail", act)
+    return Row("joint", points, limit, why.format(points), "fail", act)
 
 
-def _judge_joint(tree: xr.DataTree, k: float, log_ratios: np.ndarray) -> Row:
-    limit, lost = _limit(log_ratios), _lost(log_ratios)
+def _judge_joint(tree: xr.DataTree, k: float, limit: Limit, lost: float) -> Row:
     if "drift" in tree and k > limit.high:
         return _left_to_drift(k)
     left_out = f" The density of {lost:.1%} of the draws is not finite; they are left out."
     why = _explain(tree, k, limit) + left_out * (lost > 0)
     by_weights, by_loss = limit.status(k), limits.NONFINITE_DRAWS.status(lost)
-    return first_case(
-        (by_weights != "ok", Row("joint", k, limit, why, by_weights, _RICHER)),
-        (by_loss != "ok", Row("joint", lost, limits.NONFINITE_DRAWS, why, by_loss, _RICHER)),
-        otherwise=Row("joint", k, limit, why),
-    )
+    if by_weights == "ok" and by_loss != "ok":
+        return Row("joint", lost, limits.NONFINITE_DRAWS, why, by_loss, RICHER)
+    return Row("joint", k, limit, why, by_weights, RICHER)
 
 
 def _left_to_drift(k: float) -> Row:
@@ -184,49 +157,31 @@ def _left_to_drift(k: float) -> Row:
     )
     limit = limits.KHAT.between(high=limits.KHAT.fail_high)
     act = "Trust the quantities that drift passes, and no tail probability."
-    hopeless = k > limit.high
-    return Row("joint", k, limit, why, "warn" if hopeless else "ok", act * hopeless)
+    return Row("joint", k, limit, why, "warn" if k > limit.high else "ok", act)
 
 
 def _explain(tree: xr.DataTree, k: float, limit: Limit) -> str:
+    if k == 0.0:
+        return "The guide is exact: all importance weights are equal, so it is the posterior."
+    if k <= limit.high:
+        return (
+            f"k-hat is {k:.2f}: the guide covers the posterior, and its draws can be reweighted."
+        )
     size = sum(variable[0, 0].size for variable in _continuous(tree).values())
     crowd = f" With {size} continuous quantities this is common: judge the few you need."
-    crowd *= size > CROWDED
-    return first_case(
-        (
-            k == 0.0,
-            "The guide is exact: all importance weights are equal, so it is the posterior.",
-        ),
-        (
-            k <= limit.high,
-            f"k-hat is {k:.2f}: the guide covers the posterior, and its draws can be reweighted.",
-        ),
-        (
-            k <= limit.fail_high,
-            f"k-hat is {k:.2f}: the guide misses part of the posterior.{crowd}",
-        ),
-        otherwise=f"k-hat is {k:.2f}: the guide misses much of the posterior.{crowd}",
-    )
-
-
-def _lost(log_ratios: np.ndarray) -> float:
-    """The share of draws without a finite density."""
-    return float(np.mean(~np.isfinite(log_ratios)))
+    part = "part" if k <= limit.fail_high else "much"
+    return f"k-hat is {k:.2f}: the guide misses {part} of the posterior.{crowd * (size > CROWDED)}"
 
 
 def _cannot_tell(tree: xr.DataTree, k: float) -> list[Row]:
     """One row per variable: a row for each of its elements would say the same."""
+    why = (
+        "The draws cannot be reweighted, so nothing here shows whether its mean and sd are right "
+        f"(joint k-hat {k:.2f})."
+    )
+    act = "Mend the joint fit first; or take these from NUTS."
     return [
-        Row(
-            str(name),
-            np.nan,
-            limits.NO_LIMIT,
-            "The draws cannot be reweighted, so nothing here shows whether its mean and sd are "
-            f"right (joint k-hat {k:.2f}).",
-            "warn",
-            "Mend the joint fit first; or take these from NUTS.",
-            CANNOT_TELL,
-        )
+        Row(name, np.nan, limits.NO_LIMIT, why, "warn", act, CANNOT_TELL)
         for name in _continuous(tree)
     ]
 
@@ -245,56 +200,47 @@ def _judge(label: str, gap: Difference) -> Row:
         f"Mean off by {gap.shift:+.2f} sd (error {gap.shift_error:.2f}), sd {gap.ratio:.2f} "
         f"(error {gap.ratio_error:.2f}) of the reweighted one"
     )
-    use = f"Use the reweighted mean {gap.mean:.4g} and sd {gap.sd:.3g}, or a richer guide."
-    more = "Draw more, or fit a richer guide (full_rank, or a flow)."
-    uneven = f"{facts}; the weights are too uneven."
-    off = gap.status != "ok"
     row = partial(Row, label, gap.value, gap.limit)
-    return first_case(
-        (off and gap.error_within_limits, row(f"{facts}.", gap.status, use)),
-        (off, row(f"{facts}.", gap.status, _RICHER)),
-        (not gap.shown_within_limits, row(uneven, "warn", more, CANNOT_TELL)),
-        otherwise=row(f"{facts}."),
-    )
+    if gap.status != "ok":
+        use = f"Use the reweighted mean {gap.mean:.4g} and sd {gap.sd:.3g}, or a richer guide."
+        return row(f"{facts}.", gap.status, use if gap.error_within_limits else RICHER)
+    if gap.shown_within_limits:
+        return row(f"{facts}.")
+    act = "Draw more, or fit a richer guide (full_rank, or a flow)."
+    return row(f"{facts}; the weights are too uneven.", "warn", act, CANNOT_TELL)
 
 
-def _package(
-    rows: list[Row],
-    log_ratios: np.ndarray,
-    log_weights: np.ndarray | None = None,
-    k: float = np.nan,
-    compared: Sequence[Difference | None] = (),
-) -> xr.Dataset:
-    nothing = np.full_like(log_ratios, np.nan)
-    extra: dict[str, Any] = of_differences(compared or [None] * len(rows))
-    extra["khat"] = k
-    extra["khat_chain"] = ("chain", _by_chain(log_ratios))
-    extra["log_weight"] = (("chain", "draw"), nothing if log_weights is None else log_weights)
-    return table(rows, check="psis", title=TITLE, source=SOURCE, about="fit", extra=extra)
-
-
-def _judge_chains(tree: xr.DataTree, log_ratios: np.ndarray) -> list[Row]:
+def _judge_chains(tree: xr.DataTree, ratios: np.ndarray) -> list[Row]:
     """Restarts that miss the posterior by themselves: together their weights can hide it."""
-    if len(log_ratios) == 1:
+    if len(ratios) == 1:
         return []
-    limit = limits.KHAT.between(high=threshold(log_ratios.shape[1]))
-    index: Any = tree["sample_stats"].data_vars.get("restart_index", range(len(log_ratios)))
+    limit = _limit(ratios.shape[1])
+    index: Any = tree["sample_stats"].data_vars.get("restart_index", range(len(ratios)))
+    why = "k-hat is {:.2f} for the draws of this restart alone: it misses the posterior."
     act = "Leave that restart out, or fit a richer guide (full_rank, or a flow)."
     return [
-        Row(
-            f"joint of restart {int(index[i])}",
-            k,
-            limit,
-            f"k-hat is {k:.2f} for the draws of this restart alone: it misses the posterior.",
-            limit.status(k),
-            act,
-        )
-        for i, k in enumerate(_by_chain(log_ratios))
+        Row(f"joint of restart {int(i)}", k, limit, why.format(k), limit.status(k), act)
+        for i, k in zip(index, _by_chain(ratios), strict=True)
         if k > limit.high
     ]
 
 
-def _by_chain(log_ratios: np.ndarray) -> list[float]:
+def _by_chain(ratios: np.ndarray) -> list[float]:
     """k of each restart by itself: one that is worse than the others shows."""
-    finite = [chain[np.isfinite(chain)] for chain in log_ratios]
+    finite = [chain[np.isfinite(chain)] for chain in ratios]
     return [smooth(chain)[1] if len(chain) >= MIN_DRAWS else np.nan for chain in finite]
+
+
+def _package(
+    rows: list[Row],
+    ratios: np.ndarray,
+    log_weights: np.ndarray | float = np.nan,
+    k: float = np.nan,
+    compared: Sequence[Difference | None] = (),
+) -> xr.Dataset:
+    extra = of_differences(compared or [None] * len(rows))
+    extra["khat"] = k
+    extra["khat_chain"] = ("chain", _by_chain(ratios))
+    extra["log_weight"] = (("chain", "draw"), np.broadcast_to(log_weights, ratios.shape).copy())
+    title = "Guide against posterior (PSIS)"
+    return table(rows, check="psis", title=title, source=SOURCE, about="fit", extra=extra)

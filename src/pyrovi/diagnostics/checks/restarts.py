@@ -9,12 +9,11 @@ import numpy as np
 import xarray as xr
 
 from pyrovi.diagnostics.findings import CANNOT_TELL, Row, table
-from pyrovi.diagnostics.quantities import blocks
+from pyrovi.diagnostics.quantities import blocks, log_ratios
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import Difference, farthest_chains, first_case, limits
+from pyrovi.evidence import Difference, farthest_chains, limits
 from pyrovi.tree import CHAINS, POINTS, draw_kind, has, require
 
-TITLE = "Restarts agreeing"
 SOURCE = "Dhaka et al. (2020), NeurIPS; Yao, Vehtari & Gelman (2022), JMLR 23(79)"
 
 
@@ -36,7 +35,7 @@ def restarts(tree: xr.DataTree) -> xr.Dataset:
         raise DiagnosticError(
             "one restart cannot disagree with itself; fit with restarts=4 to see other optima"
         )
-    return table(rows, check="restarts", title=TITLE, source=SOURCE, about="fit")
+    return table(rows, check="restarts", title="Restarts agreeing", source=SOURCE, about="fit")
 
 
 def _search(tree: xr.DataTree) -> list[Row]:
@@ -49,48 +48,34 @@ def _search(tree: xr.DataTree) -> list[Row]:
 
 
 def _tolerance(tree: xr.DataTree) -> float:
-    """Nats between two ELBOs that may be one optimum, given how well an ELBO is known."""
-    if not has(tree, "sample_stats", "log_joint", "log_guide"):
-        return limits.SAME_OPTIMUM_NATS
-    stats = tree["sample_stats"]
-    terms = (stats["log_joint"] - stats["log_guide"]).to_numpy()
-    terms = terms[np.isfinite(terms)]
+    """Nats between two ELBOs that may be one optimum, given the error of an ELBO."""
+    terms = log_ratios(tree)
+    terms = np.empty(0) if terms is None else terms[np.isfinite(terms)]
     error = float(terms.std() / np.sqrt(len(terms))) if len(terms) else 0.0
     return max(limits.SAME_OPTIMUM_NATS, limits.SAME_OPTIMUM_ERRORS * np.sqrt(2) * error)
 
 
 def _judge_search(elbo: np.ndarray, tolerance: float) -> Row:
-    tried, finite = len(elbo), elbo[np.isfinite(elbo)]
-    reached = int((finite > finite.max() - tolerance).sum()) if len(finite) else 0
+    tried, finite = len(elbo), np.sort(elbo[np.isfinite(elbo)])
+    reached = int((finite > finite[-1] - tolerance).sum()) if len(finite) else 0
+    row = partial(Row, "best optimum", reached, limits.RESTARTS_AT_BEST)
     status = limits.RESTARTS_AT_BEST.status(float(reached))
-    optima = _optima(finite, tolerance)
-    others = f" of {optima} that were found" * (optima > 1)
+    if status == "fail":
+        why = f"None of {tried} restarts ended with a finite ELBO."
+        act = "Use a smaller learning rate, or look for a mistake in the model."
+        return row(why, status, act)
     lost = f"; {tried - len(finite)} ended without an ELBO" * (len(finite) < tried)
-    one = (
-        f"Only 1 of {tried} restarts reached the best optimum{_gap(finite)}{lost}: a better one "
-        "may exist."
+    gaps = np.diff(finite)
+    if status == "ok":
+        optima = 1 + int((gaps > tolerance).sum())
+        others = f" of {optima} that were found" * (optima > 1)
+        return row(f"{reached} of {tried} restarts reached the best optimum{others}{lost}.")
+    gap = f", {gaps[-1]:.3g} nats above the next" if len(gaps) else ""
+    why = (
+        f"Only 1 of {tried} restarts reached the best optimum{gap}{lost}: a better one may exist."
     )
     more = f"Fit with more restarts (restarts={4 * tried}), or start them nearer to the answer."
-    why, act = {
-        "ok": (f"{reached} of {tried} restarts reached the best optimum{others}{lost}.", ""),
-        "warn": (one, more),
-        "fail": (
-            f"None of {tried} restarts ended with a finite ELBO.",
-            "Use a smaller learning rate, or look for a mistake in the model.",
-        ),
-    }[status]
-    return Row("best optimum", reached, limits.RESTARTS_AT_BEST, why, status, act)
-
-
-def _gap(finite: np.ndarray) -> str:
-    """By how much the best is above the next, where there is a next."""
-    if len(finite) < 2:
-        return ""
-    return f", {np.ptp(np.sort(finite)[-2:]):.3g} nats above the next"
-
-
-def _optima(finite: np.ndarray, tolerance: float) -> int:
-    return 1 + int((np.diff(np.sort(finite)) > tolerance).sum())
+    return row(why, status, more)
 
 
 def _agreement(tree: xr.DataTree) -> list[Row]:
@@ -105,17 +90,13 @@ def _agreement(tree: xr.DataTree) -> list[Row]:
 
 
 def _judge(label: str, gap: Difference, *, points: bool) -> Row:
-    apart = f"means {gap.shift:.2f} sd apart, sds in the ratio {gap.ratio:.2f}."
-    agree = f"means within {gap.shift:.2f} sd, sds within a ratio of {gap.ratio:.2f}."
-    longer = "Fit for longer; if it stays, the quantity is not identified: report one that is."
-    spread = "Fit a guide with a spread (full_rank), or judge it by predictions."
-    pointed = "The draws are points, and these have no sd."
     row = partial(Row, label, gap.value, gap.limit)
-    return first_case(
-        (
-            gap.status != "ok",
-            row(f"Restarts that should agree do not: {apart}", gap.status, longer),
-        ),
-        (points, row(pointed, "warn", spread, CANNOT_TELL)),
-        otherwise=row(f"Restarts agree: {agree}"),
-    )
+    if gap.status != "ok":
+        apart = f"means {gap.shift:.2f} sd apart, sds in the ratio {gap.ratio:.2f}."
+        act = "Fit for longer; if it stays, the quantity is not identified: report one that is."
+        return row(f"Restarts that should agree do not: {apart}", gap.status, act)
+    if points:
+        act = "Fit a guide with a spread (full_rank), or judge it by predictions."
+        return row("The draws are points, and these have no sd.", "warn", act, CANNOT_TELL)
+    within = f"means within {gap.shift:.2f} sd, sds within a ratio of {gap.ratio:.2f}."
+    return row(f"Restarts agree: {within}")
