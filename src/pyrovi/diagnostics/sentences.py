@@ -1,6 +1,7 @@
 """Rows in words: rendered here, once, for terminal, notebook and report alike."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,8 @@ from pyrovi.words import listed
 NAMED = 6
 """Quantities that a finding names before it counts the rest."""
 APART = 3
-"""Rows of one kind that are each said in full; more are said together, with the worst. Rows
-without a number have nothing of their own to say, and are said together at once."""
+"""Rows of one kind that are each said in full; more, or rows without a number, are said together,
+with the worst."""
 ALIKE = ("check", "status", "kind", "unit")
 """What rows have in common that are said together."""
 
@@ -86,20 +87,14 @@ class Finding:
 
 def findings(rows: Sequence[Fields]) -> list[Finding]:
     """The rows in words, in their order; those of one kind together where they are many."""
-    alike: dict[tuple[Any, ...], list[Fields]] = {}
-    for row in rows:
-        alike.setdefault(tuple(row[key] for key in ALIKE), []).append(row)
-    groups = [
-        group
-        for kind in alike.values()
-        for group in ([kind] if len(kind) > APART or _no_number(kind) else [[row] for row in kind])
-    ]
-    place = {id(row): i for i, row in enumerate(rows)}
-    return [_finding(group) for group in sorted(groups, key=lambda group: place[id(group[0])])]
-
-
-def _no_number(rows: Sequence[Fields]) -> bool:
-    return all(math.isnan(row["value"]) for row in rows)
+    kinds = [tuple(row[key] for key in ALIKE) for row in rows]
+    many = Counter(kinds)
+    numbered = {kind for kind, row in zip(kinds, rows, strict=True) if number(row["value"])}
+    groups: dict[Any, list[Fields]] = {}
+    for i, (kind, row) in enumerate(zip(kinds, rows, strict=True)):
+        together = many[kind] > APART or kind not in numbered
+        groups.setdefault(kind if together else i, []).append(row)
+    return [_finding(group) for group in groups.values()]
 
 
 def _finding(rows: Sequence[Fields]) -> Finding:

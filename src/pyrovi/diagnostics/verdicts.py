@@ -5,6 +5,8 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -21,12 +23,10 @@ COLUMNS = [
     *("quantity", "check", "status", "kind", "value", "low", "high", "unit", "asked"),
     *("why", "action", "source"),
 ]
-
 WIDTH = 90
 SUMMED_UP = 3
 """Findings that the summary names before it counts the rest."""
-
-_HEADLINES = {
+HEADLINES = {
     "ok": "no diagnostic found fault.",
     "warn": "usable with the care named below.",
     "fail": "do not rely on what is named below.",
@@ -62,15 +62,16 @@ class Verdict:
     @property
     def headline(self) -> str:
         """The status in a sentence."""
-        return f"{self.status.upper()}: {_HEADLINES[self.status]}"
+        return f"{self.status.upper()}: {HEADLINES[self.status]}"
 
     @property
     def findings(self) -> list[Finding]:
         """What is at fault, in words."""
-        return findings([row for row in self._records if row["status"] != "ok"])
+        return findings([row for row in self.records if row["status"] != "ok"])
 
     @property
-    def _records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[dict[str, Any]]:
+        """The rows of the table, each by its columns."""
         records: Any = self.table.to_dict("records")
         return records
 
@@ -85,9 +86,12 @@ class Verdict:
         return f"{self.status}: {wrong} of {judged}: {said}."
 
     def __str__(self) -> str:
-        said = ["\n".join(_wrap(*line) for line in _marked(each)) for each in self.findings]
-        tail = "\n".join(_wrap(*line) for line in self._tail)
-        return "\n\n".join(filter(None, ["\n".join(self._head), *said, tail]))
+        said = [
+            _wrapped(zip_longest([each.status], each.lines, fillvalue=""))
+            for each in self.findings
+        ]
+        paragraphs = ["\n".join(self._head), *said, _wrapped(self._tail)]
+        return "\n\n".join(filter(None, paragraphs))
 
     def __repr__(self) -> str:
         return f"<Verdict {self.summary()}>"
@@ -107,23 +111,19 @@ class Verdict:
     @property
     def _tail(self) -> list[tuple[str, str]]:
         """What was fine, what was not run, and the sources of what is at fault."""
-        well = Counter(row["check"] for row in self._records if row["status"] == "ok")
+        records = self.records
+        well = Counter(row["check"] for row in records if row["status"] == "ok")
         each = ", ".join(f"{check} {number}" for check, number in well.items())
         fine = [("ok", f"{count(well.total(), 'finding')}: {each}.")] * bool(well)
         idle = [("-", f"{name} not run: {why}.") for name, why in self.skipped.items()]
-        wrong = [row for row in self._records if row["status"] != "ok"]
-        sources = {row["check"]: row["source"] for row in wrong}
+        sources = {row["check"]: row["source"] for row in records if row["status"] != "ok"}
         return [*fine, *idle, *(("", f"{check}: {source}.") for check, source in sources.items())]
 
 
-def _marked(finding: Finding) -> list[tuple[str, str]]:
-    return [(finding.status if not i else "", line) for i, line in enumerate(finding.lines)]
-
-
-def _wrap(mark: str, text: str) -> str:
-    return textwrap.fill(
-        text, WIDTH, initial_indent=f"{mark:6}", subsequent_indent=" " * 6, break_long_words=False
-    )
+def _wrapped(lines: Iterable[tuple[str, str]]) -> str:
+    """Lines with a mark before each, at most `WIDTH` characters wide."""
+    fill = partial(textwrap.fill, width=WIDTH, subsequent_indent=" " * 6, break_long_words=False)
+    return "\n".join(fill(text, initial_indent=f"{mark:6}") for mark, text in lines)
 
 
 def _paragraph(lines: Iterable[str]) -> str:
@@ -137,11 +137,8 @@ def not_run(reasons: dict[str, str]) -> xr.Dataset:
     """The checks that did not apply, as variables of the group `diagnostics`."""
     if not reasons:
         return xr.Dataset()
-    columns = {
-        "check": list(reasons),
-        "kind": [NOT_RUN] * len(reasons),
-        "why": list(reasons.values()),
-    }
+    kinds = [NOT_RUN] * len(reasons)
+    columns = {"check": list(reasons), "kind": kinds, "why": list(reasons.values())}
     return xr.Dataset({name: ("not_run", np.array(c, str)) for name, c in columns.items()})
 
 
@@ -159,10 +156,11 @@ def read(tree: xr.DataTree, order: Sequence[str]) -> Verdict:
         (row for dataset in judged for row in _rows(dataset)),
         key=lambda row: -SEVERITY[row["status"]],
     )
+    of_model = [row["status"] for row in rows if row["about"] == "model"]
     return Verdict(
         table=pd.DataFrame(rows, columns=pd.Index(COLUMNS)),
         fit_status=worst(row["status"] for row in rows if row["about"] == "fit"),
-        model_status=_status_of_model([row for row in rows if row["about"] == "model"]),
+        model_status=worst(of_model) if of_model else "unknown",
         skipped=skipped,
         subject=_subject(tree),
     )
@@ -177,16 +175,10 @@ def _skipped(group: xr.Dataset) -> dict[str, str]:
 def _rows(made: xr.Dataset) -> list[dict[str, Any]]:
     constants = {key: made.attrs[key] for key in ("check", "source", "about")}
     columns = [made[name].to_numpy().tolist() for name in ROW]
-    rows: list[dict[str, Any]] = [
-        dict(zip(ROW, row, strict=True)) for row in zip(*columns, strict=True)
-    ]
+    rows = [dict(zip(ROW, row, strict=True)) for row in zip(*columns, strict=True)]
     return [
         row | constants | {"asked": asked(row["low"], row["high"], row["unit"])} for row in rows
     ]
-
-
-def _status_of_model(rows: list[dict[str, Any]]) -> str:
-    return worst(row["status"] for row in rows) if rows else "unknown"
 
 
 def _accuracy_judged(tree: xr.DataTree) -> bool:
@@ -198,15 +190,9 @@ def _accuracy_judged(tree: xr.DataTree) -> bool:
 
 def _unjudged(reason: str) -> xr.Dataset:
     """Silence about the accuracy must not read as ok."""
-    row = Row(
-        "joint",
-        np.nan,
-        limits.NO_LIMIT,
-        f"Nothing here compares the draws with the posterior: {reason}.",
-        "warn",
-        "Draw with pyrovi.draw, which keeps both densities, or compare with NUTS.",
-        NOT_RUN,
-    )
+    why = f"Nothing here compares the draws with the posterior: {reason}."
+    act = "Draw with pyrovi.draw, which keeps both densities, or compare with NUTS."
+    row = Row("joint", np.nan, limits.NO_LIMIT, why, "warn", act, NOT_RUN)
     return table([row], check="psis", title="", source="Yao et al. (2018), ICML", about="fit")
 
 

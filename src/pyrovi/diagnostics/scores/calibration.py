@@ -22,27 +22,27 @@ from scipy.special import logsumexp, ndtr
 from scipy.stats import binom
 from sklearn.isotonic import IsotonicRegression
 
+from pyrovi.diagnostics.scores.decomposition import SUM_TOLERANCE
 from pyrovi.errors import DiagnosticError
 
 LEVELS = (0.5, 0.9, 0.95)
 BINS = 15
 """Of the ECE, as Guo et al. (2017) have them."""
-SUM_TOLERANCE = 1e-3
-"""How far probabilities may sum from 1: draws kept in single precision add up to that."""
 CRPS_DRAWS = 100
 PAIRS = 4_000_000  # of draws in memory at once: tens of megabytes
 EVIDENCE = 0.99
 """Of the band that the share covered would lie in, were the predictions right."""
 
 
-# ------------------------------------------------------------------------------ numbers
+Each = Float[np.ndarray, "n"]
+Means = Float[np.ndarray, "draw n"]
+Sds = Float[np.ndarray, "#draw #n"] | float
 
 
-def mixture_pit(
-    observed: Float[np.ndarray, "n"],
-    mean: Float[np.ndarray, "draw n"],
-    sd: Float[np.ndarray, "#draw #n"] | float,
-) -> Float[np.ndarray, "n"]:
+# Numbers
+
+
+def mixture_pit(observed: Each, mean: Means, sd: Sds) -> Each:
     """Where each observation lies in the mixture of a Gaussian for each draw: P(y <= observed).
 
     >>> mixture_pit(np.array([0.0]), np.array([[-1.0], [1.0]]), 1.0)
@@ -51,11 +51,7 @@ def mixture_pit(
     return ndtr((observed - mean) / sd).mean(axis=0)
 
 
-def mixture_log_density(
-    observed: Float[np.ndarray, "n"],
-    mean: Float[np.ndarray, "draw n"],
-    sd: Float[np.ndarray, "#draw #n"] | float,
-) -> Float[np.ndarray, "n"]:
+def mixture_log_density(observed: Each, mean: Means, sd: Sds) -> Each:
     r"""The log density of each observation, in nats: :math:`\log \frac1T \sum_t N(y; m_t, s_t)`.
 
     >>> mixture_log_density(np.array([0.0]), np.zeros((3, 1)), 1.0).round(4)
@@ -66,11 +62,7 @@ def mixture_log_density(
     return logsumexp(terms, axis=0) - np.log(len(mean))
 
 
-def mixture_crps(
-    observed: Float[np.ndarray, "n"],
-    mean: Float[np.ndarray, "draw n"],
-    sd: Float[np.ndarray, "#draw #n"] | float,
-) -> Float[np.ndarray, "n"]:
+def mixture_crps(observed: Each, mean: Means, sd: Sds) -> Each:
     """The continuous ranked probability score, in the units of the outcome; smaller is better.
 
     It is the absolute error where the prediction is a point. All pairs of draws are compared, so
@@ -88,7 +80,7 @@ def mixture_crps(
     return np.concatenate([np.asarray(each, dtype=float).reshape(-1) for each in scores])
 
 
-def coverage(pit: Float[np.ndarray, "n"], levels: Sequence[float] = LEVELS) -> xr.Dataset:
+def coverage(pit: Each, levels: Sequence[float] = LEVELS) -> xr.Dataset:
     """The share of observations in the central interval of each level.
 
     Args:
@@ -109,15 +101,14 @@ def coverage(pit: Float[np.ndarray, "n"], levels: Sequence[float] = LEVELS) -> x
         raise DiagnosticError("coverage needs PIT values from 0 to 1, one for each observation")
     asked = np.asarray(levels, dtype=float)
     inside = np.abs(pit[:, None] - 0.5) <= asked / 2
-    count, size = inside.sum(axis=0), pit.size
-    low, high = _band(asked, size)
+    tail = (1 - EVIDENCE) / 2
+    shares = {
+        "covered": inside.sum(axis=0) / pit.size,
+        "low": binom.ppf(tail, pit.size, asked) / pit.size,
+        "high": binom.ppf(1 - tail, pit.size, asked) / pit.size,
+    }
     return xr.Dataset(
-        {
-            "covered": ("level", count / size),
-            "low": ("level", low),
-            "high": ("level", high),
-        },
-        coords={"level": asked},
+        {name: ("level", share) for name, share in shares.items()}, coords={"level": asked}
     )
 
 
@@ -160,13 +151,7 @@ def number_scores(
     )
 
 
-def _band(level: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Between which shares of ``size`` observations a right level comes out."""
-    tail = (1 - EVIDENCE) / 2
-    return binom.ppf(tail, size, level) / size, binom.ppf(1 - tail, size, level) / size
-
-
-# ------------------------------------------------------------------------------ classes
+# Classes
 
 
 def class_scores(observed: np.ndarray, probability: np.ndarray, *, bins: int = BINS) -> xr.Dataset:

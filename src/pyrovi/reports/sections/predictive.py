@@ -10,7 +10,7 @@ from pyrovi.errors import DiagnosticError
 from pyrovi.reports.parts import Plot, Section
 from pyrovi.reports.sections.groups import diagnostic, flat, group, variables
 from pyrovi.reports.sections.maps import station_plots
-from pyrovi.reports.sections.verdict import judged, records
+from pyrovi.reports.sections.verdict import judged
 from pyrovi.tree import SAMPLE_DIMS
 from pyrovi.words import count
 
@@ -42,7 +42,11 @@ def predictive_section(tree: xr.DataTree, verdict: Verdict) -> Section:
     """Predictive checks."""
     pairs = list(_pairs(tree))
     tables = [
-        judged(_title(tree, name), records(verdict, name), why=True)
+        judged(
+            str(diagnostic(tree, name).attrs.get("title", name)),
+            [row for row in verdict.records if row["check"] == name],
+            why=True,
+        )
         for name in ("predictive", "loo")
     ]
     plots = [plot for pair in pairs[:OBSERVED_CAP] for plot in _plots(tree, *pair)]
@@ -63,10 +67,6 @@ def _text(pairs: int, *, anything: bool) -> tuple[str, ...]:
     if pairs > OBSERVED_CAP:
         lines.append(f"The first {OBSERVED_CAP} of {count(pairs, 'variable')} are drawn.")
     return tuple(lines)
-
-
-def _title(tree: xr.DataTree, name: str) -> str:
-    return str(diagnostic(tree, name).attrs.get("title", name))
 
 
 def _pairs(tree: xr.DataTree) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:

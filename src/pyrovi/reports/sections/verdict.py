@@ -21,7 +21,7 @@ Row = Mapping[str, Any]
 
 def verdict_section(tree: xr.DataTree, verdict: Verdict) -> Section:
     """What the diagnostics say together."""
-    rows = records(verdict)
+    rows = verdict.records
     wrong = [row for row in rows if row["status"] != "ok"]
     fine = [row for row in rows if row["status"] == "ok"]
     cards = verdict.findings
@@ -59,12 +59,6 @@ def _skipped_table(verdict: Verdict) -> Table:
     return Table.capped("Not run", columns, verdict.skipped.items())
 
 
-def records(verdict: Verdict, check: str | None = None) -> list[dict[str, Any]]:
-    """The verdict's rows, the worst first: all, or those of one check."""
-    rows: Any = verdict.table.to_dict("records")
-    return [row for row in rows if check in (None, row["check"])]
-
-
 def judged(title: str, rows: Sequence[Row], *, folded: bool = False, why: bool = False) -> Table:
     """Findings as a table, one row each; with ``why``, the sentence too."""
     shown = ("status", "quantity", *(() if why else ("check",)), "value", "asked")
@@ -98,6 +92,6 @@ def _checks_table(tree: xr.DataTree) -> Table:
 def status_of(verdict: Verdict) -> dict[str, str]:
     """The worst status of every quantity that was judged."""
     status: dict[str, str] = {}
-    for row in records(verdict):
+    for row in verdict.records:
         status.setdefault(str(row["quantity"]), str(row["status"]))
     return status
