@@ -24,6 +24,11 @@ class Column:
     kind: Literal["text", "number", "status"] = "text"
 
 
+def numbers(*titles: str) -> tuple[Column, ...]:
+    """Columns of numbers."""
+    return tuple(Column(title, "number") for title in titles)
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows of text that is already formatted; `note` says what a cap left out."""
@@ -83,5 +88,5 @@ class Section:
 
 
 def present(facts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """The facts that are known, as text."""
+    """The facts that there are, as text."""
     return tuple((key, str(value)) for key, value in facts.items() if value not in (None, ""))

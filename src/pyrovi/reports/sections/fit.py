@@ -8,7 +8,7 @@ import xarray as xr
 
 from pyrovi.diagnostics import Verdict
 from pyrovi.reports.numbers import MINUS, fixed, seconds, short
-from pyrovi.reports.parts import Column, Plot, Section, Table, present
+from pyrovi.reports.parts import Column, Plot, Section, Table, numbers, present
 from pyrovi.reports.sections.groups import attrs, diagnostic, group
 from pyrovi.tree import json_attr
 from pyrovi.words import count
@@ -75,13 +75,9 @@ def _rung_table(tree: xr.DataTree) -> Table:
         Column("Tried in turn"),
         Column("Held against the posterior", "status"),
         Column("Farthest off"),
-        Column("k-hat", "number"),
-        Column("Steps", "number"),
-        Column("Time", "number"),
+        *numbers("k-hat", "Steps", "Time"),
     )
     rungs = json_attr(tree, "rungs", [])
-    if len(rungs) < 2:
-        return Table("Engines", columns, ())
     rows = (
         (
             f"{rung['engine']}{' (kept)' if rung['chosen'] else ''}",
@@ -92,6 +88,7 @@ def _rung_table(tree: xr.DataTree) -> Table:
             seconds(rung["seconds"]),
         )
         for rung in rungs
+        if len(rungs) > 1
     )
     return Table.capped("Engines, until one passed", columns, rows)
 
@@ -110,51 +107,39 @@ def _elbo_table(bound: xr.Dataset) -> Table:
         for words, name in ELBO_TERMS
         if name in bound and f"{name}_error" in bound
     )
-    columns = (Column("Term"), Column("Nats", "number"), Column("Monte Carlo error", "number"))
+    columns = (Column("Term"), *numbers("Nats", "Monte Carlo error"))
     return Table.capped("Evidence lower bound (ELBO)", columns, rows)
 
 
 def _site_table(bound: xr.Dataset) -> Table:
     """Each site's share: what a latent site costs, what an observed one earns."""
-    terms = [(words, name) for words, name in SITE_TERMS if name in bound]
-    latent = [
-        (site, *(fixed(value, 2) for value in values), "")
-        for site, *values in zip(
-            _texts(bound, "site"), *(_numbers(bound, name) for _, name in terms), strict=True
-        )
-    ]
-    observed = [
-        (name, *("" for _ in terms), fixed(value, 2))
-        for name, value in zip(
-            _texts(bound, "observed"), _numbers(bound, "observed_log_likelihood"), strict=True
-        )
-    ]
-    titles = (*(words for words, _ in terms), "Expected log likelihood")
-    columns = [Column("Site"), *(Column(title, "number") for title in titles)]
+    terms = {words: _listed(bound, name) for words, name in SITE_TERMS if name in bound}
+    shares = zip(_listed(bound, "site"), *terms.values(), strict=True)
+    latent = [(str(site), *(fixed(value, 2) for value in values), "") for site, *values in shares]
+    earned = zip(
+        _listed(bound, "observed"), _listed(bound, "observed_log_likelihood"), strict=True
+    )
+    observed = [(str(name), *("" for _ in terms), fixed(value, 2)) for name, value in earned]
+    columns = (Column("Site"), *numbers(*terms, "Expected log likelihood"))
     return Table.capped("The ELBO by site, in nats", columns, latent + observed, folded=True)
 
 
 def _restart_table(stats: xr.Dataset) -> Table:
     columns = (Column("Restart"), Column("Ended"), Column("ELBO (nats)", "number"), Column("Kept"))
-    elbo = np.array(_numbers(stats, "restart_elbo"))
-    if elbo.size < 2:
-        return Table("Restarts", columns, ())
-    ended = _texts(stats, "restart_status") or [""] * elbo.size
-    kept = set(_numbers(stats, "restart_index"))
+    elbo = np.array(_listed(stats, "restart_elbo"))
+    ended = _listed(stats, "restart_status") or [""] * elbo.size
+    kept = set(_listed(stats, "restart_index"))
     best_first = np.argsort(-np.nan_to_num(elbo, nan=-np.inf), kind="stable").tolist()
     rows = (
-        (str(i), ended[i], fixed(float(elbo[i]), 2), "yes" if i in kept else "no")
+        (str(i), str(ended[i]), fixed(float(elbo[i]), 2), "yes" if i in kept else "no")
         for i in best_first
+        if elbo.size > 1
     )
     return Table.capped("Restarts, the best first", columns, rows, order="best")
 
 
-def _numbers(dataset: xr.Dataset, name: str) -> list[Any]:
+def _listed(dataset: xr.Dataset, name: str) -> list[Any]:
     return dataset[name].to_numpy().tolist() if name in dataset else []
-
-
-def _texts(dataset: xr.Dataset, name: str) -> list[str]:
-    return [str(value) for value in _numbers(dataset, name)]
 
 
 def _loss_plots(stats: xr.Dataset) -> tuple[Plot, ...]:

@@ -2,10 +2,7 @@
 
 from typing import Any
 
-import numpy as np
 import xarray as xr
-
-from pyrovi.tree import SAMPLE_DIMS
 
 
 def group(tree: xr.DataTree, name: str) -> xr.Dataset:
@@ -31,9 +28,3 @@ def diagnostics(tree: xr.DataTree) -> list[str]:
 def diagnostic(tree: xr.DataTree, name: str) -> xr.Dataset:
     """What one check returned; empty where it did not run."""
     return group(tree.children["diagnostics"], name) if "diagnostics" in tree else xr.Dataset()
-
-
-def flat(variable: xr.DataArray) -> np.ndarray:
-    """Draws of every element, shape (chain, draw, elements)."""
-    ordered = variable.transpose(*SAMPLE_DIMS, ...).to_numpy()
-    return ordered.reshape(*ordered.shape[:2], -1)

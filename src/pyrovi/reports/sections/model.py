@@ -8,7 +8,7 @@ import xarray as xr
 
 from pyrovi.diagnostics import Verdict
 from pyrovi.reports.numbers import short
-from pyrovi.reports.parts import Column, Section, Table, present
+from pyrovi.reports.parts import Column, Section, Table, numbers, present
 from pyrovi.reports.sections.groups import attrs, group, variables
 from pyrovi.tree import json_attr
 
@@ -60,9 +60,9 @@ def _data_table(tree: xr.DataTree) -> Table:
         for place, role in ROLES.items()
         for name, variable in variables(group(tree, place)).items()
     )
-    numbers = ("Missing", "Min", "Mean", "SD", "Max")
-    columns = [Column("Variable"), Column("Role"), Column("Shape")]
-    return Table.capped("Data", [*columns, *(Column(name, "number") for name in numbers)], rows)
+    columns = map(Column, ("Variable", "Role", "Shape"))
+    described = numbers("Missing", "Min", "Mean", "SD", "Max")
+    return Table.capped("Data", (*columns, *described), rows)
 
 
 def _described(variable: xr.DataArray) -> tuple[str, ...]:

@@ -10,11 +10,11 @@ import xarray as xr
 from pyrovi.diagnostics import Verdict
 from pyrovi.evidence import SEVERITY, worst
 from pyrovi.reports.numbers import decimals, fixed
-from pyrovi.reports.parts import ROWS_CAP, Column, Plot, Section, Table
-from pyrovi.reports.sections.groups import flat, group, variables
+from pyrovi.reports.parts import ROWS_CAP, Column, Plot, Section, Table, numbers
+from pyrovi.reports.sections.groups import group, variables
 from pyrovi.reports.sections.maps import field_plots, is_field
 from pyrovi.reports.sections.verdict import status_of
-from pyrovi.tree import CHAINS, draw_kind, json_attr, labels
+from pyrovi.tree import CHAINS, draw_kind, json_attr, quantities
 from pyrovi.words import count
 
 OPEN_ROWS = 30
@@ -34,33 +34,37 @@ class _Quantity:
     variable: str
     draws: np.ndarray
 
-    @property
-    def label_within(self) -> str:
-        """The label without the variable's name: the coordinates alone."""
-        return self.label.removeprefix(f"{self.variable}[").removesuffix("]")
+    @cached_property
+    def held(self) -> np.ndarray:
+        """The finite draws."""
+        return self.draws[np.isfinite(self.draws)]
 
     @cached_property
     def sd(self) -> float:
         """Over the finite draws."""
-        held = self.draws[np.isfinite(self.draws)]
-        return float(held.std(ddof=1)) if held.size > 1 else 0.0
+        return float(self.held.std(ddof=1)) if self.held.size > 1 else 0.0
 
     @cached_property
     def varies(self) -> bool:
         """Whether there is a distribution to draw."""
-        return bool(np.isfinite(self.draws).all() and np.ptp(self.draws) > 0)
+        return self.held.size == self.draws.size and bool(np.ptp(self.draws) > 0)
 
 
 def posterior_section(tree: xr.DataTree, verdict: Verdict) -> Section:
     """The posterior, with the verdict on each quantity."""
-    status = status_of(verdict)
-    discrete = _discrete(tree)
-    every = _quantities(group(tree, "posterior"))
+    status, posterior = status_of(verdict), group(tree, "posterior")
+    drawn = variables(posterior)
+    discrete = {site.get("name") for site in json_attr(tree, "sites", []) if site.get("discrete")}
+    discrete |= {name for name, variable in drawn.items() if variable.dtype.kind in "iub"}
+    every = [
+        _Quantity(label, name, draws)
+        for name in drawn
+        for label, draws in quantities(posterior[[name]])
+    ]
     numeric = [quantity for quantity in every if quantity.variable not in discrete]
     classes = [quantity for quantity in every if quantity.variable in discrete]
-    fields = {name for name, v in variables(group(tree, "posterior")).items() if is_field(v)}
-    rest = [quantity for quantity in numeric if quantity.variable not in fields]
-    mixing = _mixing(group(tree, "posterior")) if draw_kind(tree) == CHAINS else {}
+    rest = [quantity for quantity in numeric if not is_field(drawn[quantity.variable])]
+    mixing = _mixing(posterior) if draw_kind(tree) == CHAINS else {}
     tables = (*_summary_table(numeric, status, mixing), _class_table(classes))
     return Section(
         id="posterior",
@@ -69,22 +73,6 @@ def posterior_section(tree: xr.DataTree, verdict: Verdict) -> Section:
         tables=tuple(table for table in tables if table.rows),
         plots=(*field_plots(tree), *_marginals(numeric, status), *_forests(rest)),
     )
-
-
-def _quantities(posterior: xr.Dataset) -> list[_Quantity]:
-    quantities: list[_Quantity] = []
-    for name, variable in variables(posterior).items():
-        if variable.dtype.kind in "fiub":
-            draws = flat(variable)
-            every = labels(variable.transpose("chain", "draw", ...), name)
-            quantities += [_Quantity(label, name, draws[:, :, i]) for i, label in enumerate(every)]
-    return quantities
-
-
-def _discrete(tree: xr.DataTree) -> set[str]:
-    declared = {str(s.get("name")) for s in json_attr(tree, "sites", []) if s.get("discrete")}
-    drawn = variables(group(tree, "posterior"))
-    return declared | {name for name, variable in drawn.items() if variable.dtype.kind in "iub"}
 
 
 def _trust(quantity: _Quantity, status: Statuses) -> str:
@@ -107,12 +95,8 @@ def _summary_table(
     """Every quantity, the worst first: some to see at once, the rest folded."""
     chosen = _worst_first(quantities, status)[:ROWS_CAP]
     places = _places(quantities)
-    numbers = ["Mean", "SD", "5%", "50%", "95%", *(["R-hat", "ESS"] if mixing else [])]
-    columns = (
-        Column("Quantity"),
-        Column("Trust", "status"),
-        *(Column(name, "number") for name in numbers),
-    )
+    titles = ["Mean", "SD", "5%", "50%", "95%", *(["R-hat", "ESS"] if mixing else [])]
+    columns = (Column("Quantity"), Column("Trust", "status"), *numbers(*titles))
     rows = tuple(
         (q.label, _trust(q, status), *_summary(q, places), *mixing.get(q.label, ()))
         for q in chosen
@@ -136,31 +120,25 @@ def _places(quantities: Iterable[_Quantity]) -> dict[str, int | None]:
 
 def _summary(quantity: _Quantity, places: Mapping[str, int | None]) -> tuple[str, ...]:
     """Mean, sd and three quantiles, to as many decimals as the sd deserves."""
-    held = quantity.draws[np.isfinite(quantity.draws)]
+    held = quantity.held
     if not held.size:
         return ("not a number",) * 5
     own = decimals(quantity.sd)
     wanted = (own, places.get(quantity.variable, own))
     digits = None if None in wanted else max(each for each in wanted if each is not None)
-    numbers = (float(held.mean()), quantity.sd, *np.quantile(held, (0.05, 0.5, 0.95)).tolist())
-    return tuple(fixed(number, digits) for number in numbers)
+    shown = (float(held.mean()), quantity.sd, *np.quantile(held, (0.05, 0.5, 0.95)).tolist())
+    return tuple(fixed(number, digits) for number in shown)
 
 
 def _mixing(posterior: xr.Dataset) -> dict[str, tuple[str, str]]:
     """R-hat and ESS: they judge chains of dependent draws, and say nothing about any others."""
     from pyrovi import az
 
-    rhat, ess = (function(posterior) for function in (az.rhat, az.ess))
+    rhats, sizes = (dict(quantities(each(posterior), dims=())) for each in (az.rhat, az.ess))
     return {
-        label: (fixed(float(r), 3), fixed(float(n), 0))
-        for name, variable in variables(posterior).items()
-        if name in rhat and name in ess
-        for label, r, n in zip(
-            labels(variable.transpose("chain", "draw", ...), name),
-            rhat[name].to_numpy().ravel(),
-            ess[name].to_numpy().ravel(),
-            strict=True,
-        )
+        label: (fixed(float(rhat), 3), fixed(float(sizes[label]), 0))
+        for label, rhat in rhats.items()
+        if label in sizes
     }
 
 
@@ -168,14 +146,12 @@ def _class_table(quantities: Sequence[_Quantity]) -> Table:
     """Discrete quantities, the least certain first: a mean of labels means nothing."""
     modes = sorted(((q.label, *_mode(q.draws)) for q in quantities), key=lambda row: row[2])
     rows = ((label, str(mode), f"{p:.3f}", str(n)) for label, mode, p, n in modes)
-    titles = ("Most frequent value", "Its probability", "Values drawn")
-    columns = [Column("Quantity"), *(Column(title, "number") for title in titles)]
-    return Table.capped(
-        f"Discrete quantities: {len(modes):,}, the least certain first",
-        columns,
-        rows,
-        folded=len(modes) > OPEN_ROWS,
+    columns = (
+        Column("Quantity"),
+        *numbers("Most frequent value", "Its probability", "Values drawn"),
     )
+    title = f"Discrete quantities: {len(modes):,}, the least certain first"
+    return Table.capped(title, columns, rows, folded=len(modes) > OPEN_ROWS)
 
 
 def _mode(draws: np.ndarray) -> tuple[int, float, int]:
@@ -225,5 +201,5 @@ def _forest(name: str, quantities: Sequence[_Quantity]) -> Plot:
         alt=f"Median, 50% and 90% intervals of {count(len(shown), 'element')} of {name}.",
         caption=f"Median, 50% and 90% intervals.{cut}",
         arrays=tuple(q.draws for q in shown),
-        labels=tuple(q.label_within for q in shown),
+        labels=tuple(q.label.removeprefix(f"{name}[").removesuffix("]") for q in shown),
     )

@@ -8,7 +8,7 @@ import xarray as xr
 from pyrovi.diagnostics import Verdict, uncertainty
 from pyrovi.errors import DiagnosticError
 from pyrovi.reports.parts import Plot, Section
-from pyrovi.reports.sections.groups import diagnostic, flat, group, variables
+from pyrovi.reports.sections.groups import diagnostic, group, variables
 from pyrovi.reports.sections.maps import station_plots
 from pyrovi.reports.sections.verdict import judged
 from pyrovi.tree import SAMPLE_DIMS
@@ -78,14 +78,15 @@ def _pairs(tree: xr.DataTree) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         dims = [dim for dim in draws.dims if dim not in SAMPLE_DIMS]
         if set(dims) == set(values.dims) and values.dtype.kind in "fiub":
             numbers = values.transpose(*dims).to_numpy().astype(float).ravel()
-            yield name, numbers, flat(draws).reshape(-1, numbers.size).astype(float)
+            matrix = draws.transpose(*SAMPLE_DIMS, *dims).to_numpy().reshape(-1, numbers.size)
+            yield name, numbers, matrix.astype(float)
 
 
 def _plots(
     tree: xr.DataTree, name: str, observed: np.ndarray, draws: np.ndarray
 ) -> Iterator[Plot]:
-    held = np.isfinite(observed) & np.isfinite(draws).all(0)
-    few, shown = _spread(len(draws), DRAWS_CAP), _spread(int(held.sum()), OBSERVATIONS_CAP)
+    held = np.flatnonzero(np.isfinite(observed) & np.isfinite(draws).all(0))
+    few, shown = _spread(len(draws), DRAWS_CAP), held[_spread(held.size, OBSERVATIONS_CAP)]
     if len(few) > 1 and len(shown) > 1:
         kind = _kind(observed[held])
         whole = int if kind in {"counts", "calibration"} else float
@@ -94,12 +95,9 @@ def _plots(
             title=f"{name}: observed and predicted",
             alt=f"The distribution of {name} over {count(len(few), 'predicted data set')}.",
             caption=CAPTIONS[kind],
-            arrays=(
-                observed[held][shown].astype(whole),
-                draws[:, held][np.ix_(few, shown)].astype(whole),
-            ),
+            arrays=(observed[shown].astype(whole), draws[np.ix_(few, shown)].astype(whole)),
         )
-    yield from _against(name, observed, draws)
+    yield from _against(name, observed, draws, shown)
     yield from station_plots(tree, name, group(tree, "observed_data")[name], draws)
     pit = diagnostic(tree, "predictive").get(f"pit_{name}")
     values = pit.to_numpy().ravel() if pit is not None else np.empty(0)
@@ -114,30 +112,25 @@ def _plots(
         )
 
 
-def _against(name: str, observed: np.ndarray, draws: np.ndarray) -> Iterator[Plot]:
+def _against(
+    name: str, observed: np.ndarray, draws: np.ndarray, shown: np.ndarray
+) -> Iterator[Plot]:
     """Each observation beside its own prediction, where these are numbers and differ."""
-    held = np.isfinite(observed) & np.isfinite(draws).all(0)
-    held[held] = _spread_of(int(held.sum()))
-    mean = draws[:, held].mean(0)
-    if mean.size < 2 or _kind(observed[held]) not in {"ecdf", "density"}:
+    observed, draws = observed[shown], draws[:, shown]
+    mean = draws.mean(0)
+    if mean.size < 2 or _kind(observed) not in {"ecdf", "density"}:
         return
-    if np.ptp(mean) <= SAME_PREDICTION * draws[:, held].std():
+    if np.ptp(mean) <= SAME_PREDICTION * draws.std():
         return
-    low, high = np.quantile(draws[:, held], (0.05, 0.95), axis=0)
+    low, high = np.quantile(draws, (0.05, 0.95), axis=0)
     yield Plot(
         kind="against",
         title=f"{name}: each beside its prediction",
         alt=f"{name} of {count(mean.size, 'observation')} against the mean predicted of each.",
         caption="Each observation (orange) over nine tenths of what is predicted of it, by the "
         "predicted mean; on the line they are equal.",
-        arrays=(np.stack([mean, observed[held], low, high])[:, np.argsort(mean)],),
+        arrays=(np.stack([mean, observed, low, high])[:, np.argsort(mean)],),
     )
-
-
-def _spread_of(size: int) -> np.ndarray:
-    chosen = np.zeros(size, bool)
-    chosen[_spread(size, OBSERVATIONS_CAP)] = True
-    return chosen
 
 
 def _parts(tree: xr.DataTree) -> Iterator[Plot]:

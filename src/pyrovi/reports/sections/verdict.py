@@ -61,7 +61,6 @@ def _skipped_table(verdict: Verdict) -> Table:
 
 def judged(title: str, rows: Sequence[Row], *, folded: bool = False, why: bool = False) -> Table:
     """Findings as a table, one row each; with ``why``, the sentence too."""
-    shown = ("status", "quantity", *(() if why else ("check",)), "value", "asked")
     columns = {
         "status": Column("Status", "status"),
         "quantity": Column("Quantity"),
@@ -70,13 +69,12 @@ def judged(title: str, rows: Sequence[Row], *, folded: bool = False, why: bool =
         "asked": Column("Asked"),
         "why": Column("Why"),
     }
-    names = (*shown, *(("why",) if why else ()))
-    cells = (
-        tuple(str(({**row, "value": number(row["value"])})[n]) for n in names) for row in rows
-    )
-    return Table.capped(
-        title, map(columns.__getitem__, names), cells, order="worst", folded=folded
-    )
+    dropped = "check" if why else "why"
+    names = [name for name in columns if name != dropped]
+    said = ({**row, "value": number(row["value"])} for row in rows)
+    cells = (tuple(str(row[name]) for name in names) for row in said)
+    shown = [columns[name] for name in names]
+    return Table.capped(title, shown, cells, order="worst", folded=folded)
 
 
 def _checks_table(tree: xr.DataTree) -> Table:
