@@ -14,6 +14,7 @@ from pyrovi.reports.figures import Drawing, draw
 from pyrovi.reports.page import render
 from pyrovi.reports.parts import Column as Column, Plot as Plot, Section as Section, Table as Table
 from pyrovi.reports.sections import SECTIONS as SECTIONS, contents
+from pyrovi.reports.sections.groups import attrs
 from pyrovi.tree import require
 
 _log = logging.getLogger(__name__)
@@ -62,15 +63,9 @@ def report(tree: xr.DataTree) -> Report:
     """
     require(tree)
     checked = tree if "diagnostics" in tree else diagnostics.check(tree)
-    name = _model_name(checked)
-    return Report(
-        f"{name}: how far to trust this fit", contents(checked, diagnostics.verdict(checked))
-    )
-
-
-def _model_name(tree: xr.DataTree) -> str:
-    attrs = tree["sample_stats"].attrs if "sample_stats" in tree else {}
-    return str(attrs.get("model") or "A model")
+    name = attrs(checked).get("model") or "A model"
+    sections = contents(checked, diagnostics.verdict(checked))
+    return Report(f"{name}: how far to trust this fit", sections)
 
 
 def _drawing(plot: Plot) -> Drawing | None:

@@ -20,8 +20,6 @@ DOWN = "depth"  # the one coordinate that grows downwards by its name (CF conven
 LINE = 0.05  # of the longer side: stations in a strip that narrow are along a line
 POSITION = "position"
 
-Section = dict[str, xr.DataArray]
-
 
 def is_field(variable: xr.DataArray) -> bool:
     """Whether the elements of ``variable`` lie in a plane or in space, on a grid."""
@@ -47,11 +45,10 @@ def _axes(variable: xr.DataArray) -> list[str]:
 
 def field_plots(tree: xr.DataTree) -> Iterator[Plot]:
     """Of each field: its mean, its sd, a draw, and how much of the prior the data resolve."""
-    posterior, prior = group(tree, "posterior"), group(tree, "prior")
-    fields = [name for name, variable in variables(posterior).items() if is_field(variable)]
-    data = group(tree, "constant_data")
+    drawn, prior, data = (group(tree, g) for g in ("posterior", "prior", "constant_data"))
+    fields = [name for name, variable in variables(drawn).items() if is_field(variable)]
     for name in fields[:FIELDS_CAP]:
-        yield from _field(name, posterior[name], prior.get(name), data)
+        yield from _field(name, drawn[name], prior.get(name), data)
 
 
 def _field(
@@ -59,7 +56,7 @@ def _field(
 ) -> Iterator[Plot]:
     mean, sd = drawn.mean(("chain", "draw")), drawn.std(("chain", "draw"))
     cut, where = _cut(mean)
-    shown: Section = {"mean": mean, "sd": sd, "one draw": drawn[0, 0]}
+    shown: dict[str, xr.DataArray] = {"mean": mean, "sd": sd, "one draw": drawn[0, 0]}
     if prior is not None and prior.shape[2:] == drawn.shape[2:]:
         before = prior.std(("chain", "draw"))
         share = 1 - (sd / before) ** 2
@@ -103,16 +100,12 @@ def _map(title: str, section: xr.DataArray, caption: str, data: xr.Dataset, unit
         alt=f"{title} over {along} and {up}, from {low} to {high}.",
         caption=caption,
         arrays=(section[along].to_numpy(), section[up].to_numpy(), section.to_numpy()),
-        labels=(_with_unit(along, data), _with_unit(up, data), unit),
+        labels=(*(_in_units(axis, data.coords.get(axis)) for axis in (along, up)), unit),
     )
 
 
-def _with_unit(name: str, data: xr.Dataset) -> str:
-    """``easting (m)`` where the data say what the coordinate is measured in."""
-    return _in_units(name, data[name] if name in data.coords else None)
-
-
 def _in_units(name: str, measured: xr.DataArray | None) -> str:
+    """``easting (m)`` where the data say what the coordinate is measured in."""
     unit = measured.attrs.get("units") if measured is not None else None
     return f"{name} ({unit})" if isinstance(unit, str) and unit else name
 
@@ -123,55 +116,43 @@ def _in_units(name: str, measured: xr.DataArray | None) -> str:
 def station_plots(
     tree: xr.DataTree, name: str, observed: xr.DataArray, predicted: np.ndarray
 ) -> Iterator[Plot]:
-    """Data and what is predicted of them where they were taken.
+    """Data of shape (station,), and the draws (draw, station) predicted of them, at their places.
 
-    Args:
-        tree: Which may hold the `position` of each.
-        name: Of the observed variable.
-        observed: Shape (station,).
-        predicted: Shape (draw, station).
+    There is none where the tree lacks the `position` of each.
     """
     place = _place(tree, observed)
     if place is None:
         return
     position = group(tree, "constant_data")[POSITION]
-    mean, sd = predicted.mean(0), predicted.std(0)
-    span = [float(np.ptp(place[axis])) for axis in place]
-    if min(span) <= LINE * max(span):
-        along = list(place)[int(np.argmax(span))]
-        order = np.argsort(place[along])
+    span = {axis: float(np.ptp(ticks)) for axis, ticks in place.items()}
+    if min(span.values()) <= LINE * max(span.values()):
+        along = max(span, key=span.__getitem__)
         low, high = np.quantile(predicted, (0.05, 0.95), axis=0)
-        rows = np.stack([place[along], observed.to_numpy(), mean, low, high])[:, order]
+        rows = place[along], observed.to_numpy(), predicted.mean(0), low, high
         yield Plot(
             kind="profile",
             title=f"{name} along {along}",
-            alt=f"{name} at {len(order)} stations along {along}, and what is predicted of it.",
+            alt=f"{name} at {observed.size} stations along {along}, and what is predicted of it.",
             caption="The data (orange), and the mean and nine tenths of what is predicted.",
-            arrays=(rows,),
+            arrays=(np.stack(rows)[:, np.argsort(place[along])],),
             labels=(_in_units(along, position), _in_units(name, observed)),
         )
         return
+    mean, sd = predicted.mean(0), predicted.std(0)
     across = (observed.to_numpy() - mean) / np.where(sd > 0, sd, np.nan)
-    both = {
-        f"{name}: observed": (
-            observed.to_numpy(),
-            "The data at their stations.",
-            observed.attrs.get("units", ""),
-        ),
-        f"{name}: residual": (
-            across,
-            "Observed less predicted, in sds of the prediction: no pattern should be left.",
-            "sd",
-        ),
-    }
-    for title, (values, caption, unit) in both.items():
+    less = "Observed less predicted, in sds of the prediction: no pattern should be left."
+    unit = observed.attrs.get("units", "")
+    for what, values, caption, measured in (
+        ("observed", observed.to_numpy(), "The data at their stations.", unit),
+        ("residual", across, less, "sd"),
+    ):
         yield Plot(
             kind="stations",
-            title=title,
-            alt=f"{title} at {len(values)} stations.",
+            title=f"{name}: {what}",
+            alt=f"{name}: {what} at {len(values)} stations.",
             caption=caption,
             arrays=(*place.values(), values),
-            labels=(*(_in_units(axis, position) for axis in place), unit),
+            labels=(*(_in_units(axis, position) for axis in place), measured),
         )
 
 

@@ -14,7 +14,7 @@ from pyrovi.reports.parts import ROWS_CAP, Column, Plot, Section, Table, numbers
 from pyrovi.reports.sections.groups import group, variables
 from pyrovi.reports.sections.maps import field_plots, is_field
 from pyrovi.reports.sections.verdict import status_of
-from pyrovi.tree import CHAINS, draw_kind, json_attr, quantities
+from pyrovi.tree import CHAINS, draw_kind, json_attr, quantities as labelled_draws
 from pyrovi.words import count
 
 OPEN_ROWS = 30
@@ -59,7 +59,7 @@ def posterior_section(tree: xr.DataTree, verdict: Verdict) -> Section:
     every = [
         _Quantity(label, name, draws)
         for name in drawn
-        for label, draws in quantities(posterior[[name]])
+        for label, draws in labelled_draws(posterior[[name]])
     ]
     numeric = [quantity for quantity in every if quantity.variable not in discrete]
     classes = [quantity for quantity in every if quantity.variable in discrete]
@@ -134,7 +134,7 @@ def _mixing(posterior: xr.Dataset) -> dict[str, tuple[str, str]]:
     """R-hat and ESS: they judge chains of dependent draws, and say nothing about any others."""
     from pyrovi import az
 
-    rhats, sizes = (dict(quantities(each(posterior), dims=())) for each in (az.rhat, az.ess))
+    rhats, sizes = (dict(labelled_draws(each(posterior), dims=())) for each in (az.rhat, az.ess))
     return {
         label: (fixed(float(rhat), 3), fixed(float(sizes[label]), 0))
         for label, rhat in rhats.items()
