@@ -17,6 +17,7 @@ NOT_RUN: Kind = "not run"
 
 ROW = ("quantity", "value", "low", "high", "unit", "kind", "status", "why", "action")
 """The variables of a diagnostic's Dataset that a verdict reads."""
+NUMBERS = ("value", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,13 @@ class Row:
     action: str = ""
     kind: Kind = JUDGED
 
+    @property
+    def cells(self) -> tuple[Any, ...]:
+        """What the table says of it, in the order of `ROW`."""
+        limit, action = self.limit, self.action if self.status != "ok" else ""
+        judged = self.quantity, self.value, limit.low, limit.high, limit.unit
+        return *judged, self.kind, self.status, self.why, action
+
 
 def table(
     rows: Sequence[Row],
@@ -63,19 +71,15 @@ def table(
         extra: More variables, for plots and for the reader who wants the numbers.
         coords: Their coordinates.
     """
+    every = [row.cells for row in rows]
+    kinds = [float if name in NUMBERS else str for name in ROW]
     columns = {
-        "value": np.array([row.value for row in rows], float),
-        "low": np.array([row.limit.low for row in rows], float),
-        "high": np.array([row.limit.high for row in rows], float),
-        "unit": np.array([row.limit.unit for row in rows], str),
-        "kind": np.array([row.kind for row in rows], str),
-        "status": np.array([row.status for row in rows], str),
-        "why": np.array([row.why for row in rows], str),
-        "action": np.array([row.action * (row.status != "ok") for row in rows], str),
+        name: ("quantity", np.array([cells[i] for cells in every], kinds[i]))
+        for i, name in enumerate(ROW)
     }
     return xr.Dataset(
-        {name: ("quantity", column) for name, column in columns.items()} | dict(extra or {}),
-        coords={"quantity": np.array([row.quantity for row in rows], str), **(coords or {})},
+        {**columns, **(extra or {})},
+        coords=coords,
         attrs={"check": check, "title": title, "source": source, "about": about},
     )
 

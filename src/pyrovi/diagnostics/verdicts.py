@@ -147,20 +147,18 @@ def read(tree: xr.DataTree, order: Sequence[str]) -> Verdict:
     group = tree["diagnostics"]
     skipped = _skipped(group.to_dataset())
     # A file gives them back in alphabetical order; checks of other libraries come last.
-    names = [name for name in order if name in group.children]
-    names += [name for name in group.children if name not in names]
-    judged = [group[name].to_dataset() for name in names]
+    names = dict.fromkeys([*order, *group.children])
+    judged = [group[name].to_dataset() for name in names if name in group.children]
     if not _accuracy_judged(tree):
         judged.append(_unjudged(skipped.pop("psis", "psis was not run")))
     rows = sorted(
         (row for dataset in judged for row in _rows(dataset)),
         key=lambda row: -SEVERITY[row["status"]],
     )
-    of_model = [row["status"] for row in rows if row["about"] == "model"]
     return Verdict(
         table=pd.DataFrame(rows, columns=pd.Index(COLUMNS)),
-        fit_status=worst(row["status"] for row in rows if row["about"] == "fit"),
-        model_status=worst(of_model) if of_model else "unknown",
+        fit_status=_status(rows, about="fit", otherwise="ok"),
+        model_status=_status(rows, about="model", otherwise="unknown"),
         skipped=skipped,
         subject=_subject(tree),
     )
@@ -179,6 +177,11 @@ def _rows(made: xr.Dataset) -> list[dict[str, Any]]:
     return [
         row | constants | {"asked": asked(row["low"], row["high"], row["unit"])} for row in rows
     ]
+
+
+def _status(rows: list[dict[str, Any]], *, about: str, otherwise: str) -> str:
+    statuses = [row["status"] for row in rows if row["about"] == about]
+    return worst(statuses) if statuses else otherwise
 
 
 def _accuracy_judged(tree: xr.DataTree) -> bool:

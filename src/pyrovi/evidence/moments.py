@@ -8,16 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
-from pyrovi.evidence.limits import (
-    CORRECTION_ERRORS,
-    FALSE_ALARMS,
-    SD_RATIO,
-    SHIFT,
-    WARN_ERRORS,
-    Limit,
-    Status,
-    first_case,
-)
+from pyrovi.evidence import limits
+from pyrovi.evidence.limits import CORRECTION_ERRORS, SD_RATIO, SHIFT, Limit, Status, first_case
 
 REACH = 1.5
 """Ranges of 96 % of the draws, from the median: 6 sds of a Gaussian; one in 75 draws of a Cauchy.
@@ -58,7 +50,7 @@ class Difference:
     ratio_error: float
     mean: float
     sd: float
-    errors: float = WARN_ERRORS
+    errors: float = limits.WARN_ERRORS
     kept: float = 0.0
 
     @property
@@ -66,8 +58,8 @@ class Difference:
         """The shift, and the ratio on its log scale, where too wide and too narrow are alike."""
         yield Effect(abs(self.shift), self.shift_error, SHIFT.high, SHIFT.fail_high)
         spread = np.inf if self.ratio <= 0 else abs(np.log(self.ratio))
-        limits = np.log(SD_RATIO.high), np.log(SD_RATIO.fail_high)
-        yield Effect(spread, self.ratio_error, *limits)
+        warn, fail = np.log(SD_RATIO.high), np.log(SD_RATIO.fail_high)
+        yield Effect(spread, self.ratio_error, warn, fail)
 
     @property
     def status(self) -> Status:
@@ -103,10 +95,7 @@ class Difference:
 
     @property
     def share_of_limit(self) -> float:
-        """The effect in units of its limit, the larger of shift and ratio: above 1 is too much.
-
-        Where the other account is not a number, it is at the limit: nothing is shown.
-        """
+        """The larger of shift and ratio in units of its limit; 1 where it is not a number."""
         shares = [float(e.size / e.warn) for e in self.effects]
         return 1.0 if np.isnan(shares).any() else max(shares)
 
@@ -187,14 +176,11 @@ def _within_reach(*accounts: np.ndarray) -> tuple[np.ndarray, ...]:
     A scale under a half-Cauchy prior has no sd to be judged by; that far from the median, hardly a
     draw of anything else is changed.
     """
-    middle, width = [], []
-    for each in accounts:
-        low, median, high = np.quantile(
-            each.reshape(-1, each.shape[-1]), (0.02, 0.5, 0.98), axis=0
-        )
-        middle.append(median)
-        width.append(high - low)
-    reach = REACH * np.max(width, axis=0)
+    flat = [each.reshape(-1, each.shape[-1]) for each in accounts]
+    low, middle, high = np.stack(
+        [np.quantile(each, (0.02, 0.5, 0.98), axis=0) for each in flat], 1
+    )
+    reach = REACH * np.max(high - low, axis=0)
     ends = np.min(middle, axis=0) - reach, np.max(middle, axis=0) + reach
     wide = reach > 0  # what is mostly one value has no width
     return tuple(np.where(wide, np.clip(each, *ends), each) for each in accounts)
@@ -227,7 +213,8 @@ def _errors_needed(effects: int) -> float:
     >>> round(_errors_needed(2), 2), round(_errors_needed(200), 2)
     (3.0, 4.06)
     """
-    return max(WARN_ERRORS, NormalDist().inv_cdf(1 - FALSE_ALARMS / (2 * max(effects, 1))))
+    by_chance = limits.FALSE_ALARMS / (2 * max(effects, 1))
+    return max(limits.WARN_ERRORS, NormalDist().inv_cdf(1 - by_chance))
 
 
 def _error(independent: np.ndarray) -> np.ndarray:
@@ -243,7 +230,7 @@ def farthest_chains(draws: np.ndarray) -> list[Difference]:
     """
     mean, var = draws.mean(1), draws.var(1)
     size = draws.shape[1]
-    # The kurtosis says how well a variance is known: heavy tails must not look like disagreement.
+    # The kurtosis gives the error of a variance: heavy tails must not look like disagreement.
     fourth = ((draws - mean[:, None]) ** 4).mean(1)
     with np.errstate(divide="ignore", invalid="ignore"):
         log_sd_error = 0.5 * np.sqrt(np.maximum(fourth / var**2 - 1, 0) / size)

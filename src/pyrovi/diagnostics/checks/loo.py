@@ -75,7 +75,8 @@ def loo(tree: xr.DataTree) -> xr.Dataset:
     require(tree, "posterior")
     if not has(tree, "log_likelihood"):
         raise DiagnosticError("the tree holds no pointwise log likelihood")
-    draws = np.prod([tree["log_likelihood"].sizes[dim] for dim in SAMPLE_DIMS])
+    sizes = tree["log_likelihood"].sizes
+    draws = sizes["chain"] * sizes["draw"]
     if draws < MIN_DRAWS:
         raise DiagnosticError(f"{draws} draws are too few to weigh; draw at least 1000")
     ratios = _weighable(tree)
@@ -84,20 +85,25 @@ def loo(tree: xr.DataTree) -> xr.Dataset:
     scores = [_score(tree, str(name), ratios) for name in tree["log_likelihood"].data_vars]
     if guide_k <= limits.KHAT.high and all(score.unknowable for score in scores):
         raise DiagnosticError(scores[0].unknowable)
-    extra: dict[str, Any] = {
-        name: ("variable", [getattr(score, name) for score in scores])
-        for name in ("elpd", "se", "p_loo")
-    }
-    extra |= {f"k_{score.name}": (f"{score.name}_observation", score.k) for score in scores}
     return table(
         [_judge(score, guide_k) for score in scores],
         check="loo",
         title="Leave-one-out prediction",
         source=SOURCE,
         about="fit" if guide_k > limits.KHAT.high else "model",
-        extra=extra,
-        coords={"variable": [score.name for score in scores]},
+        extra=_numbers(scores),
     )
+
+
+def _numbers(scores: list[_Score]) -> dict[str, Any]:
+    by_variable = {
+        "variable": [score.name for score in scores],
+        "elpd": [score.elpd for score in scores],
+        "se": [score.se for score in scores],
+        "p_loo": [score.p_loo for score in scores],
+    }
+    ks = {f"k_{score.name}": (f"{score.name}_observation", score.k) for score in scores}
+    return {name: ("variable", values) for name, values in by_variable.items()} | ks
 
 
 def _score(tree: xr.DataTree, name: str, ratios: np.ndarray | None) -> _Score:

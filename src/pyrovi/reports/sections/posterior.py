@@ -1,6 +1,6 @@
 """What the parameters are: a summary of every quantity, and pictures of the first of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -33,6 +33,8 @@ class _Quantity:
     label: str
     variable: str
     draws: np.ndarray
+    discrete: bool
+    on_a_map: bool
 
     @cached_property
     def held(self) -> np.ndarray:
@@ -52,27 +54,28 @@ class _Quantity:
 
 def posterior_section(tree: xr.DataTree, verdict: Verdict) -> Section:
     """The posterior, with the verdict on each quantity."""
-    status, posterior = status_of(verdict), group(tree, "posterior")
-    drawn = variables(posterior)
-    discrete = {site.get("name") for site in json_attr(tree, "sites", []) if site.get("discrete")}
-    discrete |= {name for name, variable in drawn.items() if variable.dtype.kind in "iub"}
-    every = [
-        _Quantity(label, name, draws)
-        for name in drawn
-        for label, draws in labelled_draws(posterior[[name]])
-    ]
-    numeric = [quantity for quantity in every if quantity.variable not in discrete]
-    classes = [quantity for quantity in every if quantity.variable in discrete]
-    rest = [quantity for quantity in numeric if not is_field(drawn[quantity.variable])]
-    mixing = _mixing(posterior) if draw_kind(tree) == CHAINS else {}
+    status, every = status_of(verdict), list(_quantities(tree))
+    numeric = [quantity for quantity in every if not quantity.discrete]
+    classes = [quantity for quantity in every if quantity.discrete]
+    mixing = _mixing(group(tree, "posterior")) if draw_kind(tree) == CHAINS else {}
     tables = (*_summary_table(numeric, status, mixing), _class_table(classes))
     return Section(
         id="posterior",
         title="Posterior",
         text=("Nine draws in ten lie between 5% and 95%, one in twenty on either side.",),
         tables=tuple(table for table in tables if table.rows),
-        plots=(*field_plots(tree), *_marginals(numeric, status), *_forests(rest)),
+        plots=(*field_plots(tree), *_marginals(numeric, status), *_forests(numeric)),
     )
+
+
+def _quantities(tree: xr.DataTree) -> Iterator[_Quantity]:
+    posterior, sites = group(tree, "posterior"), json_attr(tree, "sites", [])
+    declared = {site.get("name") for site in sites if site.get("discrete")}
+    for name, variable in variables(posterior).items():
+        discrete = name in declared or variable.dtype.kind in "iub"
+        on_a_map = is_field(variable)
+        for label, draws in labelled_draws(posterior[[name]]):
+            yield _Quantity(label, name, draws, discrete, on_a_map)
 
 
 def _trust(quantity: _Quantity, status: Statuses) -> str:
@@ -185,7 +188,7 @@ def _marginal(quantity: _Quantity) -> Plot:
 def _forests(quantities: Sequence[_Quantity]) -> tuple[Plot, ...]:
     vectors: dict[str, list[_Quantity]] = {}
     for quantity in quantities:
-        if quantity.label != quantity.variable:
+        if quantity.label != quantity.variable and not quantity.on_a_map:
             vectors.setdefault(quantity.variable, []).append(quantity)
     plots = (_forest(name, own) for name, own in list(vectors.items())[:FORESTS_CAP])
     return tuple(plot for plot in plots if plot.arrays)
