@@ -84,6 +84,14 @@ def table(
     )
 
 
+def off(gap: Difference, account: str) -> str:
+    """How far the draws of a quantity are from another account of it, in words."""
+    return (
+        f"Mean off by {gap.shift:+.2f} sd (error {gap.shift_error:.2f}), sd {gap.ratio:.2f} "
+        f"(error {gap.ratio_error:.2f}) of {account}"
+    )
+
+
 def of_differences(differences: Sequence[Difference | None]) -> dict[str, Any]:
     """The numbers behind rows that hold draws against another account; NaN where there is none."""
     names = ("shift", "shift_error", "ratio", "ratio_error", "mean", "sd")

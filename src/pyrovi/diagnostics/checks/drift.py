@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import xarray as xr
 
-from pyrovi.diagnostics.findings import CANNOT_TELL, Row, of_differences, table
+from pyrovi.diagnostics.findings import CANNOT_TELL, Row, of_differences, off, table
 from pyrovi.diagnostics.quantities import blocks
 from pyrovi.errors import DiagnosticError
 from pyrovi.evidence import Difference, limits, moved
@@ -97,14 +97,10 @@ def _chains(acceptance: np.ndarray, far: list[str], act: str) -> Row:
 
 
 def _judge(label: str, gap: Difference, act: str, *, points: bool) -> Row:
-    off = (
-        f"Mean off by {gap.shift:+.2f} sd (error {gap.shift_error:.2f}), sd {gap.ratio:.2f} "
-        f"(error {gap.ratio_error:.2f}) of where Markov chains took the draws."
-    )
     row = partial(Row, label, gap.value, gap.limit)
     if gap.status == "ok" and gap.error_hides_failure:
         kept = f"The chains kept {gap.kept:.0%} of where they started."
         return row(kept, "warn", act, CANNOT_TELL)
     if gap.status == "ok" and points:
         return row("The draws are points, and these have no sd.", "warn", act, CANNOT_TELL)
-    return row(off, gap.status, act)
+    return row(off(gap, "where Markov chains took the draws."), gap.status, act)

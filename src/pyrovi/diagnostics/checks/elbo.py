@@ -37,16 +37,9 @@ def elbo(tree: xr.DataTree) -> xr.Dataset:
     extra: dict[str, Any] = {name: mean for name, (mean, _) in means.items()}
     extra |= {f"{name}_error": error for name, (_, error) in means.items()}
     extra["elbo_chain"] = ("chain", terms["elbo"].mean(axis=1))
-    sites, coords = _per_site(tree)
-    return table(
-        [_judge(means)],
-        check="elbo",
-        title="Evidence lower bound",
-        source=SOURCE,
-        about="fit",
-        extra=extra | sites,
-        coords=coords,
-    )
+    extra |= _per_site(tree)
+    title, row = "Evidence lower bound", _judge(means)
+    return table([row], check="elbo", title=title, source=SOURCE, about="fit", extra=extra)
 
 
 def _terms(tree: xr.DataTree) -> dict[str, np.ndarray]:
@@ -93,12 +86,11 @@ def _split(means: dict[str, tuple[float, float]]) -> str:
     return f"{text}, or accuracy {accuracy:.2f} - complexity {complexity:.2f}"
 
 
-def _per_site(tree: xr.DataTree) -> tuple[dict[str, Any], dict[str, Any]]:
+def _per_site(tree: xr.DataTree) -> dict[str, Any]:
     extra: dict[str, Any] = {}
-    coords: dict[str, Any] = {}
     if has(tree, "log_prior"):
         prior = _site_means(tree["log_prior"].to_dataset())
-        coords["site"] = list(prior)
+        extra["site"] = ("site", list(prior))
         extra["site_log_prior"] = ("site", list(prior.values()))
         if has(tree, "log_guide"):
             guide = _site_means(tree["log_guide"].to_dataset())
@@ -107,9 +99,9 @@ def _per_site(tree: xr.DataTree) -> tuple[dict[str, Any], dict[str, Any]]:
             extra["site_complexity"] = ("site", -entropy - np.array(list(prior.values())))
     if has(tree, "log_likelihood"):
         data = _site_means(tree["log_likelihood"].to_dataset())
-        coords["observed"] = list(data)
+        extra["observed"] = ("observed", list(data))
         extra["observed_log_likelihood"] = ("observed", list(data.values()))
-    return extra, coords
+    return extra
 
 
 def _site_means(group: xr.Dataset) -> dict[str, float]:

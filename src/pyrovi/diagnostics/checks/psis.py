@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pyrovi.diagnostics.findings import CANNOT_TELL, Row, of_differences, table
+from pyrovi.diagnostics.findings import CANNOT_TELL, Row, of_differences, off, table
 from pyrovi.diagnostics.quantities import blocks, log_ratios
 from pyrovi.errors import DiagnosticError
 from pyrovi.evidence import MIN_DRAWS, Difference, Limit, limits, reweighted, smooth, threshold
@@ -196,10 +196,7 @@ def _compare(tree: xr.DataTree, log_weights: np.ndarray) -> dict[str, Difference
 
 
 def _judge(label: str, gap: Difference) -> Row:
-    facts = (
-        f"Mean off by {gap.shift:+.2f} sd (error {gap.shift_error:.2f}), sd {gap.ratio:.2f} "
-        f"(error {gap.ratio_error:.2f}) of the reweighted one"
-    )
+    facts = off(gap, "the reweighted one")
     row = partial(Row, label, gap.value, gap.limit)
     if gap.status != "ok":
         use = f"Use the reweighted mean {gap.mean:.4g} and sd {gap.sd:.3g}, or a richer guide."

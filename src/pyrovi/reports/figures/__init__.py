@@ -17,8 +17,7 @@ from pyrovi.reports.parts import Plot
 FIGURES: Mapping[str, str] = {
     kind: f"pyrovi.reports.figures.{family}:{kind}"
     for family, kinds in {
-        "progress": ("loss",),
-        "quantities": ("marginal", "forest"),
+        "fits": ("loss", "marginal", "forest"),
         "places": ("field", "profile", "stations"),
         "predictions": ("against", "parts", "density", "ecdf", "counts", "calibration", "pit"),
     }.items()

@@ -20,11 +20,6 @@ def attrs(tree: xr.DataTree) -> dict[str, Any]:
     return {str(key): value for key, value in group(tree, "sample_stats").attrs.items()}
 
 
-def diagnostics(tree: xr.DataTree) -> list[str]:
-    """Names of the checks that ran."""
-    return list(tree.children["diagnostics"].children) if "diagnostics" in tree else []
-
-
 def diagnostic(tree: xr.DataTree, name: str) -> xr.Dataset:
     """What one check returned; empty where it did not run."""
     return group(tree.children["diagnostics"], name) if "diagnostics" in tree else xr.Dataset()

@@ -175,14 +175,9 @@ def _marginals(quantities: Sequence[_Quantity], status: Statuses) -> tuple[Plot,
 
 
 def _marginal(quantity: _Quantity) -> Plot:
-    mean, _, low, _, high = _summary(quantity, {})
-    return Plot(
-        kind="marginal",
-        title=quantity.label,
-        alt=f"Density of {quantity.label}: mean {mean}, nine tenths between {low} and {high}.",
-        caption="",
-        arrays=(quantity.draws,),
-    )
+    label, (mean, _, low, _, high) = quantity.label, _summary(quantity, {})
+    alt = f"Density of {label}: mean {mean}, nine tenths between {low} and {high}."
+    return Plot(kind="marginal", title=label, alt=alt, caption="", arrays=(quantity.draws,))
 
 
 def _forests(quantities: Sequence[_Quantity]) -> tuple[Plot, ...]:

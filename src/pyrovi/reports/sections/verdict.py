@@ -7,7 +7,6 @@ import xarray as xr
 
 from pyrovi.diagnostics import Verdict, number
 from pyrovi.reports.parts import Column, Section, Table, present
-from pyrovi.reports.sections.groups import diagnostic, diagnostics
 from pyrovi.tree import json_attr
 from pyrovi.words import count
 
@@ -15,6 +14,14 @@ CARDS_CAP = 12
 """Findings written out in full; all of them stand in the table that follows."""
 
 WORDS = {"ok": "ok", "warn": "with a warning", "fail": "failed", "unknown": "not judged"}
+
+SKIPPED = ("Check", "Why it was not run")
+CHECKS = {
+    "check": "Check",
+    "title": "What it concerns",
+    "about": "Judges the",
+    "source": "Source of its thresholds",
+}
 
 Row = Mapping[str, Any]
 
@@ -30,7 +37,7 @@ def verdict_section(tree: xr.DataTree, verdict: Verdict) -> Section:
     tables = (
         judged(one_by_one, () if said_in_full else wrong, folded=True),
         judged(f"{count(len(fine), 'finding')} without fault", fine, folded=True),
-        _skipped_table(verdict),
+        Table.capped("Not run", map(Column, SKIPPED), verdict.skipped.items()),
         _checks_table(tree),
     )
     facts = {
@@ -43,20 +50,11 @@ def verdict_section(tree: xr.DataTree, verdict: Verdict) -> Section:
         id="verdict",
         title="Verdict",
         status=verdict.status,
-        text=(verdict.headline, *_notes(tree)),
+        text=(verdict.headline, *(f"Note: {note}" for note in json_attr(tree, "notes", []))),
         facts=present(facts),
         findings=tuple(cards[:CARDS_CAP]),
         tables=tuple(table for table in tables if table.rows),
     )
-
-
-def _notes(tree: xr.DataTree) -> list[str]:
-    return [f"Note: {note}" for note in json_attr(tree, "notes", [])]
-
-
-def _skipped_table(verdict: Verdict) -> Table:
-    columns = (Column("Check"), Column("Why it was not run"))
-    return Table.capped("Not run", columns, verdict.skipped.items())
 
 
 def judged(title: str, rows: Sequence[Row], *, folded: bool = False, why: bool = False) -> Table:
@@ -79,11 +77,9 @@ def judged(title: str, rows: Sequence[Row], *, folded: bool = False, why: bool =
 
 def _checks_table(tree: xr.DataTree) -> Table:
     """What each check asks, and whose advice its threshold is."""
-    made = [diagnostic(tree, name).attrs for name in diagnostics(tree)]
-    rows = [
-        tuple(str(each.get(k, "")) for k in ("check", "title", "about", "source")) for each in made
-    ]
-    columns = map(Column, ("Check", "What it concerns", "Judges the", "Source of its thresholds"))
+    made = tree["diagnostics"].children.values() if "diagnostics" in tree else ()
+    rows = [tuple(str(each.attrs.get(key, "")) for key in CHECKS) for each in made]
+    columns = map(Column, CHECKS.values())
     return Table.capped("The checks and their sources", columns, rows, folded=True)
 
 
