@@ -32,11 +32,9 @@ def render(
         sections: In reading order.
         drawings: By section id, its plots and their drawings; None where one could not be drawn.
     """
-    return (
-        _environment()
-        .get_template("report.html.jinja")
-        .render(title=title, sections=sections, drawings=drawings, policy=POLICY, words=WORDS)
-    )
+    page = _environment().get_template("report.html.jinja")
+    said = {"title": title, "sections": sections, "drawings": drawings}
+    return page.render(said, policy=POLICY, words=WORDS)
 
 
 @cache

@@ -1,12 +1,8 @@
-r"""Do stated probabilities come true? Scores of predictions against what was then seen.
+"""Do stated probabilities come true? Scores of predictions against what was then seen.
 
 Best for observations that were held out: those that the fit has learned from come out too well.
-Predictions are draws, or a mixture of one Gaussian a draw of the posterior, which loses less.
-
-- of numbers: the share of observations that central intervals cover, the probability integral
-  transform (PIT; `arviz_plots.plot_ppc_pit` draws it), the log density and the CRPS;
-- of classes: the Brier score, the log score, the expected calibration error (ECE) and the
-  reliability curve by isotonic regression (PAVA; `arviz_plots.plot_ppc_pava` draws it).
+A number is predicted by a mixture, of one Gaussian a draw of the posterior. `arviz_plots` draws
+the PIT (`plot_ppc_pit`) and the reliability curve (`plot_ppc_pava`).
 
 References: Gneiting, Balabdaoui and Raftery (2007), https://doi.org/10.1111/j.1467-9868.2007.00587.x;
 Dimitriadis, Gneiting and Jordan (2021), https://doi.org/10.1073/pnas.2016191118 (PAVA);
@@ -205,14 +201,11 @@ def class_scores(observed: np.ndarray, probability: np.ndarray, *, bins: int = B
 def reliability(observed: np.ndarray, probability: np.ndarray) -> xr.Dataset:
     """How often it happened, by how probable it was said to be: the CORP reliability curve.
 
-    The frequency is the isotonic regression of what was seen (0 or 1) on what was said, which
-    needs no bins.
-
     Returns:
-        ``frequency`` by ``probability``, sorted; ``miscalibration``, by how much the Brier score
-        falls if what was said is replaced by the frequency; ``discrimination``, what is gained
-        over always saying the overall frequency; and ``uncertainty``, the score of that. The
-        Brier score is miscalibration - discrimination + uncertainty.
+        ``frequency`` by ``probability``, sorted: the isotonic regression of what was seen (0 or 1)
+        on what was said. The Brier score is ``miscalibration``, by how much it falls if what was
+        said is replaced by the frequency, less ``discrimination``, what that gains over always
+        saying the overall frequency, plus ``uncertainty``, the score of saying so.
 
     Raises:
         DiagnosticError: If there is anything but 0 and 1 among what was seen.

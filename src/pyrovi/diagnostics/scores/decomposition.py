@@ -11,9 +11,8 @@ epistemic,
 
 .. math::  H(E_\theta p_\theta) = E_\theta H(p_\theta) + I(y; \theta).
 
-Aleatoric: the noise that the model has, which stays. Epistemic: what the draws disagree about,
-which data at that place would take away. Both are what the model and the fit say themselves: a fit
-that is too sure reports too little of the second.
+Aleatoric: the noise of the model, which stays. Epistemic: what the draws disagree about, which
+data at that place would take away; a fit that is too sure reports too little of it.
 
 References: Depeweg et al. (2018), https://arxiv.org/abs/1710.07283; Houlsby et al. (2011),
 https://arxiv.org/abs/1112.5745
@@ -37,7 +36,7 @@ def variance_parts(mean: xr.DataArray, sd: xr.DataArray | float) -> xr.Dataset:
 
     Args:
         mean: The mean given each draw: `chain` and `draw`, and any other dims.
-        sd: The standard deviation given each draw; one number where it is known.
+        sd: The standard deviation given each draw; one number where it is the same for all.
 
     Returns:
         ``mean``; ``aleatoric``, ``epistemic`` and ``total``, the variances, which add up; and

@@ -1,6 +1,5 @@
 """Predictions beside the data."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -44,21 +43,17 @@ def density(plot: Plot) -> Any:
     """`arrays`: observed (n) and predictive (draw, n)."""
     # Without a bound at zero, a curve that ends where the data do ends in mid-air.
     bounded = min(float(values.min()) for values in plot.arrays) >= 0
-    tails = {"bound_correction": bounded, "extend_fct": 1.0}
-    return _distributions(plot, kind="kde", label="value", of_each=tails)
+    return _distributions(plot, kind="kde", bound_correction=bounded, extend_fct=1.0)
 
 
 def ecdf(plot: Plot) -> Any:
     """`arrays`: observed (n) and predictive (draw, n)."""
-    figure = _distributions(plot, kind="ecdf", label="value")
+    figure = _distributions(plot, kind="ecdf")
     figure.axes[0].set_ylabel("share at or below")
     return figure
 
 
-def _distributions(
-    plot: Plot, *, kind: str, label: str, of_each: Mapping[str, Any] | None = None
-) -> Any:
-    each = dict(of_each or {})
+def _distributions(plot: Plot, *, kind: str, **each: Any) -> Any:
     figure = style.arviz(
         "plot_ppc_dist",
         _beside(plot),
@@ -67,7 +62,7 @@ def _distributions(
         stats={"predictive_dist": each, "observed_dist": each},
         visuals={"title": False, "observed_dist": {"color": style.ORANGE, "width": 2.2}},
     )
-    figure.axes[0].set_xlabel(label)
+    figure.axes[0].set_xlabel("value")
     return figure
 
 

@@ -34,12 +34,13 @@ SITE_TERMS = (
 def fit_section(tree: xr.DataTree, _verdict: Verdict) -> Section:
     """The fit."""
     record, stats = attrs(tree), group(tree, "sample_stats")
+    losses = stats["loss"].to_numpy() if "loss" in stats else np.empty((0, 0))
     facts = {
         "Engine": record.get("engine"),
         "Why this engine": record.get("engine_reason"),
         "How it ended": record.get("status"),
         "Time": seconds(float(stats["seconds"].sum())) if "seconds" in stats else None,
-        "Steps": _steps(stats),
+        "Steps": ", ".join(f"{n:,}" for n in np.isfinite(losses).sum(-1).tolist()),
         "Draws": _draws(group(tree, "posterior")),
         "Divergent draws": int(stats["diverging"].sum()) if "diverging" in stats else None,
     }
@@ -50,15 +51,8 @@ def fit_section(tree: xr.DataTree, _verdict: Verdict) -> Section:
         title="Fit",
         facts=present(facts),
         tables=tuple(table for table in tables if table.rows),
-        plots=_loss_plots(stats),
+        plots=_loss_plots(losses),
     )
-
-
-def _steps(stats: xr.Dataset) -> str | None:
-    if "loss" not in stats:
-        return None
-    counts = np.isfinite(stats["loss"].to_numpy()).sum(-1)
-    return ", ".join(f"{n:,}" for n in counts.tolist())
 
 
 def _draws(posterior: xr.Dataset) -> str | None:
@@ -116,9 +110,8 @@ def _site_table(bound: xr.Dataset) -> Table:
     terms = {words: _listed(bound, name) for words, name in SITE_TERMS if name in bound}
     shares = zip(_listed(bound, "site"), *terms.values(), strict=True)
     latent = [(str(site), *(fixed(value, 2) for value in values), "") for site, *values in shares]
-    earned = zip(
-        _listed(bound, "observed"), _listed(bound, "observed_log_likelihood"), strict=True
-    )
+    names, likelihoods = _listed(bound, "observed"), _listed(bound, "observed_log_likelihood")
+    earned = zip(names, likelihoods, strict=True)
     observed = [(str(name), *("" for _ in terms), fixed(value, 2)) for name, value in earned]
     columns = (Column("Site"), *numbers(*terms, "Expected log likelihood"))
     return Table.capped("The ELBO by site, in nats", columns, latent + observed, folded=True)
@@ -142,10 +135,9 @@ def _listed(dataset: xr.Dataset, name: str) -> list[Any]:
     return dataset[name].to_numpy().tolist() if name in dataset else []
 
 
-def _loss_plots(stats: xr.Dataset) -> tuple[Plot, ...]:
-    rows = stats["loss"].to_numpy() if "loss" in stats else ()
-    curves = {f"fit {i}": _thinned(row) for i, row in enumerate(rows)}
-    curves = {name: curve for name, curve in curves.items() if _moves(curve[1])}
+def _loss_plots(losses: np.ndarray) -> tuple[Plot, ...]:
+    thinned = {f"fit {i}": _thinned(loss) for i, loss in enumerate(losses)}
+    curves = {name: curve for name, curve in thinned.items() if _moves(curve[1])}
     if not curves:
         return ()
     ends = ", ".join(short(curve[1, -1]) for curve in curves.values())

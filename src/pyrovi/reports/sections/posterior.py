@@ -85,7 +85,7 @@ def _trust(quantity: _Quantity, status: Statuses) -> str:
 
 
 def _worst_first(quantities: Iterable[_Quantity], status: Statuses) -> list[_Quantity]:
-    """By how far they can be trusted; constants, of which nothing is to be known, last."""
+    """By how far they can be trusted; constants last."""
     return sorted(quantities, key=lambda q: (-SEVERITY.get(_trust(q, status), 0), not q.varies))
 
 

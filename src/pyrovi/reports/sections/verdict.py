@@ -16,12 +16,7 @@ CARDS_CAP = 12
 WORDS = {"ok": "ok", "warn": "with a warning", "fail": "failed", "unknown": "not judged"}
 
 SKIPPED = ("Check", "Why it was not run")
-CHECKS = {
-    "check": "Check",
-    "title": "What it concerns",
-    "about": "Judges the",
-    "source": "Source of its thresholds",
-}
+CHECKS = ("Check", "What it concerns", "Judges the", "Source of its thresholds")
 
 Row = Mapping[str, Any]
 
@@ -42,8 +37,8 @@ def verdict_section(tree: xr.DataTree, verdict: Verdict) -> Section:
     )
     facts = {
         "Findings at fault": f"{len(wrong)} of {len(rows)}",
-        "The fit": WORDS.get(verdict.fit_status, verdict.fit_status),
-        "The model": WORDS.get(verdict.model_status, verdict.model_status),
+        "The fit": WORDS[verdict.fit_status],
+        "The model": WORDS[verdict.model_status],
         "Said in the table only": max(0, len(cards) - CARDS_CAP) or None,
     }
     return Section(
@@ -78,9 +73,9 @@ def judged(title: str, rows: Sequence[Row], *, folded: bool = False, why: bool =
 def _checks_table(tree: xr.DataTree) -> Table:
     """What each check asks, and whose advice its threshold is."""
     made = tree["diagnostics"].children.values() if "diagnostics" in tree else ()
-    rows = [tuple(str(each.attrs.get(key, "")) for key in CHECKS) for each in made]
-    columns = map(Column, CHECKS.values())
-    return Table.capped("The checks and their sources", columns, rows, folded=True)
+    keys = ("check", "title", "about", "source")
+    rows = [tuple(str(each.attrs.get(key, "")) for key in keys) for each in made]
+    return Table.capped("The checks and their sources", map(Column, CHECKS), rows, folded=True)
 
 
 def status_of(verdict: Verdict) -> dict[str, str]:
