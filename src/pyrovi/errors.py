@@ -16,6 +16,10 @@ class DataError(PyroviError, ValueError):
     """The data cannot be what the model asks for: missing, empty, not finite, misnamed."""
 
 
+class RowError(DataError):
+    """A row of a table is not what was asked for; the message begins with its place."""
+
+
 class ModelError(PyroviError, ValueError):
     """The model cannot be fitted as it stands: no latent sites, no finite density."""
 
@@ -30,6 +34,10 @@ class GuideError(PyroviError, ValueError):
 
 class EngineError(PyroviError, ValueError):
     """An engine, or one of its settings, cannot do what was asked of it."""
+
+
+class ClosedFormError(EngineError):
+    """An engine works by closed-form updates, and the model declares none."""
 
 
 class FitError(PyroviError, RuntimeError):

@@ -5,7 +5,7 @@ A name of pyrovi's own is never taken by another's.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
@@ -53,12 +53,9 @@ class Registry(Mapping[str, T], Generic[T]):
     def __getitem__(self, name: str) -> T:
         if name in self.members:
             return load(self.members[name])
-        if name not in (points := self._points()):
-            raise self.unknown(
-                f"There is no {self.what} {name!r}{nearest(name, self)}. "
-                f"There is: {', '.join(self)}."
-            )
-        member, fault = self._from(points[name])
+        said = f"There is no {self.what} {name!r}"
+        refuse_unknown(name, self, self.unknown, said, there="There is")
+        member, fault = self._from(self._points()[name])
         if fault:
             raise self.unknown(f"The {self.what} {name!r} cannot be used: {fault}.")
         return member
@@ -108,3 +105,21 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     close = get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def refuse_unknown(
+    name: str,
+    known: Collection[str],
+    error: type[PyroviError],
+    said: str,
+    *,
+    there: str = "It has",
+) -> None:
+    """Raise ``error`` if a name is not among the ``known``: ``said``, the nearest, and all.
+
+    >>> refuse_unknown("irs", ["iris", "wine"], PyroviError, "No data set is 'irs'")
+    Traceback (most recent call last):
+    pyrovi.errors.PyroviError: No data set is 'irs' (did you mean 'iris'?). It has: iris, wine.
+    """
+    if name not in known:
+        raise error(f"{said}{nearest(name, known)}. {there}: {', '.join(known)}.")

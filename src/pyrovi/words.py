@@ -1,4 +1,4 @@
-"""Lists and counts in sentences."""
+"""Lists, counts and errors in one line."""
 
 from collections.abc import Sequence
 
@@ -20,3 +20,13 @@ def count(number: int, noun: str, plural: str = "") -> str:
     ('1 quantity', '1,200 draws')
     """
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def one_line(error: BaseException) -> str:
+    r"""The kind of an error, and the first line of what it says.
+
+    >>> one_line(ValueError("no such shape\nin layer 2"))
+    'ValueError: no such shape'
+    """
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first.strip()}"

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from pyrovi.density import LogDensity
-from pyrovi.errors import EngineError, ModelError
+from pyrovi.errors import ClosedFormError, EngineError, ModelError
 from pyrovi.structure import CoordinateUpdates, Factor
 
 
@@ -18,7 +18,7 @@ def updates_of(density: LogDensity, engine: str) -> CoordinateUpdates:
     model = density.model
     updates = model.structure.coordinate_updates
     if updates is None:
-        raise EngineError(
+        raise ClosedFormError(
             f"{engine} needs closed-form updates, and {model.name!r} declares none. Use SVI or "
             "DADVI, or give the model a CoordinateUpdates."
         )

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+import pyrovi as vi
 from pyrovi.cli import folder as folders, stages
 from pyrovi.cli.folder import POSTERIOR, REPORT, VERDICT
-from pyrovi.cli.names import spelled, what_there_is
+from pyrovi.cli.names import REPEATED, Request, spelled, what_there_is
 
 app = typer.Typer(
     name="pyrovi",
@@ -76,9 +77,7 @@ def _options(
 ) -> None:
     del debug  # `main` takes it wherever it stands; here it is for --help
     if version:
-        from pyrovi import __version__
-
-        typer.echo(f"pyrovi {__version__}")
+        typer.echo(f"pyrovi {vi.__version__}")
         raise typer.Exit
 
 
@@ -179,31 +178,29 @@ def compare(
     more: More = None,
 ) -> None:
     """Fit by several engines: how far each is off, and whether its verdict says so."""
-    typer.echo(
-        stages.compare(_request(locals(), "compare"), engines, reference, draws=draws, out=out)
-    )
+    request = _request(locals(), "compare")
+    typer.echo(stages.compare(request, engines, reference, draws=draws, out=out))
 
 
-def _request(given: Mapping[str, Any], command: str = "run") -> stages.Request:
+def _request(given: Mapping[str, Any], command: str = "run") -> Request:
     """What a command was given, as a request; the options of `run` are also `fit`'s."""
     commands: Any = typer.main.get_command(app)
     options = tuple(opt for each in commands.commands[command].params for opt in each.opts)
-    asked = {each.name: given[each.name] for each in fields(stages.Request) if each.name in given}
-    repeated = {name: tuple(asked[name] or ()) for name in stages.REPEATED}
-    return stages.Request(**{**asked, **repeated}, options=options)
+    asked = {each.name: given[each.name] for each in fields(Request) if each.name in given}
+    repeated = {name: tuple(asked[name] or ()) for name in REPEATED}
+    return Request(**{**asked, **repeated}, options=options)
 
 
 @app.command(name="list")
 def list_models() -> None:
     """Show the zoo."""
-    from pyrovi import models
-
-    entries = models.available()
+    entries = vi.models.available()
     width = max(map(len, entries), default=0)
     for name, entry in sorted(entries.items()):
-        typer.echo(f"{name:<{width}}  {entry.title}")
-        typer.echo(f"{'':<{width}}  data: {', '.join(entry.datasets) or 'simulated only'}")
+        lines = [entry.title, f"data: {', '.join(entry.datasets) or 'simulated only'}"]
         if len(entry.variants) > 1:
-            typer.echo(f"{'':<{width}}  variants: {', '.join(entry.variants)}")
+            lines.append(f"variants: {', '.join(entry.variants)}")
         if entry.options:
-            typer.echo(f"{'':<{width}}  for a table: {', '.join(spelled(entry.options))}")
+            lines.append(f"for a table: {', '.join(spelled(entry.options))}")
+        for i, line in enumerate(lines):
+            typer.echo(f"{'' if i else name:<{width}}  {line}")

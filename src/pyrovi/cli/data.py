@@ -5,24 +5,27 @@ import inspect
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyrovi.errors import DataError, PyroviWarning
+from pyrovi.errors import DataError, PyroviWarning, RowError
 
 if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
-
 
 SIMULATION_SEED = 0  # of the data; that of the fit is the command's own
 
 
 def load_zoo(entry: Any, data: str | None, options: Mapping[str, str]) -> Any:
     """A data set of the zoo entry by its name, or a file; ``options`` say how to read a table."""
-    if data is not None and data not in entry.datasets and _looks_like_a_file(data):
-        return _load_file(entry, data, options)
-    if options and (data is None or data in entry.datasets):
+    own = data is None or data in entry.datasets
+    path = Path(data or "")
+    if not own and (path.suffix or path.exists()):
+        reads = entry.reader is not None and path.suffix.lower() == ".csv" and path.is_file()
+        return _read(entry, path, options) if reads else load_any(path)
+    if options and own:
         raise DataError(_no_table(entry, *next(iter(options.items()))))
     if data is None and not entry.datasets:
         warnings.warn(
@@ -37,40 +40,33 @@ def load_zoo(entry: Any, data: str | None, options: Mapping[str, str]) -> Any:
 
 def _no_table(entry: Any, option: str, value: str) -> str:
     """That an option for a table came without one; and what to do in its place."""
-    spelled = option.replace("_", "-")
     own = option in inspect.signature(entry.model).parameters
     change = f", or change that of the data by --set {option}={value}" if own else ""
     return (
-        f"--{spelled} is for a table of your own, and none came. "
+        f"--{option.replace('_', '-')} is for a table of your own, and none came. "
         f"Name a .csv file, as in --data marks.csv{change}."
     )
 
 
-def _load_file(entry: Any, data: str, options: Mapping[str, str]) -> Any:
-    """A file as it is; or, with options or column names of its own, as the entry reads tables."""
-    path = Path(data)
-    if entry.reader is None or path.suffix.lower() != ".csv" or not path.is_file():
-        return load_any(data)
+def _read(entry: Any, path: Path, options: Mapping[str, str]) -> Any:
+    """A table as it is; or, with options or column names of its own, as the entry reads it."""
     header, rows = _cells(path)
     arguments = inspect.signature(entry.model).parameters
-    if not options and all(re.sub(r"\[.*\]$", "", name) in arguments for name in header):
-        return load_any(data)
+    if not options and all(_argument(name) in arguments for name in header):
+        return load_any(path)
     import pandas as pd
 
     lines = pd.Index([line for line, _ in rows], name="line")
     table = pd.DataFrame([cells for _, cells in rows], columns=header, index=lines, dtype=str)
     try:
         return entry.read(table, **options)
+    except RowError as error:
+        raise RowError(f"{path}, {error}") from error
     except DataError as error:
-        comma = "," if str(error).startswith("line ") else ":"
-        raise DataError(f"{path}{comma} {error}") from error
+        raise DataError(f"{path}: {error}") from error
 
 
-def _looks_like_a_file(data: str) -> bool:
-    return bool(Path(data).suffix) or Path(data).exists()
-
-
-def load_any(data: str | None) -> Any:
+def load_any(data: str | Path | None) -> Any:
     """The data of a file; no data for a model that needs none."""
     if data is None:
         return {}
@@ -98,9 +94,9 @@ def with_settings(data: Any, settings: Mapping[str, Any]) -> Any:
         return data
     if not isinstance(data, xr.DataTree):
         return {**data, **settings}
-    known = data["constant_data"].to_dataset() if "constant_data" in data else xr.Dataset()
+    before = data["constant_data"].to_dataset() if "constant_data" in data else xr.Dataset()
     given = {name: _as_variable(name, value) for name, value in settings.items()}
-    return grow(data, constant_data=known.assign(given))
+    return grow(data, constant_data=before.assign(given))
 
 
 def _as_variable(name: str, value: Any) -> "xr.Variable":
@@ -122,31 +118,24 @@ def _columns(path: Path) -> dict[str, "np.ndarray"]:
     import numpy as np
 
     header, rows = _cells(path)
-    columns = {
-        name: _numbers(path, name, [(line, cells[i]) for line, cells in rows])
-        for i, name in enumerate(header)
-    }
     grouped: dict[str, list[np.ndarray]] = {}
-    for name, values in columns.items():
-        match = re.fullmatch(r"(.+)\[.*\]", name)
-        grouped.setdefault(match.group(1) if match else name, []).append(values)
-    matrices = {re.sub(r"\[.*\]$", "", name) for name in header if name.endswith("]")}
+    for i, name in enumerate(header):
+        values = _numbers(path, name, [(line, cells[i]) for line, cells in rows])
+        grouped.setdefault(_argument(name), []).append(values)
     return {
-        name: np.stack(parts, axis=1) if name in matrices else parts[0]
+        name: parts[0] if len(parts) == 1 and name in header else np.stack(parts, axis=1)
         for name, parts in grouped.items()
     }
 
 
+def _argument(column: str) -> str:
+    """The argument that a column is of: ``x`` for ``x[a]``."""
+    return re.sub(r"(?<=.)\[.*\]$", "", column)
+
+
 def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header, and each row that is not blank with its line number."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = _lines(path, csv.reader(file, strict=True))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
-    except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
-    lines = [(number, row) for number, row in lines if any(row)]
+    lines = _lines(path)
     if not lines:
         raise DataError(f"{path} is empty. Its first line must name the columns.")
     (_, header), *rows = lines
@@ -157,24 +146,29 @@ def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         )
     for number, row in rows:
         if len(row) != len(header):
+            many = "Write decimals with a point, and put text that has commas in quotes."
             raise DataError(
                 f"{path}, line {number}: expected {len(header)} cells, and {len(row)} came. "
-                + (
-                    "Write decimals with a point, and put text that has commas in quotes."
-                    if len(row) > len(header)
-                    else "Fill the row in, or remove it."
-                )
+                + (many if len(row) > len(header) else "Fill the row in, or remove it.")
             )
     return header, rows
 
 
-def _lines(path: Path, reader: Any) -> list[tuple[int, list[str]]]:
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
     try:
-        return [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
+    reader = csv.reader(StringIO(text, newline=""), strict=True)
+    try:
+        lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except csv.Error as error:
         raise DataError(
             f"{path}, line {reader.line_num}: {error}. Is there a quote that nothing closes?"
         ) from error
+    return [(number, row) for number, row in lines if any(row)]
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:
@@ -218,6 +212,5 @@ def _numbers(path: Path, name: str, cells: Sequence[tuple[int, str]]) -> "np.nda
                 f"{path}, line {line}, column {name!r}: expected a number, and {came}. "
                 "Remove the row, or fill it in."
             )
-    texts = [text for _, text in cells]
-    whole = all(re.fullmatch(r"[+-]?\d{1,18}", text) for text in texts)
-    return np.array([int(text) for text in texts] if whole else [float(text) for text in texts])
+    whole = all(re.fullmatch(r"[+-]?\d{1,18}", text) for _, text in cells)
+    return np.array([(int if whole else float)(text) for _, text in cells])

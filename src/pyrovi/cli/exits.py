@@ -11,6 +11,7 @@ import typer
 
 from pyrovi.cli.commands import app
 from pyrovi.errors import PyroviError, PyroviWarning
+from pyrovi.words import one_line
 
 # ClickException, of Click itself or of the copy of it that newer Typer brings.
 Usage: Any = typer.BadParameter.__mro__[2]
@@ -20,9 +21,8 @@ MISTAKE, FAULT, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0, 1 a fault, 2 a mistake, 130 or 143 a signal."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
     with _manners():
-        code = _outcome([each for each in given if each != "--debug"], debug=debug)
+        code = _outcome([each for each in given if each != "--debug"], debug="--debug" in given)
     sys.exit(code)
 
 
@@ -34,38 +34,27 @@ def _outcome(arguments: Sequence[str], *, debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
-        return _complain(error)
+        code, text = _complaint(error)
+        _say(f"error: {text}")
+        return code
     if code == INTERRUPTED:
         _say("interrupted; nothing was written.")
     return int(code or 0)
 
 
-def _complain(error: Exception) -> int:
+def _complaint(error: Exception) -> tuple[int, str]:
     if isinstance(error, PyroviError):
-        _say(f"error: {_flat(str(error))}")
-        return MISTAKE
+        return MISTAKE, str(error)
     if isinstance(error, Usage):
         usage: Any = error
-        _say(f"error: {_flat(usage.format_message())} Try pyrovi --help.")
-        return MISTAKE
+        return MISTAKE, f"{usage.format_message()} Try pyrovi --help."
     if isinstance(error, OSError):
-        _say(f"error: {error.filename or 'a file'}: {error.strerror or error}")
-        return MISTAKE
-    _say(f"error: {_one_line(error)} (pyrovi --debug shows where)")
-    return FAULT
-
-
-def _one_line(error: BaseException) -> str:
-    first = next((line for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {first.strip()}"
-
-
-def _flat(text: str) -> str:
-    return " ".join(text.split())
+        return MISTAKE, f"{error.filename or 'a file'}: {error.strerror or error}"
+    return FAULT, f"{one_line(error)} (pyrovi --debug shows where)"
 
 
 def _say(text: str) -> None:
-    typer.echo(f"pyrovi: {text}", err=True)
+    typer.echo(f"pyrovi: {' '.join(text.split())}", err=True)
 
 
 @contextlib.contextmanager
@@ -76,7 +65,7 @@ def _manners() -> Iterator[None]:
         raise SystemExit(TERMINATED)
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        _say(f"warning: {_flat(str(message))}")
+        _say(f"warning: {message}")
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

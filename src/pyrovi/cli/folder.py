@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from pyrovi.errors import OutputError, TreeError
@@ -17,20 +17,38 @@ OWN_FILES = (RECORD, "fit.json", "fit.safetensors", DATA, POSTERIOR, VERDICT, RE
 @contextlib.contextmanager
 def new_folder(out: Path, *, force: bool) -> Iterator[Path]:
     """A folder to fill; it becomes ``out`` only if all goes well."""
-    try:
+    with _writing(out):
         target = out.resolve()
         _check_free(out, target, force=force)
-    except (OSError, RuntimeError) as error:
-        raise error if isinstance(error, OutputError) else _unwritable(out, error) from error
-    made = _make(target.parent, asked=out)
-    stage = _make_stage(target)
+        missing = [each for each in target.parents if not each.exists()]
+    stage = _stage_of(target)
     try:
+        with _writing(out):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        with _writing(target):
+            _make(stage)
         yield stage
-        _move(stage, target)
+        with _writing(target):
+            _move(stage, target)
     except BaseException:
         shutil.rmtree(stage, ignore_errors=True)
-        _unmake(made)
+        for folder in missing:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         raise
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What fails within is said of ``path``."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except (OSError, RuntimeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else "") or error
+        message = f"Cannot write to {path}: {reason}. Choose another place."
+        raise OutputError(message) from error
 
 
 def _check_free(out: Path, target: Path, *, force: bool) -> None:
@@ -49,63 +67,40 @@ def _check_free(out: Path, target: Path, *, force: bool) -> None:
         )
 
 
-def _make(folder: Path, *, asked: Path) -> list[Path]:
-    """Make ``folder``; those that had to be made, the deepest first."""
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        _unmake(missing)
-        raise _unwritable(asked, error) from error
-    return missing
-
-
-def _unmake(folders: Sequence[Path]) -> None:
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-
-
-def _make_stage(target: Path) -> Path:
+def _stage_of(target: Path) -> Path:
     """Inside ``target`` if it is there, beside it if not: the same file system either way."""
     home = target if target.exists() else target.parent
-    stage = home / f".pyrovi-{secrets.token_hex(4)}"
-    try:
-        stage.mkdir()
-        (stage / "probe").write_bytes(b"")
-        (stage / "probe").unlink()
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            stage.rmdir()
-        raise _unwritable(target, error) from error
-    return stage
+    return home / f".pyrovi-{secrets.token_hex(4)}"
+
+
+def _make(stage: Path) -> None:
+    stage.mkdir()
+    (stage / "probe").write_bytes(b"")
+    (stage / "probe").unlink()
 
 
 def _move(stage: Path, target: Path) -> None:
-    try:
-        if not target.exists():
-            stage.rename(target)
-            return
-        written = [each.name for each in stage.iterdir()]
-        for name in written:
-            (stage / name).replace(target / name)
-        for name in set(OWN_FILES) - set(written):
-            (target / name).unlink(missing_ok=True)
-        stage.rmdir()
-    except OSError as error:
-        raise _unwritable(target, error) from error
-
-
-def _unwritable(path: Path, error: Exception) -> OutputError:
-    reason = (error.strerror if isinstance(error, OSError) else "") or error
-    return OutputError(f"Cannot write to {path}: {reason}. Choose another place.")
+    if not target.exists():
+        stage.rename(target)
+        return
+    written = [each.name for each in stage.iterdir()]
+    for name in written:
+        (stage / name).replace(target / name)
+    for name in set(OWN_FILES) - set(written):
+        (target / name).unlink(missing_ok=True)
+    stage.rmdir()
 
 
 def check_writable(folder: Path) -> None:
     """Say so before the work, and not after it, if ``folder`` cannot be written to."""
     if not folder.is_dir():
         raise TreeError(f"No such folder: {folder}. Make one with pyrovi fit.")
-    _make_stage(folder).rmdir()
+    stage = _stage_of(folder)
+    try:
+        with _writing(folder):
+            _make(stage)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
 
 
 def tree_path(where: Path) -> Path:

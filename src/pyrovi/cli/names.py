@@ -11,8 +11,35 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import pyrovi as vi
 from pyrovi.cli.data import load_any, load_zoo
 from pyrovi.errors import DataError, EngineError, ModelError
+from pyrovi.words import one_line
+
+REPEATED = ("settings", "more")
+"""What of a request may be given many times."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What `pyrovi fit` or `compare` was asked for; each is an option of the command.
+
+    Attributes:
+        more: What came besides, for the entry's reader of tables to take.
+        options: The command's own options.
+    """
+
+    name: str
+    data: str | None = None
+    variant: str | None = None
+    engine: str = "auto"
+    guide: str | None = None
+    settings: tuple[str, ...] = ()
+    seed: int | None = None
+    restarts: int = 1
+    max_seconds: float | None = None
+    more: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,26 +73,17 @@ def model_named(name: str, variant: str | None) -> Chosen:
         call = _from_file(Path(path), attribute)
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         return Chosen(call, lambda data, _: load_any(data), digest)
-    from pyrovi import models
-
-    entry = models.get(name)
+    entry = vi.models.get(name)
     entry = entry.variant(variant) if variant is not None else entry
     return Chosen(entry.model, lambda data, of: load_zoo(entry, data, of), options=entry.options)
 
 
 def closed_forms(name: str) -> str:
-    """Which variants of the zoo entry have the updates that an engine found lacking, in words."""
-    from pyrovi import models
+    """Which variants of the zoo entry have closed-form updates, in words."""
     from pyrovi.structure import structure_of
 
-    if is_file_model(name):
-        return ""
-    entry = models.get(name.partition(":")[0])
-    having = [
-        variant
-        for variant, form in entry.variants.items()
-        if structure_of(form.model).coordinate_updates is not None
-    ]
+    forms = {} if is_file_model(name) else vi.models.get(name.partition(":")[0]).variants
+    having = [n for n, form in forms.items() if structure_of(form.model).coordinate_updates]
     if not having:
         return ""
     return f" These variants have them: {', '.join(having)} (--variant {having[0]})."
@@ -84,13 +102,13 @@ def _from_file(path: Path, attribute: str) -> Callable[..., Any]:
             f"{str(path) + ':' + attribute!r} is none."
         )
     module = _imported(path)
-    found = vars(module).get(attribute)
-    if not callable(found):
+    call = vars(module).get(attribute)
+    if not callable(call):
         callables = [n for n, v in vars(module).items() if inspect.isfunction(v)]
         raise ModelError(
             f"{path} has no callable {attribute!r}. It has: {', '.join(callables) or 'none'}."
         )
-    return found
+    return call
 
 
 def _imported(path: Path) -> Any:
@@ -105,20 +123,18 @@ def _imported(path: Path) -> Any:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise ModelError(f"{path} fails when run: {type(error).__name__}: {first}") from error
+        raise ModelError(f"{path} fails when run: {one_line(error)}") from error
     finally:
         sys.path.remove(str(path.parent))
     return module
 
 
-def engine_for(name: str, guide: str | None, settings: Mapping[str, Any], chosen: Chosen) -> Any:
-    """The engine of that name with its settings; with a guide, "auto" stands for SVI."""
-    from pyrovi.infer import engine_named, settings_of
-
-    if guide is not None:
-        name = f"{'svi' if name.lower() == 'auto' else name}:{guide}"
-    fields = settings_of(name.partition(":")[0])
+def engine_for(request: Request, settings: Mapping[str, Any], chosen: Chosen) -> Any:
+    """The engine that was named, with its settings; with a guide, "auto" stands for SVI."""
+    name = request.engine
+    if request.guide is not None:
+        name = f"{'svi' if name.lower() == 'auto' else name}:{request.guide}"
+    fields = vi.infer.settings_of(name.partition(":")[0])
     unknown = [key for key in settings if key not in fields]
     if unknown:
         raise EngineError(
@@ -126,31 +142,26 @@ def engine_for(name: str, guide: str | None, settings: Mapping[str, Any], chosen
             f"({', '.join(sorted(fields)) or 'it picks its own'}) and no argument of the model "
             f"({', '.join(chosen.arguments) or 'none'})."
         )
-    return name if name.lower() == "auto" else engine_named(name, **settings)
+    return name if name.lower() == "auto" else vi.infer.engine_named(name, **settings)
 
 
 def what_there_is() -> dict[str, str]:
     """The help of those options whose values are names in a registry."""
-    from pyrovi import guides, infer, models
-
-    entries = models.available()
-    variants = {name: entry.variants for name, entry in entries.items() if len(entry.variants) > 1}
-    engines = ", ".join(("auto", *infer.ENGINES))
+    entries = vi.models.available()
+    variants = {name: list(entry.variants) for name, entry in entries.items()}
+    options = {name: spelled(entry.options) for name, entry in entries.items()}
+    engines = ", ".join(("auto", *vi.infer.ENGINES))
     return {
         "engine": f"{engines}.",
         "engines": f"Names with commas between, such as auto,dadvi,svi:full_rank: {engines}.",
-        "guide": f"The family of SVI's guide: {', '.join(guides.FAMILIES)}.",
-        "variant": "A variant of the zoo entry. "
-        + "; ".join(f"{name}: {', '.join(each)}" for name, each in variants.items())
-        + ".",
-        "more": "Options of the entry for a table of your own. "
-        + "; ".join(
-            f"{name}: {', '.join(spelled(entry.options))}"
-            for name, entry in entries.items()
-            if entry.options
-        )
-        + ".",
+        "guide": f"The family of SVI's guide: {', '.join(vi.guides.FAMILIES)}.",
+        "variant": f"A variant of the zoo entry. {_by_entry(variants, least=2)}.",
+        "more": f"Options of the entry for a table of your own. {_by_entry(options, least=1)}.",
     }
+
+
+def _by_entry(names: Mapping[str, Sequence[str]], *, least: int) -> str:
+    return "; ".join(f"{n}: {', '.join(own)}" for n, own in names.items() if len(own) >= least)
 
 
 def spelled(options: Sequence[str]) -> list[str]:
@@ -162,35 +173,33 @@ def spelled(options: Sequence[str]) -> list[str]:
     return [f"--{each.replace('_', '-')}" for each in options]
 
 
-def settings_of(texts: Sequence[str]) -> dict[str, Any]:
-    """``name=value`` pairs; a value is read as JSON, and is text where it is none."""
-    pairs: dict[str, Any] = {}
-    for text in texts:
+def settings_of(request: Request, chosen: Chosen) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The ``name=value`` pairs: arguments of the model, and others; values are JSON, or text."""
+    own: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    for text in request.settings:
         name, equals, value = text.partition("=")
         if not name or not equals:
             raise DataError(f"Expected --set name=value, and {text!r} came.")
+        pairs = own if name in chosen.arguments else others
         try:
             pairs[name] = json.loads(value)
         except ValueError:
             pairs[name] = value
-    return pairs
+    return own, others
 
 
-def table_options(
-    more: Sequence[str], known: Sequence[str], chosen: Chosen, name: str
-) -> dict[str, str]:
+def table_options(request: Request, chosen: Chosen) -> dict[str, str]:
     """The options for a table among what is no option of the command: ``--name value``."""
     given: dict[str, str] = {}
-    rest = list(more)
+    rest = list(request.more)
     while rest:
         option, equals, value = rest.pop(0).partition("=")
         own = option.removeprefix("--").replace("-", "_")
         if not option.startswith("-"):
             raise DataError(f"Expected an option, and the word {option!r} came. Try --help.")
         if own not in chosen.options or not option.startswith("--"):
-            raise DataError(
-                f"No such option: {option}. {_what_there_is(option, known, chosen, name)}"
-            )
+            raise DataError(f"No such option: {option}. {_instead(option, request, chosen)}")
         if not equals and not rest:
             raise DataError(f"Expected {option} with a value, and none came.")
         if own in given:
@@ -199,9 +208,9 @@ def table_options(
     return given
 
 
-def _what_there_is(option: str, known: Sequence[str], chosen: Chosen, name: str) -> str:
+def _instead(option: str, request: Request, chosen: Chosen) -> str:
     own = spelled(chosen.options)
-    near = get_close_matches(option, [*known, *own], n=1, cutoff=0.75)
+    near = get_close_matches(option, [*request.options, *own], n=1, cutoff=0.75)
     if near:
         return f"Did you mean {near[0]}?"
-    return f"For a table {name!r} takes: {', '.join(own) or 'none'}."
+    return f"For a table {request.name!r} takes: {', '.join(own) or 'none'}."

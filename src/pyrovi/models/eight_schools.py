@@ -9,8 +9,8 @@ eight schools, with known standard errors :math:`\sigma_j`:
 Centered, the effects :math:`\theta_j` must shrink as :math:`\tau` does (a funnel), and a Gaussian
 guide stops short of small :math:`\tau`. Non-centered, :math:`\theta_j = \mu + \tau
 \tilde\theta_j` with :math:`\tilde\theta_j \sim N(0, 1)`, the same posterior is nearly Gaussian.
-Both have the same joint density of :math:`\mu, \tau, \theta, y`, which a test holds, and the same
-priors as posteriordb's, whose reference draws it is held to.
+Both have the same joint density of :math:`\mu, \tau, \theta, y`, which a test holds, and the
+priors of posteriordb, whose reference draws it is held to.
 
 References: Rubin (1981), "Estimation in parallel randomized experiments", Journal of Educational
 Statistics 6(4), table 1. Gelman et al. (2013), "Bayesian Data Analysis", 3rd ed., section 5.5.
@@ -31,7 +31,6 @@ from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import declare
 from pyrovi.tree import data_tree
 
-SCHOOLS = tuple("ABCDEFGH")
 EFFECT = (28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0)  # SAT points
 STANDARD_ERROR = (15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0)  # SAT points
 
@@ -78,7 +77,7 @@ def _data(y: np.ndarray, truth: Mapping[str, Any] | None = None) -> xr.DataTree:
         constant={
             "sigma": ("school", np.array(STANDARD_ERROR), {**points, "long_name": "its s.e."})
         },
-        coords={"school": list(SCHOOLS)},
+        coords={"school": list("ABCDEFGH")},
         truth=truth,
     )
 
@@ -89,8 +88,5 @@ EIGHT_SCHOOLS = ZooModel(
     model=noncentered,
     simulate=simulate,
     loaders={"rubin1981": rubin1981},
-    variants={
-        "noncentered": Variant(model=noncentered),
-        "centered": Variant(model=centered),
-    },
+    variants={"noncentered": Variant(model=noncentered), "centered": Variant(model=centered)},
 )

@@ -16,7 +16,7 @@ import xarray as xr
 from pyrovi.bound import default_dtype
 from pyrovi.errors import DataError, UnknownModelError
 from pyrovi.models.options import options_of, typed
-from pyrovi.registry import nearest
+from pyrovi.registry import refuse_unknown
 from pyrovi.seeds import isolated
 
 Reader = Callable[..., xr.DataTree]
@@ -25,15 +25,7 @@ Loaders = Mapping[str, Callable[[], xr.DataTree]]
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One form of an entry's model; what it leaves out is as the entry has it.
-
-    Attributes:
-        model: The Pyro callable.
-        simulate: ``simulate(seed)`` gives data drawn from this form, where it is another
-            distribution than the entry's own.
-        loaders: Real data sets, where this form needs others.
-        reader: What reads its tables, where they are others.
-    """
+    """One form of an entry's model; the fields are those of `ZooModel`, as there if None."""
 
     model: Callable[..., Any]
     simulate: Callable[..., xr.DataTree] | None = None
@@ -46,7 +38,7 @@ class ZooModel:
     """A model with data, a simulator and alternatives of the same model.
 
     Attributes:
-        name: The name that `pyrovi.models.get` knows; of a variant, ``entry:variant``.
+        name: What `pyrovi.models.get` takes; of a variant, ``entry:variant``.
         title: One line, for lists and reports.
         model: The Pyro callable. Its arguments are the variables of the data.
         simulate: ``simulate(seed)`` gives data drawn from the model, with its ``truth``.
@@ -78,11 +70,8 @@ class ZooModel:
         if not self.loaders:
             raise DataError(f"{self.name!r} has no real data. Use simulate(seed).")
         chosen = self.datasets[0] if name is None else name
-        if chosen not in self.loaders:
-            raise DataError(
-                f"{self.name!r} has no data set {chosen!r}{nearest(chosen, self.loaders)}. "
-                f"It has: {', '.join(self.loaders)}."
-            )
+        said = f"{self.name!r} has no data set {chosen!r}"
+        refuse_unknown(chosen, self.loaders, DataError, said)
         return self.loaders[chosen]()
 
     @property
@@ -110,23 +99,17 @@ class ZooModel:
                 f"A table is a pandas DataFrame, and a {type(frame).__name__} came. "
                 "Make one of it: pandas.DataFrame(...)."
             )
-        self._refuse_unknown_or_lacking(options)
-        return self.reader(frame, **typed(self.reader, options))
-
-    def _refuse_unknown_or_lacking(self, options: Mapping[str, Any]) -> None:
-        there = options_of(self.reader) if self.reader is not None else {}
+        there = options_of(self.reader)
         for name in options:
-            if name not in there:
-                raise DataError(
-                    f"{self.name!r} has no option {name!r} for a table{nearest(name, there)}. "
-                    f"It has: {', '.join(there)}."
-                )
+            said = f"{self.name!r} has no option {name!r} for a table"
+            refuse_unknown(name, there, DataError, said)
         for name, parameter in there.items():
             if parameter.default is parameter.empty and name not in options:
                 raise DataError(
                     f"To read a table {self.name!r} needs the option {name!r} "
                     f"(--{name.replace('_', '-')}). It takes: {', '.join(there)}."
                 )
+        return self.reader(frame, **typed(self.reader, options))
 
     def variant(self, name: str) -> "ZooModel":
         """The entry with the variant called ``name`` as its model.
@@ -134,13 +117,9 @@ class ZooModel:
         Raises:
             UnknownModelError: If there is no such variant.
         """
-        if name not in self.variants:
-            raise UnknownModelError(
-                f"{self.name!r} has no variant {name!r}{nearest(name, self.variants)}. "
-                f"It has: {', '.join(self.variants)}."
-            )
-        form = self.variants[name]
-        own = {n: each for n, each in vars(form).items() if each is not None}
+        said = f"{self.name!r} has no variant {name!r}"
+        refuse_unknown(name, self.variants, UnknownModelError, said)
+        own = {n: each for n, each in vars(self.variants[name]).items() if each is not None}
         return dataclasses.replace(self, name=f"{self.name}:{name}", **own)
 
 
@@ -149,12 +128,9 @@ def variants_of(
     simulate: Callable[..., xr.DataTree],
     **others: Mapping[str, Any],
 ) -> dict[str, Variant]:
-    """A variant of each form, whose data are those of ``simulate(seed, variant=name)``.
+    """A variant of each form, simulated by ``simulate(seed, variant=name)``.
 
-    Args:
-        forms: The models, by name.
-        simulate: The entry's simulator.
-        others: What else a variant has of its own, by its name.
+    ``others`` are what else a variant has of its own, by its name.
     """
     return {
         name: Variant(model=form, simulate=partial(simulate, variant=name), **others.get(name, {}))
@@ -163,16 +139,9 @@ def variants_of(
 
 
 def variant_named(name: str, variants: Mapping[str, Any]) -> Any:
-    """What ``variants`` has by that name.
-
-    Raises:
-        UnknownModelError: If it has none; the message names the nearest.
-    """
-    if name not in variants:
-        raise UnknownModelError(
-            f"There is no variant {name!r}{nearest(name, variants)}. There is: "
-            f"{', '.join(variants)}."
-        )
+    """What ``variants`` has by that name; `UnknownModelError` if it has none."""
+    said = f"There is no variant {name!r}"
+    refuse_unknown(name, variants, UnknownModelError, said, there="There is")
     return variants[name]
 
 
@@ -188,17 +157,16 @@ def as_floats(values: torch.Tensor) -> torch.Tensor:
 def run_forward(
     model: Callable[..., Any], seed: int, arguments: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-    """Every site's value in one run of the model with its observations drawn, not given.
+    """Every site's value in one run, in float64, with the observations drawn and not given.
 
     Simulating with the model itself keeps simulator and density the same distribution. Observed
-    arguments serve for their shapes alone. Computed in float64.
+    arguments serve for their shapes alone.
     """
     with default_dtype(torch.float64), isolated(seed), torch.no_grad():
         trace = pyro.poutine.trace(pyro.poutine.uncondition(model)).get_trace(**arguments)
     nodes: dict[str, Any] = dict(trace.nodes)
-    sites = {name: site for name, site in nodes.items() if site["type"] == "sample"}
     return {
         name: site["value"].numpy()
-        for name, site in sites.items()
-        if not pyro.poutine.util.site_is_subsample(site)
+        for name, site in nodes.items()
+        if site["type"] == "sample" and not pyro.poutine.util.site_is_subsample(site)
     }

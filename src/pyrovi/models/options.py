@@ -74,11 +74,7 @@ def options_of(reader: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def typed(reader: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options as ``reader`` takes them.
-
-    Raises:
-        DataError: If one is not what it is annotated to be.
-    """
+    """The options as ``reader`` takes them; `DataError` if one is not as it is annotated."""
     parameters = options_of(reader)
     return {name: _typed(name, value, parameters[name]) for name, value in given.items()}
 
@@ -103,14 +99,13 @@ def whole_number(name: str, value: Any, *, most: int, advice: str = "") -> int:
     return number
 
 
-def scale(name: str, value: Any, *, of: str, advice: str = "") -> Any:
-    """``value``, a standard deviation of ``of``, if it is above zero everywhere."""
+def scale(name: str, value: Any, *, of: str, advice: str = "") -> None:
+    """Refuse a ``value``, a standard deviation of ``of``, that is not above zero everywhere."""
     if not bool((torch.as_tensor(value) > 0).all()):
         raise DataError(
             f"{name} is the standard deviation of {of}, above 0, and {plain(value)!r} came."
             f" {advice}".rstrip()
         )
-    return value
 
 
 def plain(value: Any) -> Any:

@@ -39,6 +39,4 @@ def get(name: str) -> ZooModel:
     return ZOO[entry].variant(variant) if variant else ZOO[entry]
 
 
-def available() -> dict[str, ZooModel]:
-    """Every entry, those of other packages included; one that cannot be used is left out."""
-    return ZOO.available()
+available = ZOO.available

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from pyrovi.errors import DataError
+from pyrovi.errors import DataError, RowError
 from pyrovi.registry import nearest
 from pyrovi.words import listed
 
@@ -37,11 +37,7 @@ class Table:
 
     @staticmethod
     def of(frame: pd.DataFrame, *, each: str) -> "Table":
-        """The table, of which a row is ``each``.
-
-        Raises:
-            DataError: If it has fewer than two rows.
-        """
+        """The table, of which a row is ``each``; `DataError` if it has fewer than two rows."""
         if len(frame) < FEWEST_ROWS:
             raise DataError(
                 f"The table has {len(frame)} row{'s' * (len(frame) != 1)}. It needs one for each "
@@ -68,11 +64,7 @@ class Table:
         return [text.strip() for text in given.split(",") if text.strip()]
 
     def require(self, names: Sequence[str]) -> None:
-        """See that each is the name of one column, and none is there twice.
-
-        Raises:
-            DataError: If not.
-        """
+        """Raise `DataError` unless each is the name of one column, and none is there twice."""
         for name in names:
             if name not in self.names:
                 raise DataError(
@@ -94,18 +86,14 @@ class Table:
     def refuse(
         self, wrong: Bool[np.ndarray, "row"], name: str, asked: str, came: Any, hint: str = ""
     ) -> None:
-        """Say where the first cell is that is not what was asked for.
-
-        Raises:
-            DataError: If there is one; ``came`` holds the column's values.
-        """
+        """Raise `RowError` of the first ``wrong`` cell; ``came`` holds the column's values."""
         if not wrong.any():
             return
         row = int(np.flatnonzero(wrong)[0])
         value = came[row].item() if isinstance(came[row], np.generic) else came[row]
         shown = "none" if _is_empty(value) else repr(value)
         said = f"{self.place(row)}, column {name!r}: expected {asked}, and {shown} came. {hint}"
-        raise DataError(said.strip())
+        raise RowError(said.strip())
 
     def column(self, name: str) -> pd.Series:
         """The cells of a column."""
@@ -118,16 +106,16 @@ class Table:
     def numbers(
         self, name: str, *, missing: bool = False, advice: str = "", most: float = LARGEST
     ) -> Float[np.ndarray, "row"]:
-        """A column as numbers.
+        """A column as numbers; NaN where a cell is empty, if it may be ``missing``.
 
         Args:
             name: The column's.
-            missing: Whether a cell may be empty; it is NaN then.
+            missing: Whether a cell may be empty.
             advice: What else may be done about a cell that is no number, after "or".
             most: The largest size of a number.
 
         Raises:
-            DataError: If a cell is no number, or one too large.
+            RowError: If a cell is no number, or one too large.
         """
         values, empty = parsed(self.column(name)), self.empty(name)
         wrong = ~np.isfinite(values) & ~(empty & missing)
@@ -136,27 +124,15 @@ class Table:
             first = int(np.flatnonzero(wrong)[0])
             hint = _mended(cells[first], empty=bool(empty[first]), advice=advice)
             self.refuse(wrong, name, "a number", cells, hint)
-        self.refuse(
-            np.abs(values) > most,
-            name,
-            f"a number of at most {most:g} in size",
-            values,
-            "Correct the cell, or take another unit.",
-        )
+        asked = f"a number of at most {most:g} in size"
+        hint = "Correct the cell, or take another unit."
+        self.refuse(np.abs(values) > most, name, asked, values, hint)
         return values
 
     def predictors(
         self, names: Sequence[str], option: str = "covariates"
     ) -> Float[np.ndarray, "row column"]:
-        """Columns that are numbers in every row, and not the same in all.
-
-        Args:
-            names: Theirs.
-            option: The option that names them.
-
-        Raises:
-            DataError: If a column is not so.
-        """
+        """Columns that ``option`` chose, as numbers; `DataError` if one is not, or is constant."""
         columns = [self._predictor(name, names, option) for name in names]
         return np.stack(columns, axis=1) if columns else np.zeros((len(self.frame), 0))
 
@@ -181,9 +157,8 @@ class Table:
 
     def _headless(self) -> str:
         """A doubt about names most of which are numbers."""
-        numbers = int(np.isfinite(parsed(pd.Series(self.names))).sum())
-        many = 2 * numbers > len(self.names)
-        return " Does the first line name the columns?" if many else ""
+        numbers = np.isfinite(parsed(pd.Series(self.names))).sum()
+        return " Does the first line name the columns?" if 2 * numbers > len(self.names) else ""
 
 
 def parsed(column: pd.Series) -> Float[np.ndarray, "row"]:
@@ -208,13 +183,7 @@ def _is_empty(cell: Hashable) -> bool:
 
 
 class Standardised(NamedTuple):
-    """Values of mean 0 and standard deviation 1, and the two that were taken out.
-
-    Attributes:
-        z: The values, in standard deviations.
-        centre: The mean; of columns, a list.
-        unit: The standard deviation; of columns, a list.
-    """
+    """Values in standard deviations, and the mean and standard deviation (of columns, lists)."""
 
     z: np.ndarray
     centre: Any
@@ -230,7 +199,7 @@ def standardise(values: Float[np.ndarray, "row"]) -> Standardised:
     """``values`` with mean 0 and standard deviation 1; NaN stays where it is.
 
     Raises:
-        DataError: If the standard deviation is zero, or no number, in float64.
+        DataError: If the standard deviation is zero, or not finite, in float64.
 
     >>> standardise(np.array([1.0, 3.0, np.nan]))[:3]
     (array([-1.,  1., nan]), 2.0, 1.0)

@@ -62,18 +62,17 @@ class Comparison:
     @property
     def right(self) -> list[str]:
         """The engines that are within the limits in every quantity."""
-        return [r.engine for r in _rows(self.table) if r.judged and not r.outside]
+        return [r.engine for r in self._rows if r.judged and not r.outside]
 
     @property
     def silent(self) -> list[str]:
         """The engines whose verdict is silent about a quantity that is outside."""
-        return [r.engine for r in _rows(self.table) if r.silent]
+        return [r.engine for r in self._rows if r.silent]
 
     @property
     def unflagged(self) -> list[str]:
         """The engines with a quantity outside, of which the verdict has a word on none."""
-        rows = _rows(self.table)
-        return [r.engine for r in rows if r.outside and r.outside == r.silent]
+        return [r.engine for r in self._rows if r.outside and r.outside == r.silent]
 
     @property
     def about(self) -> str:
@@ -83,7 +82,11 @@ class Comparison:
     @property
     def lines(self) -> list[str]:
         """The rows of the table as text, under `HEAD`."""
-        return [_line(row) for row in _rows(self.table)]
+        return [_line(row) for row in self._rows]
+
+    @property
+    def _rows(self) -> list[Any]:
+        return list(self.table.itertuples(index=False))
 
     def __str__(self) -> str:
         return "\n".join([self.about, HEAD, *self.lines, *self.notes])
@@ -96,8 +99,7 @@ class Comparison:
         notes = [f"{within}: {', '.join(self.right) or 'no engine'}"]
         marks = self.quantities["mark"]
         for engine in self.silent:
-            silent = marks["quantity"][marks.sel(engine=engine).to_numpy() == "silent"]
-            names = [str(name) for name in silent.to_numpy()]
+            names = marks["quantity"][marks.sel(engine=engine) == "silent"].to_numpy().tolist()
             notes.append(f"silent: {engine} about {listed(names, NAMED)}")
         return notes
 
@@ -112,10 +114,6 @@ HEAD = (
     f"  {'verdict':8} outside"
 )
 """The columns of `Comparison.lines`."""
-
-
-def _rows(table: pd.DataFrame) -> list[Any]:
-    return list(table.itertuples(index=False))
 
 
 def _line(row: Any) -> str:
@@ -140,9 +138,6 @@ def _outside(row: Any) -> str:
     said = {"named": "named", "unknown": "cannot tell", "silent": "SILENT"}
     parts = [f"{getattr(row, key)} {word}" for key, word in said.items() if getattr(row, key)]
     return f"{row.outside} of {row.judged}: {', '.join(parts)}{alarms}{stopped}"
-
-
-# The study
 
 
 def compare(
@@ -170,8 +165,7 @@ def compare(
         draws: From each engine, for the moments: 10,000 have an error of 0.01 sd in a mean. The
             verdict is on 2,000, what `pyrovi.draw` makes.
         max_seconds: Wall time of each fit at the most.
-        progress: Whether to show a progress bar for each fit; None for only where somebody can
-            see it.
+        progress: Whether to show a bar for each fit; None for only where somebody can see it.
 
     Returns:
         A `Comparison`. An engine that cannot take the model is a row that says so.
@@ -189,12 +183,11 @@ def compare(
     bound = _warmed_up(model, data)
     options = {"seed": seed, "max_seconds": max_seconds, "progress": progress}
     tried = {n: try_engine(n, each, model, data, draws, options) for n, each in chosen.items()}
-    trials = {name: each for name, each in tried.items() if isinstance(each, Trial)}
-    problems = {name: each for name, each in tried.items() if isinstance(each, str)}
-    held = best_of(list(trials.values())) if reference is None else reference
+    trials = [each for each in tried.values() if isinstance(each, Trial)]
+    held = best_of(trials) if reference is None else reference
     plates = [each.plate for each in bound.structure.exchangeable]
-    quantities = {n: marked(trials[n], held, plates) if n in trials else {} for n in tried}
-    rows = [_row(n, trials.get(n), own, problems.get(n, "")) for n, own in quantities.items()]
+    quantities = {n: marked(each, held, plates) for n, each in tried.items()}
+    rows = [_row(n, each, quantities[n]) for n, each in tried.items()]
     about = held.about if held is not None else "nothing: no engine came to an answer"
     table = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
     return Comparison(table, _by_quantity(quantities), about, bound.name, seed)
@@ -217,9 +210,9 @@ def _chosen(engines: Sequence[str] | Mapping[str, Any] | None) -> dict[str, Any]
         engines = {name.strip(): name for name in names}
     if not engines:
         raise EngineError(f"No engine came to compare. There is: {', '.join(default_engines())}.")
-    named = {str(n): engine_named(e) if isinstance(e, str) else e for n, e in engines.items()}
-    # by its name, so that its record says why it began as it did
-    return {n: "auto" if engines[n] == "auto" else each for n, each in named.items()}
+    # auto by its name, so that its record says why it began as it did
+    named = {n: isinstance(e, str) and e != "auto" for n, e in engines.items()}
+    return {str(n): engine_named(e) if named[n] else e for n, e in engines.items()}
 
 
 def _warmed_up(model: Callable[..., Any], data: Any) -> Any:
@@ -230,51 +223,45 @@ def _warmed_up(model: Callable[..., Any], data: Any) -> Any:
     return bound
 
 
-# As tables
-
-
-def _row(
-    name: str, trial: Trial | None, quantities: Mapping[str, Marked], problem: str
-) -> dict[str, Any]:
+def _row(name: str, tried: Trial | str, quantities: Mapping[str, Marked]) -> dict[str, Any]:
     marks = [each.mark for each in quantities.values()]
     ratios = [each.ratio for each in quantities.values()]
-    if not problem and not quantities:
-        problem = "it has none of the quantities that it could be held against"
-    of_trial: dict[str, Any] = {"status": "", "verdict": ""}
-    if trial is not None:
-        elbo, error = trial.elbo
-        of_trial = {
-            "elbo": elbo,
-            "elbo_error": error,
-            "khat": trial.khat,
-            "seconds": trial.fitted.seconds,
-            "status": trial.status,
-            "verdict": trial.verdict.fit_status,
+    own: dict[str, Any] = {"status": "", "verdict": "", "problem": tried}
+    if isinstance(tried, Trial):
+        none = "it has none of the quantities that it could be held against"
+        own = {
+            "elbo": tried.elbo[0],
+            "elbo_error": tried.elbo[1],
+            "khat": tried.khat,
+            "seconds": tried.fitted.seconds,
+            "status": tried.status,
+            "verdict": tried.verdict.fit_status,
+            "problem": "" if quantities else none,
         }
     return {
         "engine": name,
         "error": np.max([abs(each.error) for each in quantities.values()] or np.nan),
         "ratio_low": np.min(ratios or np.nan),
         "ratio_high": np.max(ratios or np.nan),
-        **of_trial,
+        **own,
         "judged": len(quantities),
         "outside": len(marks) - marks.count("right"),
         **{mark: marks.count(mark) for mark in MARKS[1:]},
         "alarms": sum(each.alarm for each in quantities.values()),
-        "problem": problem,
     }
 
 
 def _by_quantity(quantities: Mapping[str, Mapping[str, Marked]]) -> xr.Dataset:
     names = list(dict.fromkeys(name for own in quantities.values() for name in own))
     nothing = Marked(np.nan, np.nan, "", alarm=False)
-    rows = [[own.get(name, nothing) for name in names] for own in quantities.values()]
-    shape, dims = (len(rows), len(names)), ("engine", "quantity")
-    columns = {
-        field: (dims, np.array([getattr(each, field) for row in rows for each in row], kind))
-        for field, kind in (("error", float), ("ratio", float), ("mark", str))
-    }
+
+    def table(field: str, kind: type) -> tuple[tuple[str, str], np.ndarray]:
+        each = [getattr(own.get(n, nothing), field) for own in quantities.values() for n in names]
+        values = np.array(each, kind).reshape(len(quantities), len(names))
+        return ("engine", "quantity"), values
+
+    fields = {"error": float, "ratio": float, "mark": str}
     return xr.Dataset(
-        {field: (dims, values.reshape(shape)) for field, (dims, values) in columns.items()},
+        {field: table(field, kind) for field, kind in fields.items()},
         coords={"engine": list(quantities), "quantity": names},
     )

@@ -33,15 +33,15 @@ class Marked(NamedTuple):
     alarm: bool
 
 
-def marked(trial: Trial, held: Reference | None, plates: Sequence[str]) -> dict[str, Marked]:
+def marked(trial: Trial | str, held: Reference | None, plates: Sequence[str]) -> dict[str, Marked]:
     """Every quantity that a trial shares with the reference, in the reference's order.
 
     Args:
-        trial: What an engine came to.
+        trial: What an engine came to, or what went wrong.
         held: The reference.
         plates: Those whose indices have no meaning of their own.
     """
-    if held is None:
+    if held is None or isinstance(trial, str):
         return {}
     mean, sd = moments(_in_order(with_correlations(trial.posterior), plates, held))
     own = _own_labels(with_correlations(trial.tree["posterior"].to_dataset()), plates, held)
@@ -91,12 +91,7 @@ class _Said(NamedTuple):
 
 @dataclass(frozen=True)
 class _Words:
-    """What a verdict on the fit says, row by row.
-
-    Attributes:
-        rows: The rows of the verdict that judge the fit.
-        variables: The posterior's variables.
-    """
+    """The rows of a verdict that judge the fit, and the posterior's variables."""
 
     rows: tuple[_Said, ...]
     variables: frozenset[str]

@@ -151,26 +151,31 @@ def moments(posterior: xr.Dataset) -> tuple[dict[str, float], dict[str, float]]:
 
 def with_correlations(posterior: xr.Dataset) -> xr.Dataset:
     """The posterior with the correlations of each Cholesky factor: ``corr[row:column]``."""
-    correlations = {}
-    for name, factor in posterior.data_vars.items():
-        own = str(name)
-        square = factor.ndim >= 4 and factor.shape[-1] == factor.shape[-2]
-        if not own.endswith(CHOLESKY) or not square:
-            continue
-        tril = factor.to_numpy()
-        size = tril.shape[-1]
-        below = np.tril_indices(size, -1)
-        ticks = factor[factor.dims[-2]].to_numpy() if factor.dims[-2] in factor.coords else None
-        ticks = np.arange(size) if ticks is None else ticks
-        pairs = [f"{ticks[i]}:{ticks[j]}" for i, j in zip(*below, strict=True)]
-        corr = np.einsum("...ik,...jk->...ij", tril, tril)[..., below[0], below[1]]
-        plates = factor.dims[2:-2]
-        correlations[own.removesuffix(CHOLESKY)] = xr.DataArray(
-            corr,
-            dims=(*factor.dims[:-2], f"{own}_pair"),
-            coords={f"{own}_pair": pairs, **{d: factor[d] for d in plates if d in factor.coords}},
-        )
-    return posterior.assign({name: v for name, v in correlations.items() if name not in posterior})
+    own = {str(name).removesuffix(CHOLESKY): str(name) for name in posterior.data_vars}
+    return posterior.assign(
+        {
+            name: _correlations(posterior[factor], factor)
+            for name, factor in own.items()
+            if name not in posterior and _is_square(posterior[factor])
+        }
+    )
+
+
+def _is_square(factor: xr.DataArray) -> bool:
+    return factor.ndim >= 4 and factor.shape[-1] == factor.shape[-2]
+
+
+def _correlations(factor: xr.DataArray, name: str) -> xr.DataArray:
+    below = np.tril_indices(factor.shape[-1], -1)
+    ticks = factor[factor.dims[-2]].to_numpy()
+    pairs = [f"{ticks[i]}:{ticks[j]}" for i, j in zip(*below, strict=True)]
+    corr = np.einsum("...ik,...jk->...ij", factor.to_numpy(), factor.to_numpy())
+    plates = {dim: factor[dim] for dim in factor.dims[2:-2] if dim in factor.coords}
+    return xr.DataArray(
+        corr[..., below[0], below[1]],
+        dims=(*factor.dims[:-2], f"{name}_pair"),
+        coords={f"{name}_pair": pairs, **plates},
+    )
 
 
 def aligned(
@@ -184,10 +189,9 @@ def aligned(
     orders = {}
     for plate in plates:
         costs = [
-            cost
+            _cost(variable, str(name), plate, reference)
             for name, variable in posterior.data_vars.items()
             if plate in variable.dims and variable.dtype.kind == "f"
-            for cost in [_cost(variable, str(name), plate, reference)]
         ]
         if costs:
             orders[plate] = linear_sum_assignment(np.sum(costs, axis=0).T)[1]
@@ -199,9 +203,8 @@ def _cost(variable: xr.DataArray, name: str, plate: str, reference: Reference) -
     axis = [dim for dim in variable.dims if dim not in ("chain", "draw")].index(plate)
     ours = variable.mean(("chain", "draw"))
     names = np.array(labels(ours, name, sample=())).reshape(ours.shape)
-    nan = float("nan")
-    mean = np.vectorize(lambda label: reference.mean.get(label, nan))(names)
-    sd = np.vectorize(lambda label: reference.sd.get(label, nan))(names)
+    mean = np.vectorize(lambda label: reference.mean.get(label, np.nan))(names)
+    sd = np.vectorize(lambda label: reference.sd.get(label, np.nan))(names)
     size = ours.sizes[plate]
     own, mean, sd = (
         np.moveaxis(np.asarray(each, dtype=float), axis, 0).reshape(size, -1)

@@ -13,9 +13,12 @@ from pyrovi.infer import Fit, fit
 from pyrovi.posterior import draw
 from pyrovi.studies.reference import Reference
 from pyrovi.tree import CHAINS, draw_kind, has
+from pyrovi.words import one_line
 
 JUDGED = 2000
 """Draws that the verdict is on: what `pyrovi.draw` makes."""
+STOPPED, CONVERGED, PASSED, SAMPLED = range(4)
+"""Of a trial: not converged; converged; and with a verdict that is ok; and by a sampler."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,6 @@ class Trial:
         fitted: The fit.
         posterior: Its draws for the moments.
         tree: The tree that its verdict is on.
-        verdict: The verdict.
     """
 
     engine: str
@@ -59,6 +61,16 @@ class Trial:
         status = self.verdict.fit_status
         return "" if status == "ok" else f", whose own verdict is {status}"
 
+    @property
+    def standing(self) -> tuple[int, float]:
+        """How well it may stand for the posterior, the higher the better; then its ELBO."""
+        bound = np.nan_to_num(self.elbo[0], nan=-np.inf)
+        if self.status != "converged":
+            return STOPPED, bound
+        if draw_kind(self.tree) == CHAINS:
+            return SAMPLED, 0.0
+        return CONVERGED if self.doubt else PASSED, bound
+
     def _of_check(self, name: str, variable: str) -> float:
         if not has(self.tree, f"diagnostics/{name}", variable):
             return np.nan
@@ -81,8 +93,7 @@ def try_engine(
     except PyroviError as error:
         return " ".join(str(error).split())
     except Exception as error:  # noqa: BLE001 - a fault of one engine must not hide the others
-        first = next((line for line in str(error).splitlines() if line.strip()), "")
-        return f"{type(error).__name__}: {first.strip()}"
+        return one_line(error)
     return Trial(name, fitted, posterior, tree, verdict(tree))
 
 
@@ -90,17 +101,14 @@ def best_of(trials: Sequence[Trial]) -> Reference | None:
     """What stands for the posterior where there is no reference; None if nothing was tried.
 
     A sampler that ended; else the highest ELBO of the trials that nothing speaks against, or of
-    those that converged, or of all. Where something does speak against it, the words say so: a
-    bound of what was stopped, or what its own verdict doubts, says little.
+    those that converged, or of all, with words for what does speak against it.
     """
-    converged = [each for each in trials if each.status == "converged"]
-    sampled = [each for each in converged if draw_kind(each.tree) == CHAINS]
-    passed = [each for each in trials if not each.doubt]
-    candidates = sampled[:1] or passed or converged or list(trials)
-    if not candidates:
+    if not trials:
         return None
-    chosen = max(candidates, key=lambda each: np.nan_to_num(each.elbo[0], nan=-np.inf))
-    bound = ", the highest ELBO" if np.isfinite(chosen.elbo[0]) else ""
-    words = "" if sampled else bound + " that passes" * bool(bound and passed) + chosen.doubt
+    chosen = max(trials, key=lambda each: each.standing)
+    kind, _ = chosen.standing
+    passes = " that passes" if kind == PASSED else ""
+    bound = f", the highest ELBO{passes}" if np.isfinite(chosen.elbo[0]) else ""
+    words = "" if kind == SAMPLED else f"{bound}{chosen.doubt}"
     tree = xr.DataTree.from_dict({"posterior": chosen.posterior})
     return Reference.of(tree, f"{chosen.engine}{words}")

@@ -1,21 +1,34 @@
 """Data for a network: drawn from the prior, of a table, and real; they come standardised."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from jaxtyping import Bool, Float, Num
 
 from pyrovi.errors import DataError
 from pyrovi.models.bayesian_neural_network.model import FORMS, WIDEST, WIDTH
-from pyrovi.models.bayesian_neural_network.outcome import classes_of, numbers_of
 from pyrovi.models.entry import run_forward, variant_named
 from pyrovi.models.options import whole
-from pyrovi.models.tables import Names, Table, standardise, standardise_columns
+from pyrovi.models.tables import (
+    FEWEST_ROWS,
+    Names,
+    Table,
+    parsed,
+    same_in_every_row,
+    standardise,
+    standardise_columns,
+)
 from pyrovi.seeds import check_seed, stream
 from pyrovi.tree import MISSING, data_tree
+
+NO_CLASS = ("", "na", "nan")  # "none" may be a class: of a headache, say
+MOST_NUMBERED, MOST_CLASSES = 30, 200  # classes: digits are numbers, years are no classes
+FEW_CLASSES = 10  # more than these, in fewer than two rows each, are names and no classes
 
 
 def simulate(
@@ -27,15 +40,9 @@ def simulate(
     classes: int = 3,
     variant: str = "regression",
 ) -> xr.DataTree:
-    """A network drawn from the prior, seen with its noise at covariates that are standard normal.
+    """A network drawn from the prior, seen with its noise in ``n`` rows of normal covariates.
 
-    Args:
-        seed: Of all random choices; a fresh one if missing.
-        n: Rows.
-        covariates: How many.
-        width: Units of each hidden layer.
-        classes: How many, for ``classification``.
-        variant: The form of the model that is drawn from.
+    ``classes`` are for the variant ``classification``.
 
     Returns:
         ``outcome`` (row), ``x`` (row, covariate), ``width``; and the drawn weights as ``truth``.
@@ -58,27 +65,17 @@ def simulate(
     model = variant_named(variant, FORMS)
     drawn = run_forward(model, stream(seed, "bayesian_neural_network", variant), arguments)
     outcome = drawn.pop("outcome")
-    truth = {name: (_dims(name, drawn, labelled), value) for name, value in drawn.items()}
+    hidden = [f"unit_{layer}" for layer in (1, 2) if f"weight_{layer + 1}" in drawn]
+    units = ["covariate", *hidden, "class" if labelled else "output"]
+    dims = {"mean": ("row",), "sd": ("row",), "noise": (), "probability": ("row", "class")}
+    for layer, (below, own) in enumerate(pairwise(units), 1):
+        dims |= {f"weight_{layer}": (own, below), f"bias_{layer}": (own,)}
     return data_tree(
         observed={"outcome": ("row", outcome)},
         constant={"x": (("row", "covariate"), x), **sizes},
-        truth=truth,
+        truth={name: (dims[name], value) for name, value in drawn.items()},
     )
 
-
-def _dims(name: str, drawn: Mapping[str, np.ndarray], labelled: bool) -> tuple[str, ...]:
-    """The dims of a site of `simulate`."""
-    dims = {"mean": ("row",), "sd": ("row",), "noise": (), "probability": ("row", "class")}
-    if name in dims:
-        return dims[name]
-    layer = int(name.rpartition("_")[2])
-    top = "class" if labelled else "output"
-    own = f"unit_{layer}" if f"weight_{layer + 1}" in drawn else top
-    below = "covariate" if layer == 1 else f"unit_{layer - 1}"
-    return (own, below) if name.startswith("weight") else (own,)
-
-
-DIGITS_WIDTH = 16
 
 Width = Annotated[int, whole(most=WIDEST)]
 
@@ -102,7 +99,7 @@ def read(
     3.0
     """
     table, names = _columns(frame, outcome, covariates)
-    scaled = standardise(numbers_of(table, outcome))
+    scaled = standardise(_numbers(table, outcome))
     about = {**scaled.about, "long_name": outcome}
     return _tree(table.predictors(names), names, (scaled.z, about), width=width)
 
@@ -116,7 +113,7 @@ def read_classes(
         DataError: If the table does not hold what is asked of it; the message says where.
     """
     table, names = _columns(frame, outcome, covariates)
-    index, classes = classes_of(table, outcome)
+    index, classes = _classes(table, outcome)
     x, about = table.predictors(names), {"long_name": outcome}
     return _tree(x, names, (index, about), width=width, classes=classes)
 
@@ -132,6 +129,59 @@ def _columns(
     if not chosen:
         raise DataError("The table has no column to predict from: the outcome is all there is.")
     return table, chosen
+
+
+def _numbers(table: Table, name: str) -> Float[np.ndarray, "row"]:
+    """The outcome as numbers, NaN where it is to be predicted."""
+    values = table.numbers(name, missing=True, advice="fit classes: --variant classification")
+    _refuse_unseen(name, np.isfinite(values))
+    if same_in_every_row(values):
+        raise DataError(
+            f"Column {name!r} is {np.nanmin(values):g} in every row, so there is nothing to "
+            "explain. Name another as outcome."
+        )
+    return values
+
+
+def _classes(table: Table, name: str) -> tuple[Num[np.ndarray, "row"], list[str]]:
+    """The index of each row's class, NaN where it is to be predicted; and the classes' names."""
+    cells = table.column(name)
+    labels = np.array([str(cell).strip() for cell in cells])
+    named = np.array([label.lower() not in NO_CLASS for label in labels])
+    seen = named & cells.notna().to_numpy(dtype=bool)
+    _refuse_unseen(name, seen)
+    classes, index = np.unique(labels[seen], return_inverse=True)
+    _refuse_few_or_many(name, classes, int(seen.sum()))
+    if seen.all():
+        return index.astype(np.int64), classes.tolist()
+    values = np.full(len(labels), np.nan)
+    values[seen] = index
+    return values, classes.tolist()
+
+
+def _refuse_unseen(name: str, seen: Bool[np.ndarray, "row"]) -> None:
+    if seen.sum() < FEWEST_ROWS:
+        raise DataError(
+            f"Column {name!r} has {int(seen.sum())} values in {len(seen)} rows. Rows without one "
+            f"are predicted, and {FEWEST_ROWS} or more are needed to learn from."
+        )
+
+
+def _refuse_few_or_many(name: str, classes: np.ndarray, rows: int) -> None:
+    if len(classes) < 2:
+        raise DataError(
+            f"Every row is of class {str(classes[0])!r}, so there is nothing to explain. "
+            "Name another column as outcome."
+        )
+    numbers = np.isfinite(parsed(pd.Series(classes))).all()
+    most = min(MOST_NUMBERED if numbers else MOST_CLASSES, max(FEW_CLASSES, rows // 2))
+    if len(classes) > most or len(classes) == rows:
+        what = "numbers" if numbers else "words"
+        raise DataError(
+            f"Column {name!r} has {len(classes)} classes of {what} in {rows} rows. "
+            + ("To predict a number take the variant regression. " if numbers else "")
+            + "Join classes, or name another column as outcome."
+        )
 
 
 def _tree(
@@ -172,7 +222,7 @@ def digits() -> xr.DataTree:
     """Alpaydin's handwritten digits, 8 x 8 pixels: 1797, of 10 classes; blank pixels left out."""
     from sklearn.datasets import load_digits
 
-    return _classified(load_digits(), width=DIGITS_WIDTH)
+    return _classified(load_digits(), width=16)
 
 
 def _classified(bunch: Any, *, width: int) -> xr.DataTree:

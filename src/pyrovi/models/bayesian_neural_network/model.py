@@ -12,18 +12,17 @@ widths grow the prior of :math:`f` tends to a Gaussian process. Weights are outp
 
 - ``regression``, the default: :math:`y_i \sim N(f(x_i), \sigma)`, the noise learned;
 - ``heteroscedastic``: :math:`f` has two outputs, the mean and the log of the noise;
-- ``classification``: :math:`y_i` is of class :math:`c` with probability softmax
-  :math:`f_c(x_i)`;
+- ``classification``: :math:`y_i` is of class :math:`c` with probability softmax :math:`f_c(x_i)`;
 - ``deep``: as ``regression``, with two hidden layers of rectified units.
 
 `network` makes any other: depth, activation. Widths and prior scales are data, for all of them.
 
 **What a test can hold.** The weights have no meaning of their own: hidden units may be renamed
-(declared) and, for odd activations, flipped in sign, so that :math:`2^n n!` modes mean
-the same. What is known is the function: ``mean`` and ``sd`` or ``probability`` of each
-row are deterministic sites, and summaries, checks and comparisons are read from those. Held to:
-given the features, the exact Gaussian posterior of the last layer; long NUTS, at the rows; a
-priori, the arc-cosine kernel, and with the width the Gaussian process.
+(declared) and, for odd activations, flipped in sign, so that :math:`2^n n!` modes mean the same.
+What is learned is the function: ``mean`` and ``sd`` or ``probability`` of each row are
+deterministic sites, and all is judged by those. Held to: given the features, the exact Gaussian
+posterior of the last layer; long NUTS, at the rows; a priori, the arc-cosine kernel, and with the
+width the Gaussian process.
 
 **Units.** Covariates, and the outcome of a regression, are expected standardised; the real data
 here are, and say so in their attributes ``centre`` and ``unit``.
@@ -45,7 +44,7 @@ from torch import Tensor
 from pyrovi.errors import DataError, ModelError
 from pyrovi.models.entry import as_floats
 from pyrovi.models.options import scale, whole_number
-from pyrovi.registry import nearest
+from pyrovi.registry import refuse_unknown
 from pyrovi.structure import Exchangeable, declare
 
 WIDTH, WIDEST = 5, 10_000
@@ -101,35 +100,24 @@ def network(
     >>> structure_of(network(depth=2, activation="relu")).name
     'bayesian_neural_network:regression(depth=2, relu)'
     """
-    _refuse_unknown("kind", kind, KINDS)
-    _refuse_unknown("activation", activation, tuple(ACTIVATIONS))
+    for what, came, there in (("kind", kind, KINDS), ("activation", activation, ACTIVATIONS)):
+        said = f"No {what} of a network is {came!r}"
+        refuse_unknown(came, there, ModelError, said, there="There are")
     if depth < 1:
         raise ModelError(f"A network needs depth of 1 or more, and {depth} came.")
-    parts = functools.partial(_layers, depth=depth)
-    model = _model(kind, parts, ACTIVATIONS[activation])
+    layers = functools.partial(_layers, depth=depth)
+    model = _model(kind, layers, ACTIVATIONS[activation])
     units = tuple(Exchangeable(f"unit_{layer}") for layer in range(1, depth + 1))
     dims = {f"weight_{layer}": (f"unit_{layer - 1}",) for layer in range(2, depth + 2)}
     if kind == "classification":
         dims["probability"] = ("class",)
     named = name or f"bayesian_neural_network:{kind}(depth={depth}, {activation})"
-    return declare(name=named, exchangeable=units, dims={"weight_1": ("covariate",), **dims})(
-        model
-    )
-
-
-def _refuse_unknown(what: str, came: str, there: Sequence[str]) -> None:
-    if came not in there:
-        raise ModelError(
-            f"No {what} of a network is {came!r}{nearest(came, there)}. "
-            f"There are: {', '.join(there)}."
-        )
-
-
-Layers = Callable[..., list[tuple[Tensor, Tensor]]]
+    dims["weight_1"] = ("covariate",)
+    return declare(name=named, exchangeable=units, dims=dims)(model)
 
 
 def _model(
-    kind: str, layers: Layers, activation: Callable[[Tensor], Tensor]
+    kind: str, layers: Callable[..., Any], activation: Callable[[Tensor], Tensor]
 ) -> Callable[..., None]:
     def continuous(
         outcome: Tensor,
@@ -142,15 +130,14 @@ def _model(
     ) -> None:
         varying = kind == "heteroscedastic"
         scales = (weight_scale, bias_scale, output_scale)
-        x, width = _checked(outcome, x, scales, batch), whole_number("width", width, most=WIDEST)
+        x = _checked(outcome, x, scales, batch)
         weights = layers(x, width, scales, outputs=1 + varying, plate="output")
         noise = None if varying else pyro.sample("noise", dist.LogNormal(NOISE_LOC, NOISE_SCALE))
         with pyro.plate("row", outcome.shape[-1], dim=-1, subsample_size=batch) as rows:
             f = propagate(_picked(x, rows, batch, dim=-2), weights, activation)
             mean = pyro.deterministic("mean", f[..., 0], event_dim=0)
             if noise is None:
-                noise = torch.exp(NOISE_LOC + f[..., 1])
-                noise = pyro.deterministic("sd", noise, event_dim=0)
+                noise = pyro.deterministic("sd", torch.exp(NOISE_LOC + f[..., 1]), event_dim=0)
             seen = _picked(outcome, rows, batch, dim=-1)
             pyro.sample("outcome", dist.Normal(mean, noise), obs=seen)
 
@@ -165,14 +152,11 @@ def _model(
         batch: int | None = None,
     ) -> None:
         scales = (weight_scale, bias_scale, output_scale)
-        x, width = _checked(outcome, x, scales, batch), whole_number("width", width, most=WIDEST)
-        classes = whole_number("classes", classes, most=WIDEST)
-        _check_classes(outcome, classes)
+        x, classes = _checked(outcome, x, scales, batch), _class_count(outcome, classes)
         weights = layers(x, width, scales, outputs=classes, plate="class")
         with pyro.plate("row", outcome.shape[-1], dim=-1, subsample_size=batch) as rows:
             f = propagate(_picked(x, rows, batch, dim=-2), weights, activation)
-            probability = f.softmax(-1)
-            pyro.deterministic("probability", probability, event_dim=1)
+            pyro.deterministic("probability", f.softmax(-1), event_dim=1)
             seen = _picked(outcome, rows, batch, dim=-1)
             pyro.sample("outcome", dist.Categorical(logits=f), obs=seen)
 
@@ -193,13 +177,15 @@ def _checked(outcome: Tensor, x: Tensor, scales: Sequence[Any], batch: Any) -> T
     return as_floats(x)
 
 
-def _check_classes(outcome: Tensor, classes: int) -> None:
+def _class_count(outcome: Tensor, given: Any) -> int:
+    classes = whole_number("classes", given, most=WIDEST)
     low, high = outcome.min().item(), outcome.max().item()
     if low < 0 or high >= classes:
         raise DataError(
             f"outcome is the index of a class, 0 to {classes - 1}, and values from {low:g} to "
             f"{high:g} came. Number the classes from 0, and give how many: classes=3, say."
         )
+    return classes
 
 
 def _picked(values: Tensor, rows: Tensor | None, batch: int | None, *, dim: int) -> Tensor:
@@ -207,29 +193,22 @@ def _picked(values: Tensor, rows: Tensor | None, batch: int | None, *, dim: int)
 
 
 def _layers(
-    x: Tensor,
-    width: int,
-    scales: tuple[Tensor | float, Tensor | float, Tensor | float],
-    *,
-    outputs: int,
-    plate: str,
-    depth: int,
+    x: Tensor, width: Any, scales: Sequence[Any], *, outputs: int, plate: str, depth: int
 ) -> list[tuple[Tensor, Tensor]]:
     """The weights and biases of each layer, drawn from their priors."""
     weight_scale, bias_scale, output_scale = scales
+    width = whole_number("width", width, most=WIDEST)
     below, layers = x.shape[-1], []
     for layer in range(1, depth + 2):
         top = layer == depth + 1
         size, name = (outputs, plate) if top else (width, f"unit_{layer}")
-        outer = output_scale if top else weight_scale
+        of_weight, of_bias = (output_scale,) * 2 if top else (weight_scale, bias_scale)
+        spread = x.new_ones(below) * of_weight / math.sqrt(below)
+        weights = dist.Normal(x.new_zeros(below), spread).to_event(1)
+        biases = dist.Normal(x.new_tensor(0.0), x.new_tensor(1.0) * of_bias)
         with pyro.plate(name, size, dim=-1):
-            spread = x.new_ones(below) * outer / math.sqrt(below)
-            weight = pyro.sample(
-                f"weight_{layer}", dist.Normal(x.new_zeros(below), spread).to_event(1)
-            )
-            spread = x.new_tensor(1.0) * (output_scale if top else bias_scale)
-            bias = pyro.sample(f"bias_{layer}", dist.Normal(x.new_tensor(0.0), spread))
-        layers.append((weight, bias))
+            weight = pyro.sample(f"weight_{layer}", weights)
+            layers.append((weight, pyro.sample(f"bias_{layer}", biases)))
         below = size
     return layers
 

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from pyrovi.errors import DataError
+from pyrovi.errors import DataError, RowError
 from pyrovi.models.gravity_inversion.prisms import Mesh, sensitivity
 from pyrovi.models.gravity_inversion.smooth_field import depth_weight
 from pyrovi.models.gravity_inversion.survey import Survey
@@ -88,7 +88,7 @@ def mesh_under(
     if len(inside):
         row = int(inside[0])
         place = f"{survey.places[row]}, column 'height'" if survey.places else f"station {row}"
-        raise DataError(
+        raise RowError(
             f"{place}: the station lies inside the mesh. It is at {survey.height[row]:g} m, and "
             f"the mesh begins at {-start:g} m (top={start:g}). Give a top of "
             f"{-survey.height.min():g} or more, or leave it out for the lowest station's."

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from pyrovi.errors import DataError, PyroviWarning
+from pyrovi.errors import DataError, PyroviWarning, RowError
 from pyrovi.models.tables import Table
 from pyrovi.registry import nearest
 
@@ -149,7 +149,7 @@ def _refuse_same_places(survey: Survey) -> None:
     _, first = np.unique(survey.position, axis=0, return_index=True)
     again = np.setdiff1d(np.arange(len(survey.gravity)), first)
     if len(again):
-        raise DataError(
+        raise RowError(
             f"{survey.places[again[0]]}: a station is already there. Average the two, or drop one."
         )
     if survey.width == 0:
@@ -163,7 +163,7 @@ def _check_width(survey: Survey, unit: Units) -> None:
         if np.ptp(along) > WIDEST:
             away = np.abs(along - np.median(along))
             row = int(np.argmax(away))
-            raise DataError(
+            raise RowError(
                 f"{survey.places[row]}, column {name!r}: the station is {away[row] / 1e3:.4g} km "
                 f"from the middle of the survey, and the Earth is flat here: at most "
                 f"{WIDEST / 1e3:g} km wide. Correct it, or the units (now {unit.length[1]})."

@@ -9,13 +9,19 @@ import pyro
 import torch
 import xarray as xr
 
-from pyrovi.errors import DataError
+from pyrovi.errors import DataError, RowError
 from pyrovi.models.entry import run_forward, variant_named
 from pyrovi.models.multitask_regression.marks import Marks, read_marks
 from pyrovi.models.multitask_regression.model import DIMS, FORMS
 from pyrovi.models.options import one_of
-from pyrovi.models.tables import Names, same_in_every_row, standardise, standardise_columns
-from pyrovi.registry import nearest
+from pyrovi.models.tables import (
+    Names,
+    Standardised,
+    same_in_every_row,
+    standardise,
+    standardise_columns,
+)
+from pyrovi.registry import refuse_unknown
 from pyrovi.seeds import check_seed, stream
 from pyrovi.tree import MISSING, data_tree
 
@@ -36,9 +42,9 @@ def simulate(
 
     Args:
         seed: Of all random choices; a fresh one if missing.
-        tasks: The tasks' names.
+        tasks: Their names.
         sizes: Marks in each task.
-        covariates: Names of the covariates, which are standard normal.
+        covariates: Their names; the values are standard normal.
         population: Values of sites to hold instead of drawing, such as ``population_scale``.
         variant: The form of the model that is drawn from.
 
@@ -69,11 +75,8 @@ def simulate(
     drawn = run_forward(model, stream(seed, "multitask_regression", variant), arguments)
     outcome = drawn.pop("outcome")
     drawn |= {name: value.numpy() for name, value in held.items()}
-    of_task = set() if variant == "complete_pooling" else {"offset", "noise", "beta"}
-    truth = {
-        name: (("task",) * (name in of_task) + DIMS.get(name, ()), value)
-        for name, value in drawn.items()
-    }
+    of_task = () if variant == "complete_pooling" else ("offset", "noise", "beta")
+    dims = {name: ("task",) * (name in of_task) + DIMS.get(name, ()) for name in drawn}
     return data_tree(
         observed={"outcome": ("row", outcome)},
         constant={
@@ -82,7 +85,7 @@ def simulate(
             "size": ("task", np.array(sizes)),
         },
         coords={"task": list(tasks), "covariate": ["intercept", *covariates]},
-        truth=truth,
+        truth={name: (dims[name], value) for name, value in drawn.items()},
     )
 
 
@@ -95,11 +98,8 @@ def _check(tasks: Sequence[str], sizes: Sequence[int], population: Mapping[str, 
         if list(tasks).count(name) > 1:
             raise DataError(f"Task {name!r} is named twice. Name each once.")
     for name in population:
-        if name not in HELD:
-            raise DataError(
-                f"population holds no {name!r}{nearest(name, HELD)}. It may hold: "
-                f"{', '.join(HELD)}."
-            )
+        said = f"population holds no {name!r}"
+        refuse_unknown(name, HELD, DataError, said, there="It may hold")
 
 
 PHYSIOLOGY = ("weight", "waist", "pulse")
@@ -146,22 +146,17 @@ def read(
     centre, unit = [], []
     for index in range(group.max() + 1):
         own = group == index
-        named = "" if together else f" of {marks.tasks[index]!r}"
-        _refuse_same(marks.outcome[own], named)
+        if same_in_every_row(marks.outcome[own]):
+            named = "" if together else f" of {marks.tasks[index]!r}"
+            raise DataError(
+                f"Every mark{named} is {np.nanmin(marks.outcome[own]):g}, so there is nothing to "
+                "explain. Name another column as outcome."
+            )
         scaled = standardise(marks.outcome[own])
         values[own] = scaled.z
         centre.append(scaled.centre)
         unit.append(scaled.unit)
-    about = {"units": "standard deviations", "centre": centre, "unit": unit}
-    return _tree(marks, values, about)
-
-
-def _refuse_same(marks: np.ndarray, named: str) -> None:
-    if same_in_every_row(marks):
-        raise DataError(
-            f"Every mark{named} is {np.nanmin(marks):g}, so there is nothing to explain. Name "
-            "another column as outcome."
-        )
+    return _tree(marks, values, Standardised(values, centre, unit).about)
 
 
 def read_binary(
@@ -176,7 +171,7 @@ def read_binary(
     wrong = np.isfinite(marks.outcome) & ~np.isin(marks.outcome, (0.0, 1.0))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise DataError(
+        raise RowError(
             f"{marks.places[row]}: expected a mark of 0 or 1, and {marks.outcome[row]:g} came. "
             "Recode it, or fit marks of other values by the variant partial."
         )
@@ -236,8 +231,7 @@ def _linnerud() -> pd.DataFrame:
     from sklearn.datasets import load_linnerud
 
     bunch: Any = load_linnerud(as_frame=True)
-    frame = pd.concat([bunch.data, bunch.target], axis=1)
-    return frame.rename(columns=str.lower)
+    return bunch.frame.rename(columns=str.lower)
 
 
 def _statsmodels(name: str) -> pd.DataFrame:

@@ -27,8 +27,8 @@ class Marks:
         outcome: The marks; NaN where one is missing.
         task_index: The task of each row.
         x: The covariates, without an intercept.
-        tasks: The tasks' names.
-        covariates: The covariates' names.
+        tasks: Their names.
+        covariates: Their names.
         rows: What to call each row.
         places: Where each mark stands in the table, in words.
     """
@@ -64,13 +64,7 @@ def read_marks(
     task: str | None = None,
     covariates: Names | None = None,
 ) -> Marks:
-    """The marks of a long or a wide table.
-
-    Args:
-        frame: The table; its cells may be text.
-        outcome: The column of marks; of a wide table, the columns, one for each task.
-        task: The column that names each mark's task; of a wide table, none.
-        covariates: The columns to predict from; all others if not given.
+    """The marks of a long or a wide table, whose columns are named as `data.read` has it.
 
     Raises:
         DataError: If a column is unknown or there twice, a cell is not what its column asks for,
@@ -86,9 +80,18 @@ def read_marks(
     table.require([*parts, *chosen])
     _refuse_other_shapes(marks, task)
     x = table.predictors(chosen)
-    if task is None:
-        return _wide(table, marks, x, tuple(chosen))
-    return _long(table, marks[0], task, x, tuple(chosen))
+    index, tasks = _tasks(table, task, marks)
+    cells = [(row, name) for row in range(len(x)) for name in marks]
+    columns = [table.numbers(name, missing=True, advice=ADVICE) for name in marks]
+    return Marks(
+        outcome=np.stack(columns, axis=1).ravel(),
+        task_index=index,
+        x=np.repeat(x, len(marks), axis=0),
+        tasks=tasks,
+        covariates=tuple(chosen),
+        rows=tuple(f"{row}:{name}" if task is None else f"{row}" for row, name in cells),
+        places=tuple(f"{table.place(row)}, column {name!r}" for row, name in cells),
+    )
 
 
 def _refuse_other_shapes(marks: Sequence[str], task: str | None) -> None:
@@ -105,31 +108,13 @@ def _refuse_other_shapes(marks: Sequence[str], task: str | None) -> None:
         )
 
 
-def _long(table: Table, mark: str, task: str, x: np.ndarray, covariates: tuple[str, ...]) -> Marks:
+def _tasks(
+    table: Table, task: str | None, marks: Sequence[str]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The task of each mark, and the tasks' names."""
+    if task is None:
+        return np.tile(np.arange(len(marks)), len(table.frame)), tuple(marks)
     names: Any = table.column(task)
     table.refuse(table.empty(task), task, "the name of a task", names.to_numpy(dtype=object))
     index, tasks = pd.factorize(names.map(str))
-    rows = range(len(names))
-    return Marks(
-        outcome=table.numbers(mark, missing=True, advice=ADVICE),
-        task_index=index.astype(np.int64),
-        x=x,
-        tasks=tuple(map(str, tasks)),
-        covariates=covariates,
-        rows=tuple(map(str, rows)),
-        places=tuple(f"{table.place(row)}, column {mark!r}" for row in rows),
-    )
-
-
-def _wide(table: Table, marks: Sequence[str], x: np.ndarray, covariates: tuple[str, ...]) -> Marks:
-    columns = [table.numbers(name, missing=True, advice=ADVICE) for name in marks]
-    cells = [(row, name) for row in range(len(x)) for name in marks]
-    return Marks(
-        outcome=np.stack(columns, axis=1).ravel(),
-        task_index=np.tile(np.arange(len(marks)), len(x)),
-        x=np.repeat(x, len(marks), axis=0),
-        tasks=tuple(marks),
-        covariates=covariates,
-        rows=tuple(f"{row}:{name}" for row, name in cells),
-        places=tuple(f"{table.place(row)}, column {name!r}" for row, name in cells),
-    )
+    return index.astype(np.int64), tuple(map(str, tasks))

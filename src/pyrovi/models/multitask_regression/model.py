@@ -56,15 +56,12 @@ DIMS = {
 
 
 def expected(x: Tensor, beta: Tensor, task_index: Tensor) -> Tensor:
-    """The linear predictor of each row, whatever axes stand on the left of ``beta``.
+    """The linear predictor ``(..., row)``, whatever axes stand on the left of ``beta``.
 
     Args:
         x: Covariates ``(row, covariate)``.
         beta: Coefficients ``(..., task, covariate)``.
         task_index: The task of each row, ``(row,)``.
-
-    Returns:
-        ``(..., row)``.
 
     >>> import torch
     >>> expected(torch.eye(2), torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1, 0]))

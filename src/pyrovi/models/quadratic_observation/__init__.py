@@ -1,14 +1,19 @@
 """A squared quantity seen with noise: two answers, and what each approximation makes of them."""
 
 from pyrovi.models.entry import Variant, ZooModel
-from pyrovi.models.quadratic_observation.data import peak_at_zero, simulate as simulate, two_modes
 from pyrovi.models.quadratic_observation.exact import (
     Exact as Exact,
     elbo as elbo,
     linearised as linearised,
     log_joint as log_joint,
 )
-from pyrovi.models.quadratic_observation.model import positive as positive, signed as signed
+from pyrovi.models.quadratic_observation.model import (
+    peak_at_zero,
+    positive as positive,
+    signed as signed,
+    simulate as simulate,
+    two_modes,
+)
 
 QUADRATIC_OBSERVATION = ZooModel(
     name="quadratic_observation",

@@ -59,14 +59,8 @@ def linearised(
 ) -> tuple[float, float]:
     """Gaussian variational Bayes with x^2 made linear about the mean, to its fixed point.
 
-    Each step is that of Gauss and Newton, halved until the density at the mean does not fall.
-
-    Args:
-        y: Observations of x^2.
-        prior_scale: Standard deviation of the prior on x.
-        noise_scale: Standard deviation of the noise, in the units of ``y``.
-        start: The first mean. Zero is a fixed point: there the answer is the prior.
-        steps: How many steps to take.
+    Each step is that of Gauss and Newton, halved until the density at the mean does not fall; a
+    start of zero is a fixed point, where the answer is the prior.
 
     Returns:
         The mean and the standard deviation of the approximation.
@@ -95,13 +89,7 @@ def _linearised_precision(loc: float, n: int, prior_scale: float, noise_scale: f
 
 @dataclass(frozen=True)
 class Exact:
-    """The posterior of ``x`` under ``signed``, by the trapezoid rule on a grid.
-
-    Attributes:
-        y: Observations of x^2.
-        prior_scale: Standard deviation of the prior on x.
-        noise_scale: Standard deviation of the noise, in the units of ``y``.
-    """
+    """The posterior of ``x`` under ``signed``, by the trapezoid rule on a grid."""
 
     y: Float[np.ndarray, "observation"]
     prior_scale: float = PRIOR_SCALE

@@ -8,9 +8,8 @@ The sign of :math:`x` leaves no trace in the data, so :math:`p(x \mid y)` is eve
 
 .. math::  x = \pm \sqrt{\bar y - \sigma^2 / (2 n s^2)}
 
-where that is a number, and one mode at zero where it is not. It is in the zoo because all that is
-said about one dimension can be held against quadrature (`Exact`), and because each approximation
-by a Gaussian is wrong in a way of its own:
+where that is a number, and one mode at zero where not. It is in the zoo because one dimension can
+be held against quadrature (`Exact`), and each Gaussian approximation is wrong in its own way:
 
 - **Laplace** has the height and the curvature of one mode.
 - The **Gaussian of least KL(q to p)**, which variational inference seeks, sits in one mode. Its
@@ -18,10 +17,9 @@ by a Gaussian is wrong in a way of its own:
 - The **Gaussian of least KL(p to q)** has the mean and the standard deviation of the posterior: it
   covers both modes, and is highest where nothing is.
 - **Linearised variational Bayes** (`linearised`) puts :math:`m^2 + 2 m (x - m)` for :math:`x^2`.
-  At :math:`m = 0` the slope is zero, the linearised model does not depend on :math:`x`, and the
-  answer is the prior, whatever was observed; even where the posterior has its peak there, with a
-  curvature that Laplace sees. From elsewhere it ends at a mode, with a precision of
-  :math:`1 / s^2` more than Laplace's.
+  At :math:`m = 0` the slope is zero and the answer is the prior, whatever was observed, even where
+  the posterior peaks there. From elsewhere it ends at a mode, with a precision of :math:`1 / s^2`
+  more than Laplace's.
 
 A flow can hold both modes, if it starts wide enough to see them. What all but the linearised one
 get about right is the ``size`` of :math:`x`, which the data do determine; the variant ``positive``
@@ -36,11 +34,21 @@ for the linearisation; Minka (2005), "Divergence measures and message passing", 
 TR-2005-173, for what the two divergences seek.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 import pyro
 import pyro.distributions as dist
+import torch
+import xarray as xr
 from torch import Tensor
 
+from pyrovi.errors import DataError
+from pyrovi.models.entry import run_forward
+from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import declare
+from pyrovi.tree import data_tree
 
 PRIOR_SCALE, NOISE_SCALE = 1.0, 1.0
 
@@ -66,3 +74,50 @@ def positive(
 def _observe(y: Tensor, x: Tensor, noise_scale: Tensor | float) -> None:
     with pyro.plate("observation", y.shape[-1], dim=-1):
         pyro.sample("y", dist.Normal(x.square(), noise_scale), obs=y)
+
+
+def simulate(
+    seed: int | None = None,
+    *,
+    n: int = 4,
+    prior_scale: float = PRIOR_SCALE,
+    noise_scale: float = NOISE_SCALE,
+) -> xr.DataTree:
+    """``x`` drawn from the prior, and its square observed ``n`` times; with ``truth``.
+
+    Raises:
+        DataError: If ``n`` is below one, or a scale is not above zero.
+    """
+    if n < 1 or not (prior_scale > 0 and noise_scale > 0):
+        raise DataError(
+            f"Observations of x^2 need n of at least 1 and scales above 0; {n=}, {prior_scale=}, "
+            f"{noise_scale=} came."
+        )
+    arguments = {"y": torch.zeros(n, dtype=torch.float64), "prior_scale": prior_scale}
+    arguments |= {"noise_scale": noise_scale}
+    drawn = run_forward(signed, stream(check_seed(seed), "quadratic_observation"), arguments)
+    return _data(drawn["y"], prior_scale, noise_scale, {"x": drawn["x"], "size": drawn["size"]})
+
+
+def two_modes() -> xr.DataTree:
+    """A worked example: four observations of mean 2, so that x is near -1.37 or 1.37."""
+    return _data(np.array([1.1, 2.6, 2.9, 1.4]))
+
+
+def peak_at_zero() -> xr.DataTree:
+    """A worked example: four observations of mean -0.5; no square is negative: x is near zero."""
+    return _data(np.array([-1.3, 0.4, -0.9, -0.2]))
+
+
+def _data(
+    y: np.ndarray,
+    prior_scale: float = PRIOR_SCALE,
+    noise_scale: float = NOISE_SCALE,
+    truth: Mapping[str, Any] | None = None,
+) -> xr.DataTree:
+    about = {"long_name": "the square of x, with noise", "comment": "made up, not measured"}
+    return data_tree(
+        observed={"y": ("observation", y, about)},
+        constant={"prior_scale": prior_scale, "noise_scale": noise_scale},
+        truth=truth,
+    )
