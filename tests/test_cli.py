@@ -202,11 +202,11 @@ BAD_TABLES = {
     "a word too many": (("subject",), "the word 'subject' came"),
     "a text as a covariate": (
         ("--task", "subject", "--outcome", "mark"),
-        "line 2, column 'pupil': expected a number, and 'a' came",
+        "marks.csv, line 2, column 'pupil': expected a number, and 'a' came",
     ),
     "a task with one mark": (
         ("--task", "pupil", "--outcome", "mark", "--covariates", "hours"),
-        "Task 'c' has 1 mark, and a task needs at least 2",
+        "marks.csv: Task 'c' has 1 mark, and a task needs at least 2",
     ),
 }
 

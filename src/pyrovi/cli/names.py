@@ -22,12 +22,7 @@ REPEATED = ("settings", "more")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What `pyrovi fit` or `compare` was asked for; each is an option of the command.
-
-    Attributes:
-        more: What came besides, for the entry's reader of tables to take.
-        options: The command's own options.
-    """
+    """What a command was asked for, ``more`` for the entry's reader of tables; and its options."""
 
     name: str
     data: str | None = None
@@ -44,18 +39,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A model, and where its data come from.
-
-    Attributes:
-        call: The Pyro callable.
-        load: Data by the name that `--data` gave, None for the default, and options for a table.
-        digest: SHA-256 of the user's file, and "" for the zoo.
-        options: The options that it has for a table.
-    """
+    """A Pyro callable, and its data by what `--data` gave and the options for a table."""
 
     call: Callable[..., Any]
     load: Callable[[str | None, Mapping[str, str]], Any]
-    digest: str = ""
+    digest: str = ""  # SHA-256 of the user's file
     options: tuple[str, ...] = ()
 
     @property

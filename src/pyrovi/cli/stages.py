@@ -158,6 +158,4 @@ def _held_against(request: Request, path: Path | None) -> Any:
         return vi.studies.Reference.open(path, request.variant)
     if request.settings or is_file_model(request.name):
         return None
-    name, _, variant = request.name.partition(":")
-    chosen = request.variant or variant or None
-    return vi.studies.reference_of(vi.models.get(name), chosen, request.data)
+    return vi.studies.reference_of(vi.models.get(request.name), request.variant, request.data)

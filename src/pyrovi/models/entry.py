@@ -62,11 +62,7 @@ class ZooModel:
         return tuple(self.loaders)
 
     def load(self, name: str | None = None) -> xr.DataTree:
-        """Real data: the data set called ``name``, or the default.
-
-        Raises:
-            DataError: If there is no such data set.
-        """
+        """Real data: those called ``name``, or the default; `DataError` if there are none."""
         if not self.loaders:
             raise DataError(f"{self.name!r} has no real data. Use simulate(seed).")
         chosen = self.datasets[0] if name is None else name
@@ -112,11 +108,7 @@ class ZooModel:
         return self.reader(frame, **typed(self.reader, options))
 
     def variant(self, name: str) -> "ZooModel":
-        """The entry with the variant called ``name`` as its model.
-
-        Raises:
-            UnknownModelError: If there is no such variant.
-        """
+        """The entry with the variant ``name`` as its model; `UnknownModelError` if none is."""
         said = f"{self.name!r} has no variant {name!r}"
         refuse_unknown(name, self.variants, UnknownModelError, said)
         own = {n: each for n, each in vars(self.variants[name]).items() if each is not None}

@@ -27,10 +27,7 @@ ZOO: Registry[ZooModel] = Registry(
 
 
 def get(name: str) -> ZooModel:
-    """The entry called ``name``, or its variant for ``name:variant``.
-
-    Raises:
-        UnknownModelError: If there is no such entry or variant; the message names the nearest.
+    """The entry called ``name``, or its variant for ``name:variant``; else `UnknownModelError`.
 
     >>> get("eight_schools:centered").name
     'eight_schools:centered'

@@ -27,11 +27,7 @@ MOST_LISTED = 8  # columns that a message names
 
 @dataclass(frozen=True)
 class Table:
-    """A table of rows that are alike, whose columns have names that are text.
-
-    Attributes:
-        frame: The cells, which may be text; its index names its rows, such as ``line``.
-    """
+    """Rows that are alike; cells may be text, and the index names the rows, as ``line``."""
 
     frame: pd.DataFrame
 
@@ -108,14 +104,9 @@ class Table:
     ) -> Float[np.ndarray, "row"]:
         """A column as numbers; NaN where a cell is empty, if it may be ``missing``.
 
-        Args:
-            name: The column's.
-            missing: Whether a cell may be empty.
-            advice: What else may be done about a cell that is no number, after "or".
-            most: The largest size of a number.
-
         Raises:
-            RowError: If a cell is no number, or one too large.
+            RowError: If a cell is no number (``advice`` says what else may be done about it,
+                after "or"), or is above ``most`` in size.
         """
         values, empty = parsed(self.column(name)), self.empty(name)
         wrong = ~np.isfinite(values) & ~(empty & missing)

@@ -182,7 +182,7 @@ def compare(
         reference = Reference.of(reference)
     bound = _warmed_up(model, data)
     options = {"seed": seed, "max_seconds": max_seconds, "progress": progress}
-    tried = {n: try_engine(n, each, model, data, draws, options) for n, each in chosen.items()}
+    tried = {n: try_engine(n, each, model, data, draws, **options) for n, each in chosen.items()}
     trials = [each for each in tried.values() if isinstance(each, Trial)]
     held = best_of(trials) if reference is None else reference
     plates = [each.plate for each in bound.structure.exchangeable]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import xarray as xr
 
@@ -20,11 +20,9 @@ says that it cannot tell; outside, and the verdict is silent."""
 class Marked(NamedTuple):
     """A quantity of one engine.
 
-    Attributes:
-        error: How far its mean is off, in reference standard deviations, with its sign.
-        ratio: Its standard deviation over the reference's.
-        mark: One of `MARKS`.
-        alarm: Whether it is right, and the verdict names it all the same.
+    ``error`` is how far its mean is off, in reference standard deviations, with its sign;
+    ``ratio`` its standard deviation over the reference's; ``mark`` one of `MARKS`; ``alarm``
+    whether it is right, and the verdict names it all the same.
     """
 
     error: float
@@ -36,10 +34,7 @@ class Marked(NamedTuple):
 def marked(trial: Trial | str, held: Reference | None, plates: Sequence[str]) -> dict[str, Marked]:
     """Every quantity that a trial shares with the reference, in the reference's order.
 
-    Args:
-        trial: What an engine came to, or what went wrong.
-        held: The reference.
-        plates: Those whose indices have no meaning of their own.
+    The indices of ``plates`` have no meaning of their own.
     """
     if held is None or isinstance(trial, str):
         return {}
@@ -60,8 +55,8 @@ def marked(trial: Trial | str, held: Reference | None, plates: Sequence[str]) ->
 def _in_order(posterior: xr.Dataset, plates: Sequence[str], held: Reference) -> xr.Dataset:
     """The posterior with interchangeable indices in the reference's order."""
     orders = aligned(posterior, plates, held)
-    moved = posterior.isel({plate: list(order) for plate, order in orders.items()})
-    return moved.assign_coords({p: posterior[p].to_numpy() for p in orders if p in posterior})
+    kept = {plate: posterior[plate].to_numpy() for plate in orders if plate in posterior}
+    return posterior.isel(orders).assign_coords(kept)
 
 
 def _own_labels(posterior: xr.Dataset, plates: Sequence[str], held: Reference) -> dict[str, str]:
@@ -69,31 +64,21 @@ def _own_labels(posterior: xr.Dataset, plates: Sequence[str], held: Reference) -
     orders = aligned(posterior, plates, held)
     own: dict[str, str] = {}
     for name, variable in posterior.data_vars.items():
-        here = {plate: list(order) for plate, order in orders.items() if plate in variable.dims}
-        moved = labels(variable.isel(here), str(name))
+        moved = labels(variable.isel(orders, missing_dims="ignore"), str(name))
         own |= dict(zip(labels(variable, str(name)), moved, strict=True))
     return own
 
 
-class _Said(NamedTuple):
-    """What one row of a verdict says."""
-
-    quantity: str
-    check: str
-    status: str
-    kind: str
-
-    @property
-    def at_fault(self) -> bool:
-        """Whether it finds fault, and can tell."""
-        return self.status != "ok" and self.kind != CANNOT_TELL
+def _at_fault(row: Any) -> bool:
+    """Whether a row of a verdict finds fault, and can tell."""
+    return row.status != "ok" and row.kind != CANNOT_TELL
 
 
 @dataclass(frozen=True)
 class _Words:
     """The rows of a verdict that judge the fit, and the posterior's variables."""
 
-    rows: tuple[_Said, ...]
+    rows: tuple[Any, ...]
     variables: frozenset[str]
 
     @staticmethod
@@ -101,8 +86,7 @@ class _Words:
         """The words of a trial's own verdict."""
         checks = trial.tree["diagnostics"].children
         left_out = {name for name, each in checks.items() if each.attrs["about"] == "model"}
-        columns = [trial.verdict.table[name] for name in _Said._fields]
-        rows = (_Said(*row) for row in zip(*columns, strict=True))
+        rows: Any = trial.verdict.table.itertuples(index=False)
         kept = tuple(row for row in rows if row.check not in {*left_out, "elbo"})
         return _Words(kept, frozenset(map(str, trial.tree["posterior"].data_vars)))
 
@@ -115,9 +99,9 @@ class _Words:
 
     def name(self, label: str) -> bool:
         """Whether a row about the quantity itself, or its variable, finds fault."""
-        return any(row.at_fault for row in self._of(label))
+        return any(_at_fault(row) for row in self._of(label))
 
-    def _of(self, label: str) -> list[_Said]:
+    def _of(self, label: str) -> list[Any]:
         """The rows about a quantity; of a correlation, about its two rows of the factor."""
         variable, _, index = label.partition("[")
         named, rows = {label, variable}, ()
@@ -135,4 +119,4 @@ class _Words:
         have passed is not flagged by the weights.
         """
         whole = (r for r in self.rows if r.quantity.partition("[")[0] not in self.variables)
-        return any(row.at_fault and not (judged and row.check == "psis") for row in whole)
+        return any(_at_fault(row) and not (judged and row.check == "psis") for row in whole)

@@ -46,37 +46,20 @@ class Reference:
 
     @staticmethod
     def open(path: str | Path, variant: str | None = None) -> "Reference":
-        """Read a ``reference.json`` of the shelf.
-
-        Args:
-            path: The file.
-            variant: Which form of the model; None for the first in the file.
+        """Read a variant of a ``reference.json`` of the shelf; None for the first in the file.
 
         Raises:
             DataError: If the file is no reference, or has no such variant.
         """
-        data, variants = _contents(Path(path))
+        variants = _variants(Path(path))
         chosen = next(iter(variants)) if variant is None else variant
         if chosen not in variants:
-            raise DataError(
-                f"{path} has no variant {chosen!r}. It has: {', '.join(variants) or 'none'}."
-            )
-        rows = variants[chosen]["quantities"]
-        varying = {name: row for name, row in rows.items() if row["sd"] > 0}
-        return Reference(
-            {name: float(row["mean"]) for name, row in varying.items()},
-            {name: float(row["sd"]) for name, row in varying.items()},
-            _about(variants[chosen].get("how", {})),
-            data,
-        )
+            raise DataError(f"{path} has no variant {chosen!r}. It has: {', '.join(variants)}.")
+        return variants[chosen]
 
     @staticmethod
     def of(tree: xr.DataTree, about: str = "a tree's posterior") -> "Reference":
-        """The moments of the draws of a tree.
-
-        Raises:
-            TreeError: If the tree has no posterior, or none of its quantities varies.
-        """
+        """The moments of the draws of a tree; `TreeError` if there are none, or none varies."""
         require(tree, "posterior")
         mean, sd = moments(with_correlations(tree["posterior"].to_dataset()))
         sd = {name: value for name, value in sd.items() if 0 < value < np.inf}
@@ -85,14 +68,12 @@ class Reference:
         return Reference({name: mean[name] for name in sd}, sd, about)
 
 
-def _contents(path: Path) -> tuple[str, dict[str, Any]]:
-    """The data set and the variants of a ``reference.json``; `DataError` where it is none."""
+def _variants(path: Path) -> dict[str, Reference]:
+    """The variants of a ``reference.json``; `DataError` where it is none."""
     try:
         contents = json.loads(path.read_text(encoding="utf-8"))
-        variants = {str(name): dict(each) for name, each in contents["variants"].items()}
-        for each in variants.values():
-            for row in each["quantities"].values():
-                row |= {"mean": float(row["mean"]), "sd": float(row["sd"])}
+        data = str(contents.get("data", ""))
+        variants = {str(name): _read(each, data) for name, each in contents["variants"].items()}
     except OSError as error:
         raise DataError(f"Cannot read the reference {path}: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -102,7 +83,14 @@ def _contents(path: Path) -> tuple[str, dict[str, Any]]:
         ) from error
     if not variants:
         raise DataError(f"The reference {path} has no variant.")
-    return str(contents.get("data", "")), variants
+    return variants
+
+
+def _read(variant: Mapping[str, Any], data: str) -> Reference:
+    rows = variant["quantities"].items()
+    mean, sd = ({name: float(row[of]) for name, row in rows} for of in ("mean", "sd"))
+    sd = {name: value for name, value in sd.items() if value > 0}
+    return Reference({n: mean[n] for n in sd}, sd, _about(variant.get("how", {})), data)
 
 
 def _about(how: Mapping[str, Any]) -> str:
@@ -131,11 +119,9 @@ def reference_of(
     variant = variant or own or next(iter(entry.variants), "")
     entry = entry.variant(variant) if not own else entry
     path = SHELF / name / "reference.json"
-    if not path.is_file() or variant not in _contents(path)[1]:
-        return None
-    reference = Reference.open(path, variant)
-    default = entry.datasets[0] if entry.datasets else ""
-    return reference if reference.data == (default if data is None else data) else None
+    reference = _variants(path).get(variant) if path.is_file() else None
+    wanted = next(iter(entry.datasets), "") if data is None else data
+    return reference if reference is not None and reference.data == wanted else None
 
 
 def moments(posterior: xr.Dataset) -> tuple[dict[str, float], dict[str, float]]:

@@ -1,6 +1,6 @@
 """One engine tried on one model and its data: the fit, its draws, and its own verdict."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,14 +23,7 @@ STOPPED, CONVERGED, PASSED, SAMPLED = range(4)
 
 @dataclass(frozen=True)
 class Trial:
-    """What one engine came to.
-
-    Attributes:
-        engine: Its name in the comparison.
-        fitted: The fit.
-        posterior: Its draws for the moments.
-        tree: The tree that its verdict is on.
-    """
+    """What one engine came to: draws for the moments, and the tree that its verdict is on."""
 
     engine: str
     fitted: Fit
@@ -78,12 +71,7 @@ class Trial:
 
 
 def try_engine(
-    name: str,
-    engine: Any,
-    model: Callable[..., Any],
-    data: Any,
-    draws: int,
-    options: Mapping[str, Any],
+    name: str, engine: Any, model: Callable[..., Any], data: Any, draws: int, **options: Any
 ) -> Trial | str:
     """One engine's fit, draws and verdict; what went wrong is a sentence and not an exception."""
     try:

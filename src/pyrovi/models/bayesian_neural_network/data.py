@@ -107,11 +107,7 @@ def read(
 def read_classes(
     frame: pd.DataFrame, *, outcome: str, covariates: Names | None = None, width: Width = WIDTH
 ) -> xr.DataTree:
-    """As `read`, for an outcome that names a class; the classes are numbered in sorted order.
-
-    Raises:
-        DataError: If the table does not hold what is asked of it; the message says where.
-    """
+    """As `read`, for an outcome that names a class; the classes are numbered in sorted order."""
     table, names = _columns(frame, outcome, covariates)
     index, classes = _classes(table, outcome)
     x, about = table.predictors(names), {"long_name": outcome}

@@ -91,7 +91,7 @@ def network(
         kind: ``regression``, ``heteroscedastic`` or ``classification``.
         depth: Hidden layers.
         activation: ``tanh``, ``relu``, ``silu``, or ``none`` for a linear model.
-        name: What to call it; of the kind, the depth and the activation if missing.
+        name: What to call it; of the other three if missing.
 
     Raises:
         ModelError: If there is no such kind or activation, or no hidden layer.

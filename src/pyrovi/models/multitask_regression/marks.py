@@ -21,21 +21,11 @@ ADVICE = "leave it empty, or name a column of numbers as outcome"
 
 @dataclass(frozen=True, kw_only=True)
 class Marks:
-    """Marks, one row a mark.
+    """Marks, one row a mark; the names of tasks, covariates and rows; and each mark's place."""
 
-    Attributes:
-        outcome: The marks; NaN where one is missing.
-        task_index: The task of each row.
-        x: The covariates, without an intercept.
-        tasks: Their names.
-        covariates: Their names.
-        rows: What to call each row.
-        places: Where each mark stands in the table, in words.
-    """
-
-    outcome: Float[np.ndarray, "row"]
+    outcome: Float[np.ndarray, "row"]  # NaN where one is missing
     task_index: Int[np.ndarray, "row"]
-    x: Float[np.ndarray, "row covariate"]
+    x: Float[np.ndarray, "row covariate"]  # without an intercept
     tasks: tuple[str, ...]
     covariates: tuple[str, ...]
     rows: tuple[str, ...]

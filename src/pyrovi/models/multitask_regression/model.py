@@ -9,7 +9,7 @@ model of its own, and the coefficients of all tasks come from one population tha
 .. math::  \mu_p \sim N(0, 1), \quad \Omega \sim \text{LKJ}(2), \quad
            \tau_p, \sigma_t \sim \text{LogNormal}(\log 0.5, 0.75).
 
-Tasks may have any number of rows each. A masked mark is left out of the likelihood, and predicted.
+A masked mark is left out of the likelihood, and predicted.
 
 - ``partial``, the default: as above, with :math:`\beta_t = \mu + \operatorname{diag}(\tau) L z_t`
   and :math:`z_t` standard normal, which suits tasks with few rows;
@@ -105,8 +105,7 @@ def no_pooling(outcome: Tensor, task_index: Tensor, x: Tensor, size: Tensor | No
     """Every task by itself."""
     x = _checked(outcome, task_index, x, size)
     with pyro.plate("task", _tasks(task_index, size), dim=-1):
-        alone = dist.Normal(x.new_zeros(x.shape[-1]), ALONE).to_event(1)
-        beta = pyro.sample("beta", alone)
+        beta = pyro.sample("beta", dist.Normal(x.new_zeros(x.shape[-1]), ALONE).to_event(1))
         noise = _noise()
     _observe(outcome, expected(x, beta, task_index), noise[..., task_index])
 
@@ -173,8 +172,7 @@ def _population(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _moved(mean: Tensor, scale_tril: Tensor) -> Tensor:
     """A task's coefficients, as the mean of all tasks and an offset."""
-    standard = dist.Normal(mean.new_zeros(mean.shape[-1]), 1.0).to_event(1)
-    offset = pyro.sample("offset", standard)
+    offset = pyro.sample("offset", dist.Normal(mean.new_zeros(mean.shape[-1]), 1.0).to_event(1))
     beta = mean + (scale_tril @ offset.unsqueeze(-1)).squeeze(-1)
     return pyro.deterministic("beta", beta, event_dim=1)
 
