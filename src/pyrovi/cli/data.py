@@ -23,8 +23,7 @@ def load_zoo(entry: Any, data: str | None, options: Mapping[str, str]) -> Any:
     own = data is None or data in entry.datasets
     path = Path(data or "")
     if not own and (path.suffix or path.exists()):
-        reads = entry.reader is not None and path.suffix.lower() == ".csv" and path.is_file()
-        return _read(entry, path, options) if reads else load_any(path)
+        return _load_file(entry, path, options)
     if options and own:
         raise DataError(_no_table(entry, *next(iter(options.items()))))
     if data is None and not entry.datasets:
@@ -48,18 +47,19 @@ def _no_table(entry: Any, option: str, value: str) -> str:
     )
 
 
-def _read(entry: Any, path: Path, options: Mapping[str, str]) -> Any:
-    """A table as it is; or, with options or column names of its own, as the entry reads it."""
+def _load_file(entry: Any, path: Path, options: Mapping[str, str]) -> Any:
+    """A file as it is; or, with options or column names of its own, as the entry reads tables."""
+    if entry.reader is None or path.suffix.lower() != ".csv" or not path.is_file():
+        return load_any(path)
     header, rows = _cells(path)
     arguments = inspect.signature(entry.model).parameters
     if not options and all(_argument(name) in arguments for name in header):
         return load_any(path)
     import pandas as pd
 
-    lines = pd.Index([line for line, _ in rows], name="line")
-    table = pd.DataFrame([cells for _, cells in rows], columns=header, index=lines, dtype=str)
+    table = pd.DataFrame.from_dict(dict(rows), orient="index", columns=header, dtype=str)
     try:
-        return entry.read(table, **options)
+        return entry.read(table.rename_axis("line"), **options)
     except RowError as error:
         raise RowError(f"{path}, {error}") from error
     except DataError as error:

@@ -59,6 +59,13 @@ class Table:
             return [given.strip()]
         return [text.strip() for text in given.split(",") if text.strip()]
 
+    def chosen(self, given: Names | None, besides: Sequence[str] = ()) -> list[str]:
+        """The columns that were ``given``, or all but those ``besides``, once they are there."""
+        others = [name for name in self.names if name not in besides]
+        names = others if given is None else self.named(given)
+        self.require([*besides, *names])
+        return names
+
     def require(self, names: Sequence[str]) -> None:
         """Raise `DataError` unless each is the name of one column, and none is there twice."""
         for name in names:

@@ -223,9 +223,14 @@ def _warmed_up(model: Callable[..., Any], data: Any) -> Any:
     return bound
 
 
+NOTHING = Marked(np.nan, np.nan, "", alarm=False)
+"""Of a quantity that an engine does not have."""
+
+
 def _row(name: str, tried: Trial | str, quantities: Mapping[str, Marked]) -> dict[str, Any]:
-    marks = [each.mark for each in quantities.values()]
-    ratios = [each.ratio for each in quantities.values()]
+    judged = [*quantities.values()] or [NOTHING]
+    marks = [each.mark for each in judged]
+    ratios = [each.ratio for each in judged]
     own: dict[str, Any] = {"status": "", "verdict": "", "problem": tried}
     if isinstance(tried, Trial):
         none = "it has none of the quantities that it could be held against"
@@ -240,23 +245,22 @@ def _row(name: str, tried: Trial | str, quantities: Mapping[str, Marked]) -> dic
         }
     return {
         "engine": name,
-        "error": np.max([abs(each.error) for each in quantities.values()] or np.nan),
-        "ratio_low": np.min(ratios or np.nan),
-        "ratio_high": np.max(ratios or np.nan),
+        "error": np.max([abs(each.error) for each in judged]),
+        "ratio_low": np.min(ratios),
+        "ratio_high": np.max(ratios),
         **own,
         "judged": len(quantities),
-        "outside": len(marks) - marks.count("right"),
+        "outside": len(quantities) - marks.count("right"),
         **{mark: marks.count(mark) for mark in MARKS[1:]},
-        "alarms": sum(each.alarm for each in quantities.values()),
+        "alarms": sum(each.alarm for each in judged),
     }
 
 
 def _by_quantity(quantities: Mapping[str, Mapping[str, Marked]]) -> xr.Dataset:
     names = list(dict.fromkeys(name for own in quantities.values() for name in own))
-    nothing = Marked(np.nan, np.nan, "", alarm=False)
 
     def table(field: str, kind: type) -> tuple[tuple[str, str], np.ndarray]:
-        each = [getattr(own.get(n, nothing), field) for own in quantities.values() for n in names]
+        each = [getattr(own.get(n, NOTHING), field) for own in quantities.values() for n in names]
         values = np.array(each, kind).reshape(len(quantities), len(names))
         return ("engine", "quantity"), values
 

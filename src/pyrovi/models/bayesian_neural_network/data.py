@@ -119,9 +119,7 @@ def _columns(
 ) -> tuple[Table, list[str]]:
     """The table, and the covariates: all other columns unless they are named."""
     table = Table.of(frame, each="case")
-    others = [name for name in table.names if name != outcome]
-    chosen = others if covariates is None else table.named(covariates)
-    table.require([outcome, *chosen])
+    chosen = table.chosen(covariates, [outcome])
     if not chosen:
         raise DataError("The table has no column to predict from: the outcome is all there is.")
     return table, chosen

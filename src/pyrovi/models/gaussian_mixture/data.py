@@ -89,8 +89,7 @@ def read(
     [3.0, 1.0]
     """
     table = Table.of(frame, each="observation")
-    chosen = table.names if columns is None else table.named(columns)
-    table.require(chosen)
+    chosen = table.chosen(columns)
     if not chosen:
         raise DataError(f"Expected the names of columns, and none came. There is: {table.listed}.")
     x = table.predictors(chosen, "columns")

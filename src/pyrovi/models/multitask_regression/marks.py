@@ -65,9 +65,7 @@ def read_marks(
     if not marks:
         raise DataError("Expected the name of the column of marks as outcome, and none came.")
     parts = [*marks, *([] if task is None else [task])]
-    others = [name for name in table.names if name not in parts]
-    chosen = others if covariates is None else table.named(covariates)
-    table.require([*parts, *chosen])
+    chosen = table.chosen(covariates, parts)
     _refuse_other_shapes(marks, task)
     x = table.predictors(chosen)
     index, tasks = _tasks(table, task, marks)
