@@ -12,8 +12,8 @@ from pyrovi.infer.ladder.judge import Judgement
 from pyrovi.infer.run import Rung
 
 RECOVERIES = EXACTLY, BY_DRAWS, MEANS, MODE = "exactly", "by draws", "means", "mode"
-"""How much of a Gaussian posterior an engine recovers: all of it, to the optimiser's tolerance or
-to the Monte Carlo error of its draws; the means, but not the correlations; or its mode alone."""
+"""What is recovered of a Gaussian posterior: all, to the engine's tolerance or to the Monte Carlo
+error of its draws; the means, but not the correlations; or the mode alone."""
 
 Loss = float | Mapping[str, float]
 
@@ -27,12 +27,10 @@ class Capabilities:
         learns_parameters: Whether it learns a model's own parameters (``pyro.param``).
         closed_forms: Whether it works by the complete conditionals that a model declares
             (`pyrovi.structure.CoordinateUpdates`), and so evaluates no density.
-        own_start: Whether it makes a start of its own, and does not use the one that it is given.
+        own_start: Whether it makes its own start, and does not use the one that it is given.
         exact_bound: Whether it works its evidence lower bound out, where others estimate it.
-        draws: What its draws are, one of `pyrovi.tree.DRAW_KINDS`; None where that depends on
-            the guide or on the data, so that the approximation says.
-        recovers: How much of a Gaussian posterior it recovers, one of `RECOVERIES`; None where
-            it makes no promise.
+        draws: One of `pyrovi.tree.DRAW_KINDS`; None where the approximation says.
+        recovers: One of `RECOVERIES`; None where it makes no promise.
     """
 
     guide: bool = False
@@ -49,8 +47,7 @@ class Outcome:
     """What an engine came to.
 
     Attributes:
-        approximation: What can be drawn from. Its ``density`` is that of the model with the
-            parameters that were learnt.
+        approximation: What can be drawn from; its ``density`` has the learnt parameters.
         bound: The evidence lower bound in nats, where it is worked out exactly.
         notes: What the user should know of the result.
         errors: How far other fixed draws would move each flat mean, in its sds.

@@ -1,13 +1,13 @@
 """The runs of a fit as two files: ``fit.safetensors`` (numbers) and ``fit.json`` (all else).
 
-Nothing in either is code, and nothing is unpickled. The model and its data are not kept: whoever
-opens a fit brings them, and a fingerprint says whether the data are those of the fit.
+Nothing in either is code. Whoever opens a fit brings the model and its data; a fingerprint says
+whether the data are those of the fit.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from pyrovi.approximations import Approximation, restored
+from pyrovi.approximations import restored
 from pyrovi.bound import Arguments, BoundModel, bind, bind_model
 from pyrovi.density import LogDensity
 from pyrovi.errors import DataError, TreeError
@@ -29,23 +29,6 @@ from pyrovi.optimise import Chains
 
 TENSORS, SETTINGS = "fit.safetensors", "fit.json"
 FORMAT = 2
-
-
-@dataclass(frozen=True)
-class SavedRuns:
-    """What `read_runs` gives back.
-
-    Attributes:
-        record: What the fit itself had to say, as JSON.
-        runs: Every run.
-        model: The model, tied to its data.
-        arguments: What it was called with.
-    """
-
-    record: Mapping[str, Any]
-    runs: tuple[Run, ...]
-    model: BoundModel
-    arguments: Arguments
 
 
 def write_runs(
@@ -75,13 +58,10 @@ def write_runs(
     return folder
 
 
-def read_runs(folder: Path, model: Callable[..., Any], data: Any) -> SavedRuns:
-    """Read runs that `write_runs` wrote.
-
-    Args:
-        folder: Where the two files are.
-        model: The model that was fitted.
-        data: The data it was fitted to.
+def read_runs(
+    folder: Path, model: Callable[..., Any], data: Any
+) -> tuple[Mapping[str, Any], tuple[Run, ...], BoundModel, Arguments]:
+    """The record and the runs that `write_runs` wrote, the model tied to ``data``, and its call.
 
     Raises:
         TreeError: If the files are not there, are damaged, or are of another model.
@@ -105,7 +85,7 @@ def read_runs(folder: Path, model: Callable[..., Any], data: Any) -> SavedRuns:
             f"The fit in {folder} does not go with this model ({type(error).__name__}: "
             f"{str(error).splitlines()[0] if str(error) else 'no reason given'}). Fit again."
         ) from error
-    return SavedRuns(record, runs, tied, arguments)
+    return record, runs, tied, arguments
 
 
 def fingerprint(arguments: Arguments) -> str:
@@ -136,7 +116,9 @@ def _content(value: Any) -> bytes:
 def _tensors(run: Run) -> dict[str, Tensor]:
     """Its numbers, by name."""
     parts = {"losses": {name: torch.as_tensor(loss) for name, loss in run.losses.items()}}
-    parts["learnt"] = _learnt(run.density.model)
+    model = run.density.model
+    if model.parameters and model.params is not None:
+        parts["learnt"] = dict(model.params["params"])
     if run.approximation is not None:
         parts["approximation"] = run.approximation.tensors()
     if run.judgement is not None and run.judgement.chains is not None:
@@ -153,27 +135,17 @@ def _run_record(run: Run) -> dict[str, Any]:
         "why": run.why,
         "seconds": run.seconds,
         "losses": list(run.losses),
-        "bound": None if run.bound is None else asdict(run.bound),
+        "bound": run.bound and asdict(run.bound),
         "notes": list(run.notes),
         "rungs": [asdict(rung) for rung in run.rungs],
         "kind": None if approximation is None else approximation.kind,
         "settings": {} if approximation is None else approximation.settings(),
-        "judgement": None if judgement is None else _judgement_record(judgement),
-    }
-
-
-def _judgement_record(judgement: Judgement) -> dict[str, Any]:
-    """All but the chains, which are tensors."""
-    return {
-        "labels": list(judgement.labels),
-        "differences": [asdict(each) for each in judgement.differences],
-        "khat": judgement.khat,
-        "suspect": judgement.suspect,
+        "judgement": judgement and asdict(replace(judgement, chains=None)),
     }
 
 
 def _run(model: BoundModel, saved: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Run:
-    learnt = _under(tensors, "learnt/")
+    learnt, own, chains = (_under(tensors, f"{p}/") for p in ("learnt", "approximation", "chains"))
     density = LogDensity(model.with_parameters(learnt) if learnt else model)
     return Run(
         status=Status(saved["status"]),
@@ -181,13 +153,12 @@ def _run(model: BoundModel, saved: Mapping[str, Any], tensors: Mapping[str, Tens
         seconds=saved["seconds"],
         losses={name: tensors[f"losses/{name}"].numpy() for name in saved["losses"]},
         density=density,
-        approximation=_approximation(density, saved, _under(tensors, "approximation/")),
+        approximation=saved["kind"] and restored(saved["kind"], density, own, saved["settings"]),
         bound=saved["bound"] and Bound(**saved["bound"]),
         notes=tuple(saved["notes"]),
         errors=tensors.get("errors/"),
         rungs=tuple(Rung(**rung) for rung in saved["rungs"]),
-        judgement=saved["judgement"]
-        and _judgement(saved["judgement"], _under(tensors, "chains/")),
+        judgement=saved["judgement"] and _judgement(saved["judgement"], chains),
     )
 
 
@@ -199,13 +170,6 @@ def _judgement(saved: Mapping[str, Any], chains: Mapping[str, Tensor]) -> Judgem
         chains=Chains(**chains) if chains else None,
         suspect=saved["suspect"],
     )
-
-
-def _learnt(model: BoundModel) -> dict[str, Tensor]:
-    """The model's own parameters, where it has any."""
-    if not model.parameters or model.params is None:
-        return {}
-    return dict(model.params["params"])
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -228,17 +192,6 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return record, tensors
 
 
-def _approximation(
-    density: LogDensity, saved: Mapping[str, Any], tensors: Mapping[str, Tensor]
-) -> Approximation | None:
-    if saved["kind"] is None:
-        return None
-    return restored(saved["kind"], density, tensors, saved["settings"])
-
-
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): value
-        for name, value in tensors.items()
-        if name.startswith(prefix)
-    }
+    own = [name for name in tensors if name.startswith(prefix)]
+    return {name.removeprefix(prefix): tensors[name] for name in own}

@@ -1,7 +1,4 @@
-"""`fit`: a model, data and an engine in; a `Fit`, which is a value, out.
-
-Seeds, restarts and budgets are here, once; the steps are in `loop`.
-"""
+"""`fit`: seeds, restarts and budgets, once; the steps are in `loop`."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +13,7 @@ from pyrovi.density import LogDensity, faster_threads, fitting_threads
 from pyrovi.errors import EngineError, whole_number
 from pyrovi.evidence import limits
 from pyrovi.infer.engine import Engine
-from pyrovi.infer.ladder.auto import Auto, first_rung
+from pyrovi.infer.ladder.auto import Auto
 from pyrovi.infer.loop import run_once
 from pyrovi.infer.registry import ENGINES
 from pyrovi.infer.result import Fit
@@ -25,8 +22,7 @@ from pyrovi.registry import nearest
 from pyrovi.seeds import check_seed, isolated, stream
 
 MEMBERS = ("capabilities", "max_steps", "init", "step", "converged", "outcome")  # of `Engine`
-ELBO_DRAWS = 500  # for the evidence lower bound of each restart
-FEWEST_ELBO_DRAWS = 50
+FEWEST_ELBO_DRAWS, ELBO_DRAWS = 50, 500  # for the evidence lower bound of each restart
 ELBO_WORK = 5_000_000  # numbers worked out for it
 
 
@@ -69,19 +65,19 @@ def fit(
     bound_model = bind_model(model, arguments)
     tree = as_tree(bound_model, data)
     density = LogDensity(bound_model)
-    picked, reason = _pick(engine, density)
+    picked = _checked(engine_named(engine) if isinstance(engine, str) else engine, density)
     deadline = None if max_seconds is None else began + max_seconds
     runs: list[Run] = []
     for index in range(restarts):
         if index and deadline is not None and time.perf_counter() > deadline:
             break
         label = "fit" if restarts == 1 else f"fit {index + 1}/{restarts}"
-        one = _one(picked, density, seed, index, deadline=deadline, progress=progress, label=label)
+        options = {"deadline": deadline, "progress": progress, "label": label}
+        one = _restart(picked, density, stream(seed, "restart", index), index > 0, options)
         runs.append(replace(one, bound=one.bound or _estimated_bound(one, seed)))
     return Fit(
         model=bound_model,
         engine=picked,
-        engine_reason=reason,
         restarts=tuple(runs),
         kept=_reached_the_best(runs),
         seed=seed,
@@ -91,33 +87,18 @@ def fit(
     )
 
 
-def _one(
-    engine: Engine,
-    density: LogDensity,
-    seed: int,
-    index: int,
-    *,
-    deadline: float | None,
-    progress: bool | None,
-    label: str,
+def _restart(
+    engine: Engine, density: LogDensity, seed: int, avoid_prior: bool, options: dict[str, Any]
 ) -> Run:
-    own_seed, needs = stream(seed, "restart", index), engine.capabilities
+    needs = engine.capabilities
     if needs.own_start:
         start = torch.zeros(density.dim, dtype=torch.float64)
     else:
-        start = density.start(own_seed, avoid_prior=index > 0)
+        start = density.start(seed, avoid_prior=avoid_prior)
     if not needs.closed_forms:
         density.threads = faster_threads(density, start)
-    with fitting_threads(density), isolated(own_seed):
-        return run_once(
-            engine,
-            density,
-            start,
-            seed=own_seed,
-            deadline=deadline,
-            progress=progress,
-            label=label,
-        )
+    with fitting_threads(density), isolated(seed):
+        return run_once(engine, density, start, seed=seed, **options)
 
 
 def _estimated_bound(one: Run, seed: int) -> Bound | None:
@@ -141,17 +122,24 @@ def _reached_the_best(runs: list[Run]) -> tuple[int, ...]:
 
     If what has a bound was judged and did not pass, while others did without one, those.
     """
-    usable = [i for i, one in enumerate(runs) if one.approximation is not None]
-    usable = [i for i in usable if runs[i].status is not Status.DIVERGED] or usable
-    scored = {i: b for i in usable if (b := runs[i].bound) is not None and np.isfinite(b.value)}
-    passed = tuple(i for i in usable if runs[i].passes)
-    if not scored:
+    usable = _usable(runs)
+    bounds = {i: bound for i in usable if (bound := _finite_bound(runs[i]))}
+    if not bounds:
         return tuple(usable)
-    if passed and not scored.keys() & set(passed):
+    passed = tuple(i for i in usable if runs[i].passes)
+    if passed and bounds.keys().isdisjoint(passed):
         return passed
-    best = max(scored.values(), key=lambda b: b.value)
-    near = [i for i, b in scored.items() if _same_optimum(b, best)]
-    return tuple(sorted(near, key=lambda i: -scored[i].value))
+    best_first = sorted(bounds, key=lambda i: -bounds[i].value)
+    return tuple(i for i in best_first if _same_optimum(bounds[i], bounds[best_first[0]]))
+
+
+def _usable(runs: list[Run]) -> list[int]:
+    drawable = [i for i, one in enumerate(runs) if one.approximation is not None]
+    return [i for i in drawable if runs[i].status is not Status.DIVERGED] or drawable
+
+
+def _finite_bound(one: Run) -> Bound | None:
+    return one.bound if one.bound is not None and np.isfinite(one.bound.value) else None
 
 
 def _same_optimum(bound: Bound, best: Bound) -> bool:
@@ -204,17 +192,7 @@ def _maker(name: str) -> Any:
     return Auto if name == "auto" else ENGINES[name]
 
 
-def _pick(engine: Engine | str, density: LogDensity) -> tuple[Engine, str]:
-    """The engine to run, and why it was picked; no reason where the user picked it."""
-    if engine == "auto":
-        return Auto(), first_rung(density).why
-    if isinstance(engine, str):
-        engine = engine_named(engine)
-    _check_engine(engine, density)
-    return engine, ""
-
-
-def _check_engine(engine: Engine, density: LogDensity) -> None:
+def _checked(engine: Engine, density: LogDensity) -> Engine:
     if not isinstance(engine, Engine):
         lacking = [each for each in MEMBERS if not hasattr(engine, each)]
         raise EngineError(
@@ -226,6 +204,7 @@ def _check_engine(engine: Engine, density: LogDensity) -> None:
             f"The model has learnable parameters of its own, which {type(engine).__name__} would "
             "leave as they are. Use SVI, or give them priors."
         )
+    return engine
 
 
 def _check_budget(restarts: int, max_seconds: float | None) -> None:

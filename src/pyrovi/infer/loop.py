@@ -1,9 +1,8 @@
 """The one loop: budgets, non-finite losses, progress and status, for every engine alike."""
 
-import contextlib
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from pyrovi.density import LogDensity, OutOfTime
-from pyrovi.infer.engine import Engine, Loss, Outcome, first_of
+from pyrovi.infer.engine import Engine, Loss, first_of
 from pyrovi.infer.run import Bound, Run, Status
 
-PROGRESS_INTERVAL = 0.2  # seconds between two updates of the progress bar
+UPDATED_EVERY = 0.2  # seconds, the progress bar
 
 
 def run_once(
@@ -31,8 +30,8 @@ def run_once(
     """Run an engine from ``start`` until it converges, or a budget is spent, or it diverges.
 
     Args:
-        engine: The engine.
-        density: The density to approximate.
+        engine: What to run.
+        density: What to approximate.
         start: The flat vector to start at.
         seed: Seeds whatever the engine draws; the caller has seeded the global generators.
         deadline: On the clock of `time.perf_counter`, when to stop.
@@ -56,25 +55,10 @@ def run_once(
             outcome = engine.outcome(state)
         except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
             status, why = Status.DIVERGED, "its covariance is not positive definite"
-    return _recorded(outcome, density, losses, status, why, time.perf_counter() - began)
-
-
-def _recorded(
-    outcome: Outcome | None,
-    density: LogDensity,
-    losses: list[Loss],
-    status: Status,
-    why: str,
-    seconds: float,
-) -> Run:
-    """A run; without an outcome nothing but its losses and how it ended."""
+    ended: Any = {"status": status, "why": why, "seconds": time.perf_counter() - began}
     if outcome is None:
-        named = _by_name(losses)
-        return Run(status=status, why=why, seconds=seconds, losses=named, density=density)
+        return Run(losses=_by_name(losses), density=density, **ended)
     return Run(
-        status=status,
-        why=why,
-        seconds=seconds,
         losses=_by_name(losses[outcome.losses or slice(None)]),
         density=outcome.approximation.density,
         approximation=outcome.approximation,
@@ -83,6 +67,7 @@ def _recorded(
         errors=outcome.errors,
         rungs=outcome.rungs,
         judgement=outcome.judgement,
+        **ended,
     )
 
 
@@ -107,15 +92,8 @@ def _steps(engine: Engine, state: Any, losses: list[Loss], bar: Any) -> tuple[St
     return Status.STOPPED, f"it took its {engine.max_steps} steps without converging"
 
 
-@contextlib.contextmanager
-def _bar(total: int, label: str, progress: bool | None) -> Iterator[Any]:
-    shown = _watched() if progress is None else progress
-    with tqdm(
-        total=total, desc=label, disable=not shown, leave=False, mininterval=PROGRESS_INTERVAL
-    ) as bar:
-        yield bar
-
-
-def _watched() -> bool:
-    """Whether anybody can see a progress bar: a terminal, or a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+def _bar(total: int, label: str, progress: bool | None) -> Any:
+    if progress is None:  # shown where anybody can see it: in a terminal, or a notebook
+        progress = sys.stderr.isatty() or "ipykernel" in sys.modules
+    hidden = not progress
+    return tqdm(total=total, desc=label, disable=hidden, leave=False, mininterval=UPDATED_EVERY)

@@ -21,16 +21,11 @@ from pyrovi.seeds import stream
 
 @dataclass(frozen=True)
 class Recorded:
-    """The engine of a fit that was read from a file: what it was, not something to run.
-
-    Attributes:
-        text: As the engine itself was shown.
-    """
+    """The engine of a fit that was read from a file, as it was shown: not something to run."""
 
     text: str
 
     def __repr__(self) -> str:
-        """As the engine itself was shown."""
         return self.text
 
 
@@ -41,7 +36,6 @@ class Fit:
     Attributes:
         model: The model, tied to its data, as it was fitted.
         engine: The engine, as it was set.
-        engine_reason: Why its first rung was picked, where pyrovi picked it.
         restarts: Every run, in the order they were started.
         kept: The indices of the runs that reached the best bound, the best first: the chains.
         seed: What repeats the fit.
@@ -52,7 +46,6 @@ class Fit:
 
     model: BoundModel
     engine: Engine | Recorded
-    engine_reason: str
     restarts: tuple[Run, ...]
     kept: tuple[int, ...]
     seed: int
@@ -106,6 +99,11 @@ class Fit:
         """What each engine that was tried came to in the best run, under ``engine="auto"``."""
         return self.best.rungs if self.kept else ()
 
+    @property
+    def engine_reason(self) -> str:
+        """Why the first of the rungs was picked; empty where the user picked the engine."""
+        return self.rungs[0].why if self.rungs else ""
+
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What the user should know, each once."""
@@ -144,7 +142,6 @@ class Fit:
         record = {
             "model": self.model.name,
             "engine": repr(self.engine),
-            "engine_reason": self.engine_reason,
             "seed": self.seed,
             "seconds": self.seconds,
             "kept": list(self.kept),
@@ -159,22 +156,19 @@ class Fit:
             TreeError: If the files are not there, are damaged, or are of another model.
             DataError: If the data are others than those that were fitted.
         """
-        saved = read_runs(Path(folder), model, data)
-        record = saved.record
+        record, runs, tied, arguments = read_runs(Path(folder), model, data)
         return Fit(
-            model=saved.model,
+            model=tied,
             engine=Recorded(record["engine"]),
-            engine_reason=record["engine_reason"],
-            restarts=saved.runs,
+            restarts=runs,
             kept=tuple(record["kept"]),
             seed=record["seed"],
             seconds=record["seconds"],
-            data=as_tree(saved.model, data),
-            arguments=saved.arguments,
+            data=as_tree(tied, data),
+            arguments=arguments,
         )
 
     def __repr__(self) -> str:
-        """One line: what, how, how well."""
         bound_text = f", elbo={self.elbo.value:.2f}±{self.elbo.error:.2f}" if self.elbo else ""
         return (
             f"Fit({self.model.name}, {self.method}, {self.status.value}{bound_text}, "

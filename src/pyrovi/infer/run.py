@@ -1,4 +1,4 @@
-"""One run of an engine, from one start: how it ended, what it came to, and by which rungs."""
+"""One run of an engine: how it ended, what it came to, and by which rungs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -62,7 +62,6 @@ class Rung:
     chosen: bool = False
 
     def __str__(self) -> str:
-        """One line."""
         off = f"{self.worst}: mean off by {self.shift:+.2f} sd, sd {self.ratio:.2f} of it"
         khat = "" if np.isnan(self.khat) else f", k-hat {self.khat:.2f}"
         judged = f"{self.status} ({off}{khat})" if self.worst else self.status
@@ -71,7 +70,7 @@ class Rung:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run of an engine, from one start.
+    """One run of an engine, from one start: how it ended, and its `Outcome`.
 
     Attributes:
         status: How it ended.
@@ -79,13 +78,9 @@ class Run:
         seconds: Wall time.
         losses: Every loss by its name, after each step; the first is the one that was judged.
         density: The density that the approximation is of.
-        approximation: None where the run diverged before there was any.
-        bound: Its evidence lower bound; None where it has none.
-        notes: What the engine has to say about the result.
-        errors: How far other fixed draws would move each flat mean, in its sds; None where the
-            engine has none.
-        rungs: What each engine came to, where several were tried.
-        judgement: How the approximation held against the posterior, where it was held.
+        approximation: None where the run ended before there was any.
+        bound: Its evidence lower bound, where there is one.
+        notes, errors, rungs, judgement: As in `Outcome`.
     """
 
     status: Status

@@ -11,13 +11,14 @@ from pyrovi.errors import EngineError, whole_number
 class Settings:
     """The base of an engine's settings, a frozen dataclass made with ``repr=False``.
 
+    It is shown by the settings that differ from the defaults.
+
     >>> from pyrovi import DADVI
     >>> DADVI(whiten=True)
     DADVI(whiten=True)
     """
 
     def __repr__(self) -> str:
-        """The settings that differ from the defaults, by which the fit can be repeated."""
         parts = self._shown()
         for each in fields(self):  # pyright: ignore[reportArgumentType]
             value = getattr(self, each.name)

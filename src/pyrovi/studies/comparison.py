@@ -210,9 +210,7 @@ def _chosen(engines: Sequence[str] | Mapping[str, Any] | None) -> dict[str, Any]
         engines = {name.strip(): name for name in names}
     if not engines:
         raise EngineError(f"No engine came to compare. There is: {', '.join(default_engines())}.")
-    # auto by its name, so that its record says why it began as it did
-    named = {n: isinstance(e, str) and e != "auto" for n, e in engines.items()}
-    return {str(n): engine_named(e) if named[n] else e for n, e in engines.items()}
+    return {str(n): engine_named(e) if isinstance(e, str) else e for n, e in engines.items()}
 
 
 def _warmed_up(model: Callable[..., Any], data: Any) -> Any:
