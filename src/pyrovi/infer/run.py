@@ -54,11 +54,11 @@ class Rung:
     why: str
     steps: int
     seconds: float
-    khat: float
-    status: str
-    worst: str
-    shift: float
-    ratio: float
+    khat: float = np.nan
+    status: str = "unjudged"
+    worst: str = ""
+    shift: float = np.nan
+    ratio: float = np.nan
     chosen: bool = False
 
     def __str__(self) -> str:

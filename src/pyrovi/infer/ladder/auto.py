@@ -1,16 +1,14 @@
 """`engine="auto"`: a ladder that climbs only while it pays, and says what it did on each rung.
 
-1. A Gaussian in a space turned by the curvature (`dadvi`), from many starts where three disagree.
-   What subsamples or learns parameters of its own goes to SVI instead, and no further; what would
-   be dear with two fixed draws a dimension goes there too. Where the starts end in different modes
-   of about the same evidence, a Gaussian in each of them (`modes`).
+1. A Gaussian in a space turned by the curvature (`dadvi`), or what `first_rung` says instead;
+   where its starts end in several modes of about the same evidence, a Gaussian in each (`modes`).
 2. Its draws resampled by their importance weights, where their tail is light.
 3. Its draws polished by many short Markov chains (`polish`), where the density is vectorised.
 4. A flow that starts as the Gaussian, where there are few enough dimensions.
 
-After each rung the approximation is held against the posterior, quantity by quantity (`judge`);
-the first that passes is the answer. If none does, it is the one that is least far off, and the
-verdict says so. What the ladder must know of a rung stands in its `Plan`: any engine can be one.
+After each rung the approximation is held against the posterior, quantity by quantity (`judge`).
+The first that passes is the answer, else the one that is least far off, as the verdict will say.
+What the ladder must know of a rung stands in its `Plan`: any engine can be one.
 """
 
 import math
@@ -41,16 +39,11 @@ MIXTURE_STARTS = 32
 MOST_STEPS = 500  # of the first rung: what takes more will not be mended by still more
 DEAR_ENTRIES = 20_000_000  # numbers in one evaluation of all fixed draws: a minute for the search
 SVI_STEPS = 5_000
-DEAR_CHAINS = (
-    1_000_000  # numbers in one evaluation of the fewest chains: minutes to polish by them
-)
-FLOW_DIM = 50
-PATHS = 8  # of Pathfinder, where the first engine fails
+DEAR_CHAINS = 1_000_000  # numbers in one evaluation of the fewest chains: minutes for the polish
+FLOW_DIM, FLOW_STEPS = 50, 3_000
 RIVAL_NATS = 7.0  # less evidence by this is less than a thousandth of the posterior
-FLOW_STEPS = 3_000
 JUDGED_DRAWS = 2_000
-MANY_JUDGED_DRAWS = 4_000  # where they cost next to nothing
-CHEAP_WORK = 1_000
+MANY_JUDGED_DRAWS, CHEAP_WORK = 4_000, 1_000  # where they cost next to nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +66,6 @@ class Plan:
 
     @property
     def most_steps(self) -> int:
-        """How many steps to take at the most."""
         own = self.engine.max_steps
         return own if self.max_steps is None else min(own, self.max_steps)
 
@@ -90,42 +82,37 @@ class Auto:
     capabilities = Capabilities(learns_parameters=True)
 
     def __repr__(self) -> str:
-        """Its name in `pyrovi.fit`."""
         return "auto"
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "AutoState":
-        """Stand on the first rung."""
         return AutoState(density, start, seed)
 
     def step(self, state: "AutoState") -> float:
-        """Take one step of the rung's engine, and give its loss."""
         return state.step()
 
     def converged(self, state: "AutoState") -> bool:
-        """Whether an approximation passes, or no rung is left."""
         return state.rung_is_done() and not state.climb()
 
     def outcome(self, state: "AutoState") -> Outcome:
-        """The one that is least far off."""
         return state.outcome()
 
 
 @dataclass(frozen=True)
-class _Tried:
-    """A finished rung: what it came to, how it held, and the first of its steps."""
+class Tried:
+    """A finished rung: what it came to, with its judgement and which of the steps it took."""
 
     rung: Rung
     outcome: Outcome
-    judgement: Judgement | None
-    first_step: int
 
     @property
     def passes(self) -> bool:
-        return self.judgement is not None and self.judgement.passes
+        judged = self.outcome.judgement
+        return judged is not None and judged.passes
 
     @property
     def excess(self) -> float:
-        return 0.0 if self.judgement is None else self.judgement.excess
+        judged = self.outcome.judgement
+        return 0.0 if judged is None else judged.excess
 
 
 class AutoState:
@@ -133,7 +120,7 @@ class AutoState:
 
     def __init__(self, density: LogDensity, start: Tensor, seed: int) -> None:
         self.density, self.start, self.seed = density, start, seed
-        self.tried: list[_Tried] = []
+        self.tried: list[Tried] = []
         self.candidates_from = 0  # rungs before it miss a mode, which no judgement of them can see
         self.taken = self.rung_taken = 0
         self.last_loss = math.inf
@@ -141,7 +128,6 @@ class AutoState:
         self._begin(next(self._rungs))
 
     def step(self) -> float:
-        """One step of the rung's engine."""
         self.taken += 1
         self.rung_taken += 1
         loss = first_of(self.plan.engine.step(self.inner))
@@ -173,7 +159,8 @@ class AutoState:
         outcome = self.plan.engine.outcome(self.inner)
         self.density = outcome.approximation.density
         judged = self._note(repr(self.plan.engine), self.plan.why, outcome)
-        if judged is not None and not judged.passes and self._weighable(judged):
+        light = threshold(self._judged_draws)
+        if judged and not judged.passes and judged.khat <= light:
             resampled = Resampled(self.density, outcome.approximation)
             self._note(
                 f"{self.plan.engine!r}, resampled",
@@ -190,15 +177,11 @@ class AutoState:
         if not self.tried:
             return self.plan.engine.outcome(self.inner)
         best = self._best
-        return replace(
-            best.outcome,
-            rungs=tuple(replace(each.rung, chosen=each is best) for each in self.tried),
-            judgement=best.judgement,
-            losses=slice(best.first_step, best.first_step + best.rung.steps),
-        )
+        rungs = tuple(replace(each.rung, chosen=each is best) for each in self.tried)
+        return replace(best.outcome, rungs=rungs)
 
     @property
-    def _best(self) -> _Tried:
+    def _best(self) -> Tried:
         candidates = self.tried[self.candidates_from :] or self.tried
         passed = [each for each in candidates if each.passes]
         return passed[0] if passed else min(candidates, key=lambda each: each.excess)
@@ -225,22 +208,14 @@ class AutoState:
     def _judged_draws(self) -> int:
         return MANY_JUDGED_DRAWS if self.density.work <= CHEAP_WORK else JUDGED_DRAWS
 
-    def _weighable(self, judged: Judgement) -> bool:
-        return judged.khat <= threshold(self._judged_draws)
-
     def _note(self, name: str, why: str, outcome: Outcome) -> Judgement | None:
         """Judge what the rung came to, and keep both."""
         judged = self._judged(outcome.approximation)
-        now = time.perf_counter()
-        rung = Rung(
-            engine=name,
-            why=why,
-            steps=self.rung_taken,
-            seconds=now - self.began,
-            **_of_the_judgement(judged),
-        )
-        self.began = now
-        self.tried.append(_Tried(rung, outcome, judged, self.taken - self.rung_taken))
+        began, self.began = self.began, time.perf_counter()
+        held = {} if judged is None else _as_it_held(judged)
+        rung = Rung(name, why, self.rung_taken, self.began - began, **held)
+        steps = slice(self.taken - self.rung_taken, self.taken)
+        self.tried.append(Tried(rung, replace(outcome, judgement=judged, losses=steps)))
         return judged
 
     # The rungs in turn
@@ -255,7 +230,7 @@ class AutoState:
             yield from following()
 
     def _passed(self) -> bool:
-        judged = self._best.judgement
+        judged = self._best.outcome.judgement
         return judged is None or judged.passes or not judged.could_tell
 
     def _modes(self) -> Iterator[Plan]:
@@ -278,55 +253,46 @@ class AutoState:
 
     def _polish(self) -> Iterator[Plan]:
         if self.density.vectorised and FEWEST_CHAINS * self.density.work <= DEAR_CHAINS:
-            off = self._best.rung.worst
-            yield Plan(
-                engine=Polish(base=self._best.outcome.approximation),
-                why=f"{off} is off, and Markov chains from the draws are the cheapest mending.",
-            )
+            off, base = self._best.rung.worst, self._best.outcome.approximation
+            why = f"{off} is off, and Markov chains from the draws are the cheapest mending."
+            yield Plan(engine=Polish(base=base), why=why)
 
     def _flow(self) -> Iterator[Plan]:
         gaussian = self.tried[0].outcome.approximation
         one_mode = not self.candidates_from  # a flow that starts in one mode stays there
         if one_mode and self.density.dim <= FLOW_DIM and isinstance(gaussian, Gaussian):
-            off = self._best.rung.worst
-            yield Plan(
-                engine=SVI(guide=turned_flow(), particles=32, max_steps=FLOW_STEPS),
-                why=f"{off} is still off; a flow bends where a Gaussian cannot.",
-                laid_over=gaussian,
-            )
+            why = f"{self._best.rung.worst} is still off; a flow bends where a Gaussian cannot."
+            engine = SVI(guide=turned_flow(), particles=32, max_steps=FLOW_STEPS)
+            yield Plan(engine=engine, why=why, laid_over=gaussian)
 
 
-def _of_the_judgement(judged: Judgement | None) -> dict[str, Any]:
+def _as_it_held(judged: Judgement) -> dict[str, Any]:
     """What a rung says of how its approximation held against the posterior."""
-    worst = judged.worst if judged else None
-    return {
-        "khat": judged.khat if judged else math.nan,
-        "status": judged.status if judged else "unjudged",
-        "worst": worst[0] if worst else "",
-        "shift": worst[1].shift if worst else math.nan,
-        "ratio": worst[1].ratio if worst else math.nan,
-    }
+    held: dict[str, Any] = {"khat": judged.khat, "status": judged.status}
+    if judged.worst is None:
+        return held
+    name, off = judged.worst
+    return {**held, "worst": name, "shift": off.shift, "ratio": off.ratio}
 
 
 def first_rung(density: LogDensity) -> Plan:
-    """What the ladder begins with: the first of these whose condition holds.
-
-    ============================================  ============================
-    the model subsamples a plate                  SVI
-    it learns parameters of its own               SVI
-    DADVI's fixed draws would be too many         SVI, with few steps
-    the curvature would cost more than it mends   DADVI
-    it has discrete sites                         DADVI, whitened, many starts
-    else                                          DADVI, whitened
-    ============================================  ============================
-    """
+    """What the ladder begins with: the first of these whose condition holds."""
     model, dim = density.model, density.dim
     if model.subsampled:
         return _svi("SVI, since the model subsamples a plate.")
     if model.parameters:
         return _svi("SVI, since the model learns parameters of its own.")
+    if not affordable(density) and 2 * dim * density.work > DEAR_ENTRIES:
+        return _svi(
+            f"SVI with few draws a step, since two for each of {dim} latent dimensions, as DADVI "
+            "needs, would work through too many numbers.",
+            max_steps=SVI_STEPS,
+        )
     if not affordable(density):
-        return _without_curvature(density)
+        return _dadvi(
+            f"DADVI, a mean-field Gaussian, since the curvature of {dim} latent dimensions would "
+            "cost more than it mends."
+        )
     if model.discrete:
         return _dadvi(
             f"DADVI in a space whitened by the curvature, from the best of {MIXTURE_STARTS} "
@@ -341,20 +307,6 @@ def first_rung(density: LogDensity) -> Plan:
     )
 
 
-def _without_curvature(density: LogDensity) -> Plan:
-    dim = density.dim
-    if 2 * dim * density.work > DEAR_ENTRIES:
-        return _svi(
-            f"SVI with few draws a step, since two for each of {dim} latent dimensions, as DADVI "
-            "needs, would work through too many numbers.",
-            max_steps=SVI_STEPS,
-        )
-    return _dadvi(
-        f"DADVI, a mean-field Gaussian, since the curvature of {dim} latent dimensions would "
-        "cost more than it mends."
-    )
-
-
 def _svi(why: str, **settings: Any) -> Plan:
     return Plan(engine=SVI(guide="mean_field", **settings), why=why, otherwise=ANEW)
 
@@ -364,7 +316,7 @@ def _dadvi(why: str, **settings: Any) -> Plan:
 
 
 # A path from another place keeps to where the density is finite.
-ANEW = Plan(engine=Pathfinder(paths=PATHS), why="The first engine lost its way.")
+ANEW = Plan(engine=Pathfinder(paths=8), why="The first engine lost its way.")
 
 
 def turned_flow() -> Family:

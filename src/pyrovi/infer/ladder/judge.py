@@ -1,14 +1,13 @@
 """Is an approximation the posterior, quantity by quantity? The cheapest evidence that can tell.
 
 The importance weights of its draws come first: where their tail is light and every quantity is
-shown to be the same reweighted, that is proof enough, and costs one evaluation a draw. Else short
-Markov chains go out from the draws; what is a draw of the posterior stays one, and what is not
-drifts (see `pyrovi.optimise.move`).
+shown to be the same reweighted, that is proof enough. Else short Markov chains go out from the
+draws: those of the posterior stay so, and others drift (`pyrovi.optimise.move`).
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -141,24 +140,21 @@ class _Case:
 
     @cached_property
     def weighed(self) -> tuple[float, list[Difference]]:
-        """The shape of the weights, and each quantity against itself reweighted."""
         return _weighed(self.density, self.drawn, self.values)
 
     @property
-    def trusted(self) -> list[Difference]:
+    def trusted(self) -> tuple[Difference, ...]:
         """The quantities reweighted, where the tail of the weights is light; else none."""
         khat, differences = self.weighed
-        return [] if khat > threshold(len(self.values)) else differences
+        return () if khat > threshold(len(self.values)) else tuple(differences)
 
     @property
     def weights_suffice(self) -> bool:
-        trusted = self.trusted
-        shown = all(each.shown_within_limits for each in trusted)
-        return bool(trusted) and (shown or not _all_ok(trusted))
+        shown = all(each.shown_within_limits for each in self.trusted)
+        return bool(self.trusted) and (shown or not _all_ok(self.trusted))
 
     def by_weights(self) -> Judgement:
-        trusted = tuple(self.trusted)
-        return Judgement(self.labels if trusted else (), trusted, self.weighed[0])
+        return Judgement(self.labels if self.trusted else (), self.trusted, self.weighed[0])
 
     def by_chains(self, chains: Chains) -> Judgement:
         """Each quantity against where chains head; unknown where one of them is lost."""
@@ -198,12 +194,8 @@ def _more_chains(density: LogDensity, drawn: Draws, seed: int, few: Chains) -> C
     total = min(CONFIRMING, CONFIRMING_ENTRIES // density.work, len(drawn.flat))
     if total < 2 * sent:
         return None
-    rest = send_out(density, drawn, seed + 1, slice(sent, total))
-    return Chains(
-        torch.cat([few.start, rest.start]),
-        torch.cat([few.states, rest.states]),
-        torch.cat([few.acceptance, rest.acceptance]),
-    )
+    rest = vars(send_out(density, drawn, seed + 1, slice(sent, total)))
+    return Chains(**{name: torch.cat([own, rest[name]]) for name, own in vars(few).items()})
 
 
 def _weighed(
@@ -238,23 +230,12 @@ def send_out(density: LogDensity, drawn: Draws, seed: int, which: slice | None =
     usual = max(usual, chains_for(density, MANY_CHAINS, CHEAP_ENTRIES))
     start = drawn.flat[which or slice(usual)]
     factor = mass_factor(drawn.flat) if drawn.within is None else drawn.within
-
-    def sent(share: float) -> Chains:
-        return move(
-            density,
-            start,
-            factor,
-            transitions=TRANSITIONS,
-            kept=KEPT,
-            seed=seed,
-            step_size=share * STEP_SIZE,
-        )
-
-    chains = sent(1.0)
+    sent = partial(move, density, start, factor, transitions=TRANSITIONS, kept=KEPT, seed=seed)
+    chains = sent()
     for share in SHORTER:
         if _acceptance(chains) > limits.ACCEPTED.low:
             break
-        chains = sent(share)
+        chains = sent(step_size=share * STEP_SIZE)
     return chains
 
 

@@ -1,9 +1,8 @@
 """Several modes at once: a Gaussian in each, weighted by how much of the posterior it holds.
 
-Where different starts end in different modes of about the same evidence, a Gaussian in one of them
-is wrong however well it fits there, and nothing that starts from its draws can see it. Each mode
-gets its own Gaussian, fitted in a space turned by its curvature; their bounds weigh them, since
-the bound of a Gaussian that sits in one mode is nearly the log of the evidence about that mode.
+A Gaussian in one of several modes is wrong however well it fits there, and nothing that starts
+from its draws can see it. Each gets its own, fitted in a space turned by its curvature, and is
+weighed by its bound, which is nearly the log of the evidence about that mode.
 """
 
 from dataclasses import dataclass, field
@@ -36,25 +35,19 @@ class Modes(Settings):
     capabilities = Capabilities(own_start=True, draws=INDEPENDENT, recovers=EXACTLY)
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         if not self.modes:
             raise EngineError("Modes takes at least one mode, and none came.")
 
     def __repr__(self) -> str:
-        """How many modes there are."""
         return f"Modes({len(self.modes)} of {self.engine!r})"
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "ModesState":
-        """A search in each mode."""
-        states = [self.engine.begin_at(density, mode, seed) for mode in self.modes]
-        return ModesState(states)
+        return ModesState([self.engine.begin_at(density, mode, seed) for mode in self.modes])
 
     def step(self, state: "ModesState") -> float:
-        """Take one iteration in the mode at hand, and give minus the ELBO it reached."""
         return self.engine.step(state.at_hand)
 
     def converged(self, state: "ModesState") -> bool:
-        """Whether the last of the modes is fitted."""
         return self.engine.converged(state.at_hand) and not state.go_on()
 
     def outcome(self, state: "ModesState") -> Outcome:
@@ -79,7 +72,6 @@ class ModesState:
 
     @property
     def at_hand(self) -> DADVIState:
-        """The search that is going on."""
         return self.states[self.done]
 
     def go_on(self) -> bool:

@@ -1,9 +1,7 @@
 """Polish: many Markov chains from the draws of an approximation, until they hold still.
 
-Hamiltonian Monte Carlo leaves the posterior as it is and moves everything else towards it, so that
-draws of a good approximation need little of it. What comes out is draws, without a density or a
-bound; it costs what sampling costs, and has the same fault: a mode that no draw is near is never
-seen.
+Draws of a good approximation need little of it. What comes out is draws, without a density or a
+bound; it costs what sampling costs, and never sees a mode that no draw is near.
 
 Reference: Hoffman and Ma (2020), https://proceedings.mlr.press/v108/hoffman20a.html, who run short
 chains from a variational start
@@ -27,9 +25,8 @@ TRANSITIONS = 10  # in a step
 TARGET_ACCEPTANCE = 0.7
 FEWEST_STEPS = 20
 STALLED = 0.9  # of the error that half the steps came to
-CHAINS = 512
+CHAINS, DRAWS = 512, 4000
 CHAIN_ENTRIES = 200_000  # numbers in one evaluation of all chains: half a minute in all
-DRAWS = 4000
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -51,7 +48,6 @@ class Polish(Settings):
     capabilities = Capabilities(own_start=True, draws=INDEPENDENT, recovers=BY_DRAWS)
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         whole(self, "chains", least=8)
         positive(self, "tolerance")
 
@@ -59,12 +55,10 @@ class Polish(Settings):
         return {"base": "..."}
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "PolishState":
-        """Set the chains out at draws of the base."""
         count = self.chains or chains_for(density, CHAINS, CHAIN_ENTRIES)
         return PolishState(density, self.base.draw(count, stream(seed, "polish")), seed)
 
     def step(self, state: "PolishState") -> float:
-        """Move every chain ten times, and give minus the average log density."""
         return state.step()
 
     def converged(self, state: "PolishState") -> bool:
@@ -74,17 +68,14 @@ class Polish(Settings):
         return state.mean_errors[-1] < self.tolerance or state.stalls()
 
     def outcome(self, state: "PolishState") -> Outcome:
-        """Draws from the later half of the steps, in no order."""
-        drawn = Empirical(state.density, state.draws(), in_order=False)
-        return Outcome(approximation=drawn)
+        return Outcome(approximation=Empirical(state.density, state.draws(), in_order=False))
 
 
 class PolishState:
     """Where the chains stand and stood; the first half of every past is dropped as it grows."""
 
     def __init__(self, density: LogDensity, drawn: Draws, seed: int) -> None:
-        self.density, self.flat, self.seed = density, drawn.flat, seed
-        self.within = drawn.within
+        self.density, self.flat, self.within, self.seed = density, drawn.flat, drawn.within, seed
         self.step_size, self.taken = STEP_SIZE, 0
         self.past: list[Tensor] = []
         self.mean_errors: list[float] = []  # after each step
@@ -132,11 +123,8 @@ class PolishState:
 
         Where chains mix, its error falls by the root of two; between modes, hardly at all.
         """
-        steps = 2 * FEWEST_STEPS
-        return (
-            self.taken % steps == 0
-            and self.mean_errors[-1] > STALLED * self.mean_errors[self.taken // 2]
-        )
+        before = self.mean_errors[self.taken // 2]
+        return self.taken % (2 * FEWEST_STEPS) == 0 and self.mean_errors[-1] > STALLED * before
 
     def draws(self) -> Tensor:
         """The kept states in random order, the newest where there are too many."""
