@@ -1,9 +1,8 @@
 """`linear_response`: the standard deviations that mean field understates, for chosen quantities.
 
-Mean field gives right means more often than right spreads. How its means would move if the
-posterior were tilted says how wide the posterior is (see `pyrovi.optimise.FixedDraws`). That
-takes one system of linear equations a quantity, solved by conjugate gradients with products of the
-matrix of second derivatives, so that nothing of the size of the covariance is ever formed.
+How the means would move if the posterior were tilted says how wide it is
+(`pyrovi.optimise.FixedDraws`). That takes one system of linear equations a quantity, solved by
+conjugate gradients with products of the second derivatives: no covariance is ever formed.
 
 Reference: Giordano, Broderick and Jordan (2018), https://jmlr.org/papers/v19/17-670.html
 """
@@ -17,13 +16,13 @@ from torch import Tensor
 
 from pyrovi.approximations import Gaussian
 from pyrovi.errors import EngineError
+from pyrovi.infer.engines.dadvi import length_units
 from pyrovi.infer.result import Fit
 from pyrovi.optimise import FixedDraws, fixed_noise
 from pyrovi.seeds import stream
 
 if TYPE_CHECKING:
     import xarray as xr
-
 
 PARTICLES = 128
 TOLERANCE = 1e-8  # relative, of each system
@@ -110,8 +109,7 @@ def _response(problem: FixedDraws, parameters: Tensor, tilt: Tensor) -> np.ndarr
     from scipy.sparse.linalg import LinearOperator, cg
 
     turn, dim = problem.turn, len(tilt)
-    # In units in which the matrix is near the identity: the scales, and one for their logarithms.
-    units = torch.cat([parameters.chunk(2)[1].exp(), torch.full((dim,), 0.5**0.5)]).double()
+    units = length_units(parameters.chunk(2)[1])
 
     def product(vector: np.ndarray) -> np.ndarray:
         moved = problem.hessian_product(parameters, units * torch.as_tensor(vector))

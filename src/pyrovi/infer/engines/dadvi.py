@@ -1,26 +1,23 @@
 """Deterministic ADVI: mean-field variational inference as one smooth optimisation problem.
 
 The standard-normal draws are taken once and kept, so the objective is an ordinary function of the
-variational parameters (`pyrovi.optimise.FixedDraws`). A quasi-Newton method minimises it, and a
-trust-region Newton method by products with the second derivatives where that is slow; convergence
-is a small gradient rather than a loss curve that looks flat. It starts at a mode, as wide as the
-curvature there says, where there is one; goes the way with few draws; and ends with so many that
-others would move the means by a small share of their standard deviations.
+variational parameters (`pyrovi.optimise.FixedDraws`), and convergence is a small gradient rather
+than a loss curve that looks flat. The search starts at a mode, as wide as the curvature there
+says, where there is one; goes the way with few draws; and ends with so many that others would move
+the means by a small share of their standard deviations.
 
 Mean field severs correlations. Two ways mend it:
 
 - ``linear_response=True`` keeps the means and takes the covariance from how they would move if the
   posterior were tilted (Giordano, Broderick and Jordan 2018);
-- ``whiten=True`` first turns and stretches the space by the curvature at the mode, so that
-  correlations are carried by the turn and what is left for mean field is close to independent;
-  where there is no usable mode (a funnel's density runs away), plain mean field goes first. Then
-  the space is turned anew by the curvature averaged over the draws, as long as the bound gains:
-  its fixed point, where the precision equals the average curvature, is the best Gaussian of full
-  rank (Opper and Archambeau 2009, https://doi.org/10.1162/neco.2008.08-07-592).
+- ``whiten=True`` turns and stretches the space by the curvature at the mode, so that mean field
+  is left with what is close to independent; without a usable mode (a funnel's density runs away),
+  plain mean field goes first. Then the space is turned anew by the curvature averaged over the
+  draws, as long as the bound gains: the fixed point is the best Gaussian of full rank (Opper and
+  Archambeau 2009, https://doi.org/10.1162/neco.2008.08-07-592).
 
-The draws are antithetic, scrambled Sobol points, moved so that their mean is exactly zero and
-their second moments exactly the identity where there are enough of them: a Gaussian posterior is
-then met by its best mean-field Gaussian with no Monte Carlo error at all.
+Antithetic Sobol points, moved to exact moments, meet a Gaussian posterior by its best mean-field
+Gaussian with no Monte Carlo error at all.
 
 Reference: Giordano, Ingram and Broderick (2024), https://arxiv.org/abs/2304.05527
 """
@@ -28,6 +25,7 @@ Reference: Giordano, Ingram and Broderick (2024), https://arxiv.org/abs/2304.055
 import contextlib
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,8 +56,7 @@ MOST_PARTICLES = 1024
 EXACT_DIM = 3_000  # above, so many draws as make second moments exact are too many
 ROUGH = 0.1  # the tolerance with which the way there is gone, in standard deviations
 ROUGH_STEPS = 12  # in one space, after which turning it may gain more than going on
-NEWTON_EVERY = 100  # steps of L-BFGS, in which a search that is not slow arrives
-NEWTON_STEPS = 20
+NEWTON_EVERY, NEWTON_STEPS = 100, 20  # steps of L-BFGS, by which a search that is not slow arrives
 MOST_TURNS = 8
 NARROWER = 12  # times that a start is made narrower, by a factor of e, to stay in the domain
 SMALLEST_GAIN = 0.01  # nats, for which the space is turned once more
@@ -71,9 +68,8 @@ class DADVI(Settings):
 
     Attributes:
         particles: How many fixed draws stand in for the expectation, an even number; None for
-            four times the dimension within 64 and 512, at the least two of mean field up to 3,000
-            dimensions, so that their second moments are exact; doubled up to 1024 until ``error``
-            is met.
+            four times the dimension within 64 and 512, at the least twice that of mean field up to
+            3,000 dimensions; doubled up to 1024 until ``error`` is met.
         whiten: Whether to turn the space by the curvature, and so carry correlations.
         linear_response: Whether to take the covariance from linear response.
         starts: From how many places a mode is sought; the one with the most evidence about it
@@ -97,7 +93,6 @@ class DADVI(Settings):
     max_steps: int = 2000
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         whole(self, "particles", least=2, even=True)
         whole(self, "starts", "max_steps")
         positive(self, "error", "tolerance")
@@ -109,7 +104,6 @@ class DADVI(Settings):
         return Capabilities(draws=INDEPENDENT, recovers=EXACTLY if full_rank else MEANS)
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "DADVIState":
-        """Fix the draws; start at the mode, as wide as the curvature there says, or narrow."""
         self._check(density)
         state = self._state(density, seed)
         with contextlib.suppress(OutOfTime):  # the first step will say so, and `start` is kept
@@ -132,8 +126,7 @@ class DADVI(Settings):
 
     def _state(self, density: LogDensity, seed: int) -> "DADVIState":
         """With few draws for the way there: so many that their second moments are exact."""
-        dim = density.dim
-        enough = self._enough(dim)
+        dim, enough = density.dim, self._enough(density.dim)
         few = min(enough, 2 * max(8, dim + dim // 4)) if self.particles is None else enough
         problem = FixedDraws(density, self.noise(few, dim, seed), paired=self.matched)
         return DADVIState(problem, seed, rough=few < enough)
@@ -150,7 +143,6 @@ class DADVI(Settings):
         return bounded if self.whiten or dim > EXACT_DIM else max(bounded, 2 * dim)
 
     def noise(self, particles: int, dim: int, seed: int) -> Float[Tensor, "draw dim"]:
-        """The fixed draws."""
         if self.matched:
             return fixed_noise(particles, dim, seed)
         generator = torch.Generator().manual_seed(seed)
@@ -171,9 +163,7 @@ class DADVI(Settings):
             )
 
     def step(self, state: "DADVIState") -> float:
-        """Take one quasi-Newton iteration, and give minus the ELBO it reached.
-
-        Once in a while it is some of Newton's, for what a quasi-Newton search is slow on.
+        """Take a quasi-Newton iteration, or once in a while Newton's; minus the ELBO it reached.
 
         It is not a number once the search is held up by places where the density is none.
         """
@@ -198,21 +188,19 @@ class DADVI(Settings):
         turned = self.whiten and (arrived or slow) and state.turn_again()
         if not arrived or turned:
             return False
-        if state.rough:
-            dim = state.problem.density.dim
-            state.refine(self.noise(self._enough(dim), dim, state.seed))
-            return False
-        return not self._doubled(state)
+        more = self._more(state)
+        if more is not None:
+            state.renew(self.noise(more, state.problem.density.dim, state.seed))
+        return more is None
 
-    def _doubled(self, state: "DADVIState") -> bool:
-        """Double the draws, if other draws would still move the means too far."""
+    def _more(self, state: "DADVIState") -> int | None:
+        """How many draws to go on with: twice as many, if others would move the means too far."""
+        if state.rough:
+            return self._enough(state.problem.density.dim)
         if self.particles is not None or state.error() <= self.error:
-            return False
+            return None
         more = 2 * len(state.problem.noise)
-        if more > MOST_PARTICLES:
-            return False
-        state.renew(self.noise(more, state.problem.density.dim, state.seed))
-        return True
+        return more if more <= MOST_PARTICLES else None
 
     def outcome(self, state: "DADVIState") -> Outcome:
         """The Gaussian at the optimum: mean field, turned back where the space was turned."""
@@ -222,6 +210,11 @@ class DADVI(Settings):
             gaussian = replace(gaussian, scale_tril=torch.linalg.cholesky(covariance))
         notes, modes = tuple(state.notes), state.modes
         return Outcome(approximation=gaussian, notes=notes, errors=state.errors, modes=modes)
+
+
+def length_units(log_scale: Float[Tensor, "dim"]) -> Float[Tensor, "parameter"]:
+    """Units in which the curvature is near one: the scales, and one for their logarithms."""
+    return torch.cat([log_scale.exp(), torch.full((len(log_scale),), 0.5**0.5)])
 
 
 def gain_of_a_turn(curvature: Float[Tensor, "dim dim"]) -> float:
@@ -259,10 +252,7 @@ class DADVIState:
     def begin(self, parameters: Float[Tensor, "parameter"], *, known_scales: bool = False) -> None:
         """Search on from means and log scales, narrower where a draw would leave the domain.
 
-        Args:
-            parameters: The means, and then the log scales.
-            known_scales: Whether the scales are about those of the optimum, and so a unit of
-                length for the search.
+        Scales that are known to be about those of the optimum are units of length for the search.
         """
         loc, log_scale = parameters.chunk(2)
         narrower = torch.cat([torch.zeros_like(loc), torch.ones_like(log_scale)])
@@ -289,23 +279,19 @@ class DADVIState:
 
     def begin_turned(self, gaussian: Gaussian) -> None:
         """Search on in a space whose standard normal is the Gaussian given."""
-        old, loc, factor = self.problem, gaussian.loc, gaussian.factor
-        self.problem = FixedDraws(
-            old.density, old.noise, paired=old.paired, turn=factor, centre=loc
-        )
+        old, loc = self.problem, gaussian.loc
+        turned: Any = {"paired": old.paired, "turn": gaussian.factor, "centre": loc}
+        self.problem = FixedDraws(old.density, old.noise, **turned)
         self.begin(torch.zeros(2 * len(loc), dtype=loc.dtype), known_scales=True)
 
     def newton(self, tolerance: float) -> float:
         """Some iterations of a trust-region Newton method, and minus the ELBO they reached.
 
-        Its steps solve for the whole curvature by conjugate gradients, so that a narrow valley, on
-        which quasi-Newton steps are many and small, takes a few.
+        A narrow valley, on which quasi-Newton steps are many and small, takes a few of them.
         """
         from scipy.optimize import minimize
 
-        start, dim = self.search.point, self.problem.density.dim
-        # Units in which the curvature is near one: the scales, and one for their logarithms.
-        units = torch.cat([self.log_scale.exp(), torch.full((dim,), 0.5**0.5).double()])
+        start, units = self.search.point, length_units(self.log_scale)
 
         def place(moved: np.ndarray) -> Tensor:
             return start + units * torch.as_tensor(moved)
@@ -320,7 +306,7 @@ class DADVIState:
 
         better = minimize(
             loss,
-            np.zeros(2 * dim),
+            np.zeros(len(start)),
             jac=True,
             hessp=product,
             method="trust-ncg",
@@ -331,20 +317,14 @@ class DADVIState:
             self.search.go_to(point, *self.problem.evaluate(point))
         return self.search.value
 
-    def refine(self, noise: Float[Tensor, "draw dim"]) -> None:
-        """Search on to the end from the best so far, with all the draws that it takes."""
-        self.rough, self.problem.noise = False, noise
-        if self.problem.turn is None:
-            self.begin(self.search.point, known_scales=True)
-        else:
-            self.begin_turned(self.gaussian())
-        self.best = None
-
     def renew(self, noise: Float[Tensor, "draw dim"]) -> None:
-        """Search on with other draws."""
+        """Search on with other draws: after the rough way, in the space of the best so far."""
         self.problem.noise = noise
-        self.best = None
-        self.begin(self.search.point, known_scales=True)
+        if self.rough and self.problem.turn is not None:
+            self.begin_turned(self.gaussian())
+        else:
+            self.begin(self.search.point, known_scales=True)
+        self.rough, self.best = False, None
 
     def gaussian(self) -> Gaussian:
         """The best Gaussian so far: mean field, turned back where the space was turned."""
@@ -392,10 +372,8 @@ class DADVIState:
 
     @property
     def loc(self) -> Tensor:
-        """The means."""
         return self.search.point.chunk(2)[0]
 
     @property
     def log_scale(self) -> Tensor:
-        """The logarithms of the scales."""
         return self.search.point.chunk(2)[1]

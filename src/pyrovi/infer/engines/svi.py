@@ -1,9 +1,9 @@
 """Stochastic variational inference: any guide, by noisy gradients that stop by themselves.
 
 The step size is held until the iterates are stationary, then lowered, a few times over; at the
-last one the iterates are averaged until the Monte Carlo error of their mean is small. Where the
-guide is a Gaussian or a flow over the whole latent space and the model is used whole, the gradient
-is taken on the flat, vectorised density; otherwise by Pyro's own ELBO, minibatches and all.
+last one the iterates are averaged until the Monte Carlo error of their mean is small. A guide that
+has a distribution over the whole flat vector is fitted to the vectorised density, where the model
+is used whole; others by Pyro's own ELBO, minibatches and all.
 
 References: Hoffman, Blei, Wang and Paisley (2013), https://jmlr.org/papers/v14/hoffman13a.html;
 Roeder, Wu and Duvenaud (2017), https://arxiv.org/abs/1703.09194;
@@ -14,7 +14,7 @@ import contextlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import pyro
 import torch
@@ -35,11 +35,9 @@ from pyrovi.infer.settings import Settings, positive, whole
 from pyrovi.optimise import Iterates
 
 VECTORISED_PARTICLES = 8  # in Pyro's own ELBO, where the model can be run for all at once
-# A parameter may be off by more of its spread around the optimum than a mean by its standard
-# deviation: that spread is the small noise of the last steps.
-UNITLESS = 3.0
-JUDGED_EVERY = 50  # steps after which the iterates are judged
-WATCHED = 200  # at most so many quantities are judged; they are picked at random
+UNITLESS = 3.0  # allows a parameter more of its spread, which is but the noise of the last steps
+JUDGED_EVERY = 50  # steps
+WATCHED = 200  # quantities at the most, picked at random, are judged
 STEP_SIZE = 0.05  # for a guide that no family made
 DECAYS = (1.0, 0.3, 0.1)  # the step sizes of the phases, as shares of the first
 
@@ -72,7 +70,6 @@ class SVI(Settings):
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         if isinstance(self.guide, str):
             FAMILIES[self.guide]  # or it is an error that names them
         whole(self, "particles", "max_steps")
@@ -91,25 +88,21 @@ class SVI(Settings):
         if self.elbo is not None:
             shown["elbo"] = type(self.elbo).__name__
         if self.optimizer is not torch.optim.Adam:
-            shown["optimizer"] = getattr(self.optimizer, "__name__", repr(self.optimizer))
+            shown["optimizer"] = _name(self.optimizer)
         return shown
 
     @property
     def first_step_size(self) -> float:
         """Adam's first step size."""
-        if self.step_size is not None:
-            return self.step_size
-        return STEP_SIZE if self.family is None else self.family.step_size
+        return self.step_size or (STEP_SIZE if self.family is None else self.family.step_size)
 
     @property
     def family(self) -> Family | None:
         """The family of `pyrovi.guides` that makes the guide, if one does."""
-        if isinstance(self.guide, Family):
-            return self.guide
-        return FAMILIES[self.guide] if isinstance(self.guide, str) else None
+        guide = FAMILIES[self.guide] if isinstance(self.guide, str) else self.guide
+        return guide if isinstance(guide, Family) else None
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "SVIState":
-        """Make the guide at ``start``, and the objective that suits it."""
         _check_local_sites(density.model, self.family)
         if density.model.parameters:
             density = LogDensity(density.model.with_parameters())
@@ -122,30 +115,29 @@ class SVI(Settings):
             )
         guide = self._make_guide(density, start)
         whole = not (model.subsampled or model.parameters)
-        flat = self.family.flat if self.family is not None else None
-        if flat is not None and whole and self.elbo is None:
-            return _FlatState(self, density, guide, flat)
+        if self.family and self.family.flat and whole and self.elbo is None:
+            return _FlatState(self, density, guide, self.family.flat)
         return _PyroState(self, density, guide)
 
     def step(self, state: "SVIState") -> float:
-        """Take one gradient step, and give a noisy estimate of minus the ELBO before it."""
         return state.step()
 
     def converged(self, state: "SVIState") -> bool:
-        """Whether the averaged iterates are accurate, at the last of the step sizes."""
         return state.is_accurate()
 
     def outcome(self, state: "SVIState") -> Outcome:
         """The guide at the average of the last iterates, if they hold still."""
         if state.iterates.stationary():
             state.adopt_average()
-        density, notes = state.learnt()
+        density, notes = state.density, ()
+        if density.model.parameters:
+            density = LogDensity(replace(density.model, params=state.store))
+            notes = ("The model's own parameters were learnt with the guide.",)
         guide = GuideDraws(density, state.guide, self.family, state.store)
         return Outcome(approximation=guide, notes=notes)
 
     def _make_guide(self, density: LogDensity, start: Tensor) -> Callable[..., Any]:
-        model = density.model
-        made = self.guide
+        model, made = density.model, self.guide
         with model.running(whole=False):
             if self.family is not None:
                 made = self.family(model.handled(), **_start_options(self.family, density, start))
@@ -167,8 +159,7 @@ class SVIState:
     def __init__(self, engine: SVI, density: LogDensity, guide: Callable[..., Any]) -> None:
         self.engine, self.density, self.guide = engine, density, guide
         self.store: Any = density.model.params
-        self.phase = 0
-        self.steps = 0
+        self.phase = self.steps = 0
         self.iterates = Iterates()
         self.backward()
         self.parameters = self.learnable()
@@ -192,15 +183,10 @@ class SVIState:
         return parameters_to_vector(self.parameters).double()
 
     def error(self) -> float:
-        """How far the average of the iterates may be off, in what the tolerance is in.
-
-        Parameters have no unit that is known here, so they are taken in units of their own
-        spread around the optimum.
-        """
+        """How far the average of the iterates may be off, in units of their own spread."""
         return self.iterates.error() / UNITLESS
 
     def step(self) -> float:
-        """Take one gradient step."""
         self.optimizer.zero_grad()
         loss = self.backward()
         if all(p.grad is None or p.grad.isfinite().all() for p in self.parameters):
@@ -225,10 +211,6 @@ class SVIState:
         self.iterates = Iterates()
         return False
 
-    def learnt(self) -> tuple[LogDensity, tuple[str, ...]]:
-        """The density that was fitted, and what is to be said of it."""
-        return self.density, ()
-
     def adopt_average(self) -> None:
         """Move the guide to the average of the last iterates."""
         average = self.iterates.average()
@@ -241,16 +223,11 @@ class _FlatState(SVIState):
     """A guide with a distribution over the flat vector, fitted to the vectorised density."""
 
     def __init__(
-        self,
-        engine: SVI,
-        density: LogDensity,
-        guide: Callable[..., Any],
-        flat: Callable[[Any], Distribution],
+        self, engine: SVI, density: LogDensity, guide: Any, flat: Callable[[Any], Distribution]
     ) -> None:
         self.flat = flat
-        model = density.model
-        with model.running():
-            guide(*model.args, **model.kwargs)  # which makes its parameters
+        with density.model.running():
+            guide(*density.model.args, **density.model.kwargs)  # which makes its parameters
         super().__init__(engine, density, guide)
 
     def distribution(self) -> Distribution:
@@ -272,16 +249,15 @@ class _FlatState(SVIState):
         return self.engine.family is not None and self.engine.family.gaussian
 
     def learnable(self) -> list[Tensor]:
-        return [p for p in cast("torch.nn.Module", self.guide).parameters() if p.requires_grad]
+        return trainable(self.guide)
 
     def watch(self) -> Tensor:
-        """The means, and the log standard deviations."""
         loc, scale = self._moments()
         return torch.cat([loc, scale.log()]).double()
 
     def error(self) -> float:
         """Means in standard deviations, log standard deviations as they are."""
-        _, scale = self._moments()
+        scale = self._moments()[1]
         units = torch.cat([scale, torch.ones_like(scale)]).double()
         return self.iterates.error(units[self.picked].numpy())
 
@@ -312,19 +288,19 @@ class _PyroState(SVIState):
         model = self.density.model
         with self._scoped():
             trace = model.traced(self.guide)
-        own = {
-            node["name"] for node in sample_nodes(trace) if not node["infer"].get("is_auxiliary")
-        }
+        nodes = sample_nodes(trace)
+        own = {node["name"] for node in nodes if not node["infer"].get("is_auxiliary")}
         needed = {site.name for site in model.latent}
         listing = ", ".join(sorted(needed))
-        for name in sorted(needed - own):
+        if needed - own:
             raise GuideError(
-                f"The guide has no site {name!r}. It needs one for each of {listing}."
+                f"The guide has no site {min(needed - own)!r}. It needs one for each of {listing}."
             )
-        for name in sorted(own - needed):
+        if own - needed:
             raise GuideError(
-                f"The guide has a site {name!r}, and the continuous latent sites of the model are "
-                f"{listing} (discrete ones are summed out). Drop it, or mark it auxiliary."
+                f"The guide has a site {min(own - needed)!r}, and the continuous latent sites of "
+                f"the model are {listing} (discrete ones are summed out). Drop it, or mark it "
+                "auxiliary."
             )
 
     def backward(self) -> float:
@@ -340,16 +316,14 @@ class _PyroState(SVIState):
         return replace(self.density.model, params=self.store).running(whole=False)
 
     def learnable(self) -> list[Tensor]:
-        both = (self.guide, self.density.model.model)
-        modules = [m for m in both if isinstance(m, torch.nn.Module)]
-        own = (each for module in modules for each in module.parameters() if each.requires_grad)
+        own = [*trainable(self.guide), *trainable(self.density.model.model)]
         return [*own, *self.store["params"].values()]
 
-    def learnt(self) -> tuple[LogDensity, tuple[str, ...]]:
-        if not self.density.model.parameters:
-            return super().learnt()
-        density = LogDensity(replace(self.density.model, params=self.store))
-        return density, ("The model's own parameters were learnt with the guide.",)
+
+def trainable(guide: Any) -> list[Tensor]:
+    """The parameters that are fitted, where it is a module."""
+    module = isinstance(guide, torch.nn.Module)
+    return [each for each in guide.parameters() if each.requires_grad] if module else []
 
 
 def negative_elbo(
@@ -381,11 +355,10 @@ def negative_elbo(
 
 def _start_options(family: Family, density: LogDensity, start: Tensor) -> dict[str, Any]:
     """How each family is told where to begin, unless its options say so already."""
-    if "init_loc_fn" in family.options:
+    told = "init_loc_fn" in family.options
+    if told or not family.takes_start or density.model.subsampled:
         return {}
     values = {name: value[0] for name, value in density.constrain(start[None]).items()}
-    if not family.takes_start or density.model.subsampled:
-        return {}
     return {"init_loc_fn": init_to_value(values=values, fallback=init_to_median)}
 
 
@@ -414,9 +387,10 @@ def _check_local_sites(model: Any, family: Family | None) -> None:
 
 def _guide_name(guide: Any) -> str:
     if isinstance(guide, Family):
-        options = [
-            f"{key}={getattr(value, '__name__', repr(value))}"
-            for key, value in guide.options.items()
-        ]
+        options = [f"{key}={_name(value)}" for key, value in guide.options.items()]
         return f"{guide.name}({', '.join(options)})" if options else guide.name
     return getattr(guide, "__name__", type(guide).__name__)
+
+
+def _name(value: Any) -> str:
+    return getattr(value, "__name__", repr(value))
