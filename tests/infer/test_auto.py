@@ -12,15 +12,20 @@ import xarray as xr
 
 import pyrovi as vi
 from infer.conjugate import Conjugate, model
+from infer.scripted import density_of, gaussian
 from posteriordb import POSTERIORS, Posterior, posterior
+from pyrovi.approximations import Gaussian
 from pyrovi.bound import bind, bind_model
 from pyrovi.density import LogDensity
+from pyrovi.evidence import Difference
+from pyrovi.infer import Judgement, Outcome, Rung
 from pyrovi.infer.engines.svi import SVI
-from pyrovi.infer.ladder.auto import Auto, first_rung, lay_over, turned_flow
+from pyrovi.infer.ladder.auto import Auto, Tried, first_rung, lay_over, turned_flow
 from pyrovi.infer.ladder.polish import Polish
 from pyrovi.seeds import isolated
 
 EXACT = Conjugate()
+DENSITY = density_of()
 
 
 def moments(target: Posterior, tree: xr.DataTree) -> tuple[np.ndarray, np.ndarray]:
@@ -247,3 +252,81 @@ def test_restarts_that_have_no_bound_and_pass_are_kept() -> None:
     rows = vi.verdict(vi.draw(fit)).table.query("check == 'restarts'")
     assert "best optimum" not in set(rows["quantity"])
     assert (rows["status"] == "ok").all()
+
+
+# The rungs, by states that are made by hand
+
+
+def judged(shift: float) -> Judgement:
+    """A judgement by one quantity, which is off by so many sds; 0.1 is allowed."""
+    return Judgement(("x",), (Difference(shift, 0.001, 1.0, 0.001, 0.0, 1.0),), 0.1)
+
+
+def at_first(*modes: Gaussian) -> Any:
+    """A ladder whose first rung is finished, and met these modes."""
+    state = Auto().init(DENSITY, torch.zeros(1, dtype=torch.float64), 0)
+    state.tried = [tried(0.5, modes=modes)]
+    return state
+
+
+def tried(shift: float, **says: Any) -> Tried:
+    outcome = Outcome(approximation=gaussian(DENSITY), judgement=judged(shift), **says)
+    return Tried(Rung(str(shift), "", 1, 0.0), outcome)
+
+
+def weaker(nats: float) -> Gaussian:
+    """A mode with less evidence by so many nats than that of ``weaker(0.0)``."""
+    narrow = torch.full((1, 1), -nats, dtype=torch.float64).exp()
+    return Gaussian(DENSITY, torch.zeros(1, dtype=torch.float64), narrow)
+
+
+def chosen(state: Any) -> list[str]:
+    return [rung.engine for rung in state.outcome().rungs if rung.chosen]
+
+
+@pytest.mark.parametrize(
+    ("shifts", "best"),
+    [
+        ((0.5, 0.06, 0.0), "0.06"),  # the first that passes, and not the one that is least off
+        ((0.0, 0.06), "0.0"),
+        ((0.5, 0.2, 0.3), "0.2"),
+        ((0.2, 0.5), "0.2"),
+    ],
+)
+def test_the_answer_is_the_first_that_passes_or_else_what_is_least_far_off(
+    shifts: tuple[float, ...], best: str
+) -> None:
+    state = at_first()
+    state.tried = [tried(shift) for shift in shifts]
+    assert chosen(state) == [best]
+
+
+def test_what_missed_a_mode_is_no_answer_once_there_is_another() -> None:
+    state = at_first()
+    state.tried = [tried(0.0), tried(0.2), tried(0.5)]
+    state.candidates_from = 1
+    assert chosen(state) == ["0.2"]
+    state.candidates_from = 3
+    assert chosen(state) == ["0.0"]
+
+
+def test_rungs_before_the_modes_are_those_that_missed_one() -> None:
+    state = at_first(weaker(0.0), weaker(0.5))
+    (plan,) = state._modes()
+    assert plan.engine.modes == state.tried[0].outcome.modes
+    assert state.candidates_from == 1
+    assert list(state._flow()) == []  # which would stay in the mode that it starts in
+
+
+@pytest.mark.parametrize(("nats", "counted"), [(6.9, 2), (7.1, 1)])
+def test_a_mode_counts_with_a_thousandth_of_the_evidence(nats: float, counted: int) -> None:
+    state = at_first(weaker(0.0), weaker(nats))
+    assert state._rivals() == state.tried[0].outcome.modes[:counted]
+
+
+@pytest.mark.parametrize("modes", [(), (weaker(0.0),)])
+def test_one_mode_is_no_reason_for_a_rung(modes: tuple[Gaussian, ...]) -> None:
+    state = at_first(*modes)
+    assert list(state._modes()) == []
+    assert state.candidates_from == 0
+    assert len(list(state._flow())) == 1

@@ -91,10 +91,8 @@ def read_runs(
 def fingerprint(arguments: Arguments) -> str:
     """A digest of everything a model is called with, by value."""
     digest = hashlib.sha256()
-    named = [*enumerate(arguments.args), *sorted(arguments.kwargs.items())]
-    for name, value in named:
-        digest.update(str(name).encode())
-        digest.update(_content(value))
+    for name, value in (*enumerate(arguments.args), *sorted(arguments.kwargs.items())):
+        digest.update(str(name).encode() + _content(value))
     for name, mask in sorted(arguments.missing.items()):
         digest.update(name.encode() + mask.numpy().tobytes())
     return digest.hexdigest()
@@ -108,9 +106,6 @@ def _content(value: Any) -> bytes:
     if isinstance(value, Mapping):
         return b"".join(str(k).encode() + _content(v) for k, v in sorted(value.items()))
     return repr(value).encode()
-
-
-# One run
 
 
 def _tensors(run: Run) -> dict[str, Tensor]:
@@ -163,13 +158,9 @@ def _run(model: BoundModel, saved: Mapping[str, Any], tensors: Mapping[str, Tens
 
 
 def _judgement(saved: Mapping[str, Any], chains: Mapping[str, Tensor]) -> Judgement:
-    return Judgement(
-        labels=tuple(saved["labels"]),
-        differences=tuple(Difference(**each) for each in saved["differences"]),
-        khat=saved["khat"],
-        chains=Chains(**chains) if chains else None,
-        suspect=saved["suspect"],
-    )
+    differences = tuple(Difference(**each) for each in saved["differences"])
+    sent = Chains(**chains) if chains else None
+    return Judgement(tuple(saved["labels"]), differences, saved["khat"], sent, saved["suspect"])
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

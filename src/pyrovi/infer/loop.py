@@ -29,14 +29,8 @@ def run_once(
 ) -> Run:
     """Run an engine from ``start`` until it converges, or a budget is spent, or it diverges.
 
-    Args:
-        engine: What to run.
-        density: What to approximate.
-        start: The flat vector to start at.
-        seed: Seeds whatever the engine draws; the caller has seeded the global generators.
-        deadline: On the clock of `time.perf_counter`, when to stop.
-        progress: Whether to show a bar; None for only in a terminal or a notebook.
-        label: What the bar is called.
+    The caller has seeded the global generators; ``seed`` is for whatever the engine draws itself.
+    ``deadline`` is on the clock of `time.perf_counter`; ``label`` is that of the progress bar.
     """
     began = time.perf_counter()
     losses: list[Loss] = []

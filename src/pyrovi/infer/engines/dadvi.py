@@ -132,10 +132,9 @@ class DADVI(Settings):
         return DADVIState(problem, seed, rough=few < enough)
 
     def _enough(self, dim: int) -> int:
-        """Draws for the optimum: four to a dimension or at the least two, within bounds.
+        """Draws for the optimum: four to a dimension, or the two that make second moments exact.
 
-        Two make second moments exact. In a turned space they matter less: no curvature is left
-        that other moments than those of single entries would meet.
+        In a turned space these matter less: what curvature is left meets single entries alone.
         """
         if self.particles is not None:
             return self.particles
@@ -197,10 +196,11 @@ class DADVI(Settings):
         """How many draws to go on with: twice as many, if others would move the means too far."""
         if state.rough:
             return self._enough(state.problem.density.dim)
-        if self.particles is not None or state.error() <= self.error:
+        if self.particles is not None:
             return None
+        state.errors = state.problem.error(state.search.point, state.seed)
         more = 2 * len(state.problem.noise)
-        return more if more <= MOST_PARTICLES else None
+        return more if float(state.errors.max()) > self.error and more <= MOST_PARTICLES else None
 
     def outcome(self, state: "DADVIState") -> Outcome:
         """The Gaussian at the optimum: mean field, turned back where the space was turned."""
@@ -218,10 +218,9 @@ def length_units(log_scale: Float[Tensor, "dim"]) -> Float[Tensor, "parameter"]:
 
 
 def gain_of_a_turn(curvature: Float[Tensor, "dim dim"]) -> float:
-    """About how many nats a Gaussian of full rank has over the best in the axes as they are.
+    """About how many nats a Gaussian of this precision gains on its best mean field.
 
-    The gap between a Gaussian of this precision and its best mean field; more than any other can
-    gain if the precision is not positive definite.
+    It is infinite if the precision is not positive definite.
     """
     factor, failed = torch.linalg.cholesky_ex(curvature)
     if int(failed):
@@ -232,19 +231,13 @@ def gain_of_a_turn(curvature: Float[Tensor, "dim dim"]) -> float:
 class DADVIState:
     """The search over means and log scales, in a space that may be turned.
 
-    Attributes:
-        problem: The objective with its fixed draws.
-        search: Where the optimisation stands.
-        rough: Whether the draws are few yet, and the way to the optimum may be far.
-        in_space: How many steps were taken since the space was turned.
-        modes: The modes that were met, the one with most evidence first.
-        errors: The error of each mean by the choice of the draws, in sds; None if unknown.
+    It is ``rough`` as long as the draws are few and the way to the optimum may be far.
     """
 
     def __init__(self, problem: FixedDraws, seed: int, *, rough: bool) -> None:
         self.problem, self.seed, self.rough = problem, seed, rough
         self.notes: list[str] = []
-        self.turns = self.taken = self.in_space = 0
+        self.turns = self.taken = self.in_space = 0  # the last of them since the space was turned
         self.modes: tuple[Gaussian, ...] = ()
         self.errors: Tensor | None = None
         self.best: tuple[float, Gaussian] | None = None
@@ -256,11 +249,10 @@ class DADVIState:
         """
         loc, log_scale = parameters.chunk(2)
         narrower = torch.cat([torch.zeros_like(loc), torch.ones_like(log_scale)])
-        units = torch.cat([log_scale.exp(), torch.full_like(loc, 0.5**0.5)])
+        half = torch.full_like(loc, 0.5**0.5)
+        units = torch.cat([log_scale.exp(), half]) if known_scales else None
         self.in_space = 0
-        self.search = QuasiNewton(
-            self.problem.evaluate, parameters, units if known_scales else None
-        )
+        self.search = QuasiNewton(self.problem.evaluate, parameters, units)
         with contextlib.suppress(OutOfTime):
             for _ in range(NARROWER):
                 value, gradient = self.problem.evaluate(parameters)
@@ -304,14 +296,9 @@ class DADVIState:
             direction = units * torch.as_tensor(along)
             return (units * self.problem.hessian_product(place(moved), direction)).numpy()
 
-        better = minimize(
-            loss,
-            np.zeros(len(start)),
-            jac=True,
-            hessp=product,
-            method="trust-ncg",
-            options={"gtol": tolerance / 10, "maxiter": NEWTON_STEPS},
-        )
+        ends: Any = {"gtol": tolerance / 10, "maxiter": NEWTON_STEPS}
+        here = np.zeros(len(start))
+        better = minimize(loss, here, jac=True, hessp=product, method="trust-ncg", options=ends)
         if better.fun < self.search.value:
             point = place(better.x)
             self.search.go_to(point, *self.problem.evaluate(point))
@@ -334,15 +321,9 @@ class DADVIState:
         spread = scale if turn is None else turn * scale
         return Gaussian(density, self.problem.flat(self.loc), spread)
 
-    def error(self) -> float:
-        """The largest error of a mean by the choice of the draws, in its standard deviations."""
-        self.errors = self.problem.error(self.search.point, self.seed)
-        return float(self.errors.max())
-
     def turn_again(self) -> bool:
         """Turn the space by the average curvature over the Gaussian, if that may still gain."""
-        before = torch.inf if self.best is None else self.best[0]
-        gained = before - self.search.value
+        gained = (torch.inf if self.best is None else self.best[0]) - self.search.value
         if gained > 0:
             self.best = (self.search.value, self.gaussian())
         if self.turns == MOST_TURNS or gained < SMALLEST_GAIN:

@@ -38,7 +38,6 @@ VECTORISED_PARTICLES = 8  # in Pyro's own ELBO, where the model can be run for a
 UNITLESS = 3.0  # allows a parameter more of its spread, which is but the noise of the last steps
 JUDGED_EVERY = 50  # steps
 WATCHED = 200  # quantities at the most, picked at random, are judged
-STEP_SIZE = 0.05  # for a guide that no family made
 DECAYS = (1.0, 0.3, 0.1)  # the step sizes of the phases, as shares of the first
 
 
@@ -47,8 +46,7 @@ class SVI(Settings):
     """Stochastic variational inference with any Pyro guide and ELBO.
 
     Attributes:
-        guide: A family of `pyrovi.guides` or its name, an ``AutoGuide`` class or instance, or any
-            Pyro guide.
+        guide: A family of `pyrovi.guides` or its name, an ``AutoGuide``, or any Pyro guide.
         elbo: A Pyro ELBO; None for the one that suits the model.
         particles: Monte Carlo terms in each gradient; None for 16, or with Pyro's own ELBO for 8
             where the model can be run for all of them at once, and 1 where not.
@@ -56,7 +54,7 @@ class SVI(Settings):
             for a flow's networks.
         tolerance: The Monte Carlo error of the averaged iterates at which the fit has converged:
             of means, in the approximation's standard deviations, and of log standard deviations;
-            for a guide that has neither, of its parameters, in units of their own spread.
+            of a guide without, its parameters, in units of their own spread.
         max_steps: How many steps to take at the most.
         optimizer: From parameters and ``lr`` to a torch optimiser.
     """
@@ -77,9 +75,7 @@ class SVI(Settings):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it promises depends on the guide."""
-        factorises = self.family is not None and self.family.factorises
-        recovers = MEANS if factorises else None
+        recovers = MEANS if self.family is not None and self.family.factorises else None
         return Capabilities(guide=True, learns_parameters=True, recovers=recovers)
 
     def _shown(self) -> dict[str, str]:
@@ -93,8 +89,8 @@ class SVI(Settings):
 
     @property
     def first_step_size(self) -> float:
-        """Adam's first step size."""
-        return self.step_size or (STEP_SIZE if self.family is None else self.family.step_size)
+        """Adam's first step size; that of families by default for a guide that none made."""
+        return self.step_size or (self.family or Family).step_size
 
     @property
     def family(self) -> Family | None:
@@ -167,8 +163,7 @@ class SVIState:
             raise GuideError("The guide has no parameters to fit. Give it pyro.param or a module.")
         self.optimizer = engine.optimizer(self.parameters, lr=engine.first_step_size)
         generator = torch.Generator().manual_seed(0)
-        count = len(self.watch())
-        self.picked = torch.randperm(count, generator=generator)[:WATCHED]
+        self.picked = torch.randperm(len(self.watch()), generator=generator)[:WATCHED]
 
     def backward(self) -> float:
         """Estimate minus the ELBO, and add its gradient to that of the parameters."""
@@ -193,9 +188,7 @@ class SVIState:
             self.optimizer.step()
         self.steps += 1
         with torch.no_grad():
-            self.iterates.note(
-                self.watch()[self.picked], parameters_to_vector(self.parameters).detach()
-            )
+            self.iterates.note(self.watch()[self.picked], parameters_to_vector(self.parameters))
         return loss
 
     def is_accurate(self) -> bool:
@@ -235,11 +228,9 @@ class _FlatState(SVIState):
             return self.flat(self.guide)
 
     def backward(self) -> float:
-        particles = self.engine.particles or 16
+        count, smooth = self.engine.particles or 16, self.gaussian
         self._last = self.distribution()
-        loss, self._draws = negative_elbo(
-            self.density, self._last, particles, path_derivative=self.gaussian
-        )
+        loss, self._draws = negative_elbo(self.density, self._last, count, path_derivative=smooth)
         if loss.isfinite():
             loss.backward()
         return loss.item()
@@ -287,8 +278,7 @@ class _PyroState(SVIState):
         """A guide must have the model's continuous latent sites, and no others."""
         model = self.density.model
         with self._scoped():
-            trace = model.traced(self.guide)
-        nodes = sample_nodes(trace)
+            nodes = sample_nodes(model.traced(self.guide))
         own = {node["name"] for node in nodes if not node["infer"].get("is_auxiliary")}
         needed = {site.name for site in model.latent}
         listing = ", ".join(sorted(needed))

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrovi.approximations import Approximation, Gaussian, Resampled
+from pyrovi.approximations import Gaussian, Resampled
 from pyrovi.density import LogDensity
 from pyrovi.evidence import threshold
 from pyrovi.guides import FAMILIES, Family
@@ -66,19 +66,14 @@ class Plan:
 
     @property
     def most_steps(self) -> int:
-        own = self.engine.max_steps
-        return own if self.max_steps is None else min(own, self.max_steps)
+        return min(self.engine.max_steps, self.max_steps or self.engine.max_steps)
 
 
 @dataclass(frozen=True, repr=False)
 class Auto:
-    """The ladder of engines.
+    """The ladder of engines."""
 
-    Attributes:
-        max_steps: How many steps of all rungs together to take at the most.
-    """
-
-    max_steps: int = 100_000
+    max_steps: int = 100_000  # of all rungs together
     capabilities = Capabilities(learns_parameters=True)
 
     def __repr__(self) -> str:
@@ -106,13 +101,11 @@ class Tried:
 
     @property
     def passes(self) -> bool:
-        judged = self.outcome.judgement
-        return judged is not None and judged.passes
+        return bool(self.outcome.judgement and self.outcome.judgement.passes)
 
     @property
     def excess(self) -> float:
-        judged = self.outcome.judgement
-        return 0.0 if judged is None else judged.excess
+        return self.outcome.judgement.excess if self.outcome.judgement else 0.0
 
 
 class AutoState:
@@ -122,8 +115,7 @@ class AutoState:
         self.density, self.start, self.seed = density, start, seed
         self.tried: list[Tried] = []
         self.candidates_from = 0  # rungs before it miss a mode, which no judgement of them can see
-        self.taken = self.rung_taken = 0
-        self.last_loss = math.inf
+        self.taken, self.last_loss = 0, math.inf
         self._rungs = self._planned()
         self._begin(next(self._rungs))
 
@@ -198,27 +190,22 @@ class AutoState:
         model = self.density.model
         return not (model.subsampled or model.parameters)
 
-    def _judged(self, approximation: Approximation) -> Judgement | None:
-        if not self._judgeable:
-            return None
-        drawn = approximation.draw(self._judged_draws, stream(self.seed, "judge"))
-        return judge(self.density, drawn, stream(self.seed, "judge chains"))
-
     @property
     def _judged_draws(self) -> int:
         return MANY_JUDGED_DRAWS if self.density.work <= CHEAP_WORK else JUDGED_DRAWS
 
     def _note(self, name: str, why: str, outcome: Outcome) -> Judgement | None:
-        """Judge what the rung came to, and keep both."""
-        judged = self._judged(outcome.approximation)
+        """Judge what the rung came to, where that can be done, and keep both."""
+        judged = None
+        if self._judgeable:
+            drawn = outcome.approximation.draw(self._judged_draws, stream(self.seed, "judge"))
+            judged = judge(self.density, drawn, stream(self.seed, "judge chains"))
         began, self.began = self.began, time.perf_counter()
         held = {} if judged is None else _as_it_held(judged)
         rung = Rung(name, why, self.rung_taken, self.began - began, **held)
         steps = slice(self.taken - self.rung_taken, self.taken)
         self.tried.append(Tried(rung, replace(outcome, judgement=judged, losses=steps)))
         return judged
-
-    # The rungs in turn
 
     def _planned(self) -> Iterator[Plan]:
         """The rungs in turn; they end where an approximation passes."""

@@ -29,10 +29,8 @@ from pyrovi.evidence import (
 )
 from pyrovi.optimise import STEP_SIZE, Chains, chains_for, mass_factor, move
 
-CHAINS = 256
-CHAIN_ENTRIES = 600_000  # numbers in one evaluation of all chains: some seconds at the most
-MANY_CHAINS = 2048  # a third of the errors, where they cost next to nothing
-CHEAP_ENTRIES = 60_000
+CHAINS, CHAIN_ENTRIES = 256, 600_000  # numbers in one evaluation of all: seconds at the most
+MANY_CHAINS, CHEAP_ENTRIES = 2048, 60_000  # a third of the errors, where they cost next to nothing
 CONFIRMING, CONFIRMING_ENTRIES = 512, 3_000_000  # of a pass by fewer, where it is affordable
 TRANSITIONS, KEPT = 15, 5
 MARGIN = 0.75  # of what is allowed
@@ -44,8 +42,8 @@ class Judgement:
     """How an approximation held against the posterior.
 
     Attributes:
-        labels: The quantities, as `LogDensity.labels` names their sites.
-        differences: Each quantity against the posterior; empty where nothing could tell.
+        labels: The quantities.
+        differences: Each of them against the posterior; empty where nothing could tell.
         khat: The shape of the importance weights; NaN where there are none.
         chains: Where short Markov chains went from the draws; None where they were not needed.
         suspect: Whether weights too uneven to be relied on say that something is off.
@@ -96,23 +94,22 @@ class Judgement:
 def judge(density: LogDensity, drawn: Draws, seed: int, chains: Chains | None = None) -> Judgement:
     """Hold draws of an approximation against the posterior.
 
-    ===============================  =============================  ======================
-    the importance weights           short Markov chains            the judgement is by
-    ===============================  =============================  ======================
-    show each quantity within its    are not sent out               the weights
-    limits, or one beyond
-    leave a quantity open            cannot be run                  the weights
-    have too heavy a tail, or none   cannot be run                  nothing
-    anything else                    show one beyond its limits     the chains
-    anything else                    are few, and all seems well    the chains, and more of
-                                                                    them if those object
-    ===============================  =============================  ======================
+    =================================  ==========================  ===========================
+    the importance weights             short Markov chains         the judgement is by
+    =================================  ==========================  ===========================
+    show all within limits, or one     are not sent out            the weights
+    beyond
+    leave a quantity open              cannot be run               the weights
+    have too heavy a tail, or none     cannot be run               nothing
+    anything else                      show one beyond its limits  the chains
+    anything else                      are few, and show none      them; more if those object
+    =================================  ==========================  ===========================
 
     Args:
         density: The posterior's density.
         drawn: Independent draws of the approximation.
-        seed: Seeds the Markov chains.
-        chains: Chains that went out from draws of the same approximation before. They decide.
+        seed: Of the Markov chains.
+        chains: Those that went out from other draws of the approximation before: they decide.
     """
     labels, values = _quantities(density, drawn.flat)
     varying = values.std(0) > 0

@@ -64,11 +64,12 @@ class Modes(Settings):
         return Outcome(approximation=mixture)
 
 
+@dataclass
 class ModesState:
-    """The searches, and which of them is at hand."""
+    """The searches, and how many are done."""
 
-    def __init__(self, states: list[DADVIState]) -> None:
-        self.states, self.done = states, 0
+    states: list[DADVIState]
+    done: int = 0
 
     @property
     def at_hand(self) -> DADVIState:
@@ -76,7 +77,6 @@ class ModesState:
 
     def go_on(self) -> bool:
         """Go on to the next mode; False after the last."""
-        if self.done == len(self.states) - 1:
-            return False
-        self.done += 1
-        return True
+        more = self.done < len(self.states) - 1
+        self.done += more
+        return more

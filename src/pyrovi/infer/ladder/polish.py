@@ -7,7 +7,7 @@ Reference: Hoffman and Ma (2020), https://proceedings.mlr.press/v108/hoffman20a.
 chains from a variational start
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ class Polish(Settings):
         max_steps: How many steps, of ten transitions of every chain, to take at the most.
     """
 
-    base: Approximation = field(repr=False)
+    base: Approximation
     chains: int | None = None
     tolerance: float = 0.04
     max_steps: int = 100
