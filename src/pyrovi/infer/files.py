@@ -34,12 +34,7 @@ FORMAT = 2
 def write_runs(
     folder: Path, record: Mapping[str, Any], runs: Sequence[Run], arguments: Arguments
 ) -> Path:
-    """Write runs into ``folder``, which must exist, and what else is to be said of the fit.
-
-    Raises:
-        FitError: If a guide is not one that can be made again from a file.
-        OutputError: If a file cannot be written.
-    """
+    """Write runs into ``folder``, which must exist, and what else is to be said of the fit."""
     tensors = {
         f"{index}/{name}": value.detach().cpu().contiguous().clone()
         for index, run in enumerate(runs)
@@ -61,12 +56,7 @@ def write_runs(
 def read_runs(
     folder: Path, model: Callable[..., Any], data: Any
 ) -> tuple[Mapping[str, Any], tuple[Run, ...], BoundModel, Arguments]:
-    """The record and the runs that `write_runs` wrote, the model tied to ``data``, and its call.
-
-    Raises:
-        TreeError: If the files are not there, are damaged, or are of another model.
-        DataError: If the data are others than those that were fitted.
-    """
+    """The record and the runs that `write_runs` wrote, the model tied to ``data``, its call."""
     record, tensors = _read(folder)
     arguments = bind(model, data)
     if fingerprint(arguments) != record["data"]:
@@ -76,10 +66,8 @@ def read_runs(
         )
     tied = bind_model(model, arguments)
     try:
-        runs = tuple(
-            _run(tied, each, _under(tensors, f"{index}/"))
-            for index, each in enumerate(record["runs"])
-        )
+        numbered = enumerate(record["runs"])
+        runs = tuple(_run(tied, each, _under(tensors, f"{i}/")) for i, each in numbered)
     except (KeyError, TypeError, IndexError, ValueError, RuntimeError) as error:
         raise TreeError(
             f"The fit in {folder} does not go with this model ({type(error).__name__}: "
@@ -169,9 +157,8 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         packed = (folder / TENSORS).read_bytes()
         tensors = load(packed)
     except FileNotFoundError as error:
-        raise TreeError(
-            f"{error.filename} is not there. Make it with fit.save(folder)."
-        ) from error
+        message = f"{error.filename} is not there. Make it with fit.save(folder)."
+        raise TreeError(message) from error
     except (OSError, ValueError, SafetensorError) as error:
         raise TreeError(f"The fit in {folder} cannot be read: {error}. Fit again.") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:

@@ -22,12 +22,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Bound:
-    """An evidence lower bound.
-
-    Attributes:
-        value: In nats.
-        error: Its Monte Carlo standard error, in nats; 0 where it was worked out exactly.
-    """
+    """An evidence lower bound in nats, and its Monte Carlo standard error: 0 if it is exact."""
 
     value: float
     error: float

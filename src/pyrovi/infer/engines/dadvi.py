@@ -16,9 +16,6 @@ Mean field severs correlations. Two ways mend it:
   draws, as long as the bound gains: the fixed point is the best Gaussian of full rank (Opper and
   Archambeau 2009, https://doi.org/10.1162/neco.2008.08-07-592).
 
-Antithetic Sobol points, moved to exact moments, meet a Gaussian posterior by its best mean-field
-Gaussian with no Monte Carlo error at all.
-
 Reference: Giordano, Ingram and Broderick (2024), https://arxiv.org/abs/2304.05527
 """
 
@@ -229,10 +226,7 @@ def gain_of_a_turn(curvature: Float[Tensor, "dim dim"]) -> float:
 
 
 class DADVIState:
-    """The search over means and log scales, in a space that may be turned.
-
-    It is ``rough`` as long as the draws are few and the way to the optimum may be far.
-    """
+    """The search over means and log scales in a turned space; ``rough`` with few draws yet."""
 
     def __init__(self, problem: FixedDraws, seed: int, *, rough: bool) -> None:
         self.problem, self.seed, self.rough = problem, seed, rough

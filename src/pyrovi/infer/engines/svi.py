@@ -319,20 +319,11 @@ def trainable(guide: Any) -> list[Tensor]:
 def negative_elbo(
     density: LogDensity, flat: Distribution, particles: int, *, path_derivative: bool
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "draw dim"]]:
-    """Minus the ELBO of a distribution over the flat vector, in nats, by reparameterised draws.
+    """Minus the ELBO in nats by reparameterised draws of ``flat``, and these without a gradient.
 
     Draws at which the density is not finite are left out; where that is most of them, the loss is
-    infinite.
-
-    Args:
-        density: The model's density.
-        flat: The approximation, differentiable in its parameters.
-        particles: How many draws stand for the expectation.
-        path_derivative: Whether to leave the score, whose mean is zero, out of the gradient
-            (Roeder et al. 2017), which then has no noise once the fit is exact.
-
-    Returns:
-        The loss, and the draws it was computed from, without their gradient.
+    infinite. The path derivative leaves the score, whose mean is zero, out of the gradient (Roeder
+    et al. 2017), which then has no noise once the fit is exact.
     """
     draws = flat.rsample(torch.Size((particles,)))
     log_guide = (detached(flat) if path_derivative else flat).log_prob(draws)
