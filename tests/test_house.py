@@ -36,7 +36,7 @@ def run(script: str) -> str:
 WORLD = """
 import json, logging, os, random, sys, warnings
 import arviz_base, h5py, matplotlib, numpy, pandas, pyro, scipy.stats, sklearn.datasets, torch
-import pydantic, tqdm, typer, xarray
+import tqdm, typer, xarray
 
 def world():
     return {

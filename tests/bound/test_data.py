@@ -308,3 +308,15 @@ def test_items_of_parts_are_named_by_their_number() -> None:
     def model(*part: Tensor) -> None: ...
 
     assert Signature.of(model).unknown(["part_0", "part_12", "part_x"]) == ["part_x"]
+
+
+def test_an_argument_that_a_site_of_another_name_observes_is_observed_data() -> None:
+    def line(x: torch.Tensor, y: torch.Tensor) -> None:
+        slope = pyro.sample("slope", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", len(x)):
+            pyro.sample("obs", dist.Normal(slope * x, 1.0), obs=y)
+
+    data = {"x": np.arange(3.0), "y": np.array([0.5, 1.5, 2.0])}
+    tree = as_tree(bind_model(line, bind(line, data)), data)
+    assert set(tree["observed_data"].data_vars) == {"y"}
+    assert set(tree["constant_data"].data_vars) == {"x"}

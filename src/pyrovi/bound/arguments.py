@@ -235,7 +235,8 @@ def _check_names(signature: Signature, named: Mapping[str, Any], data: Any) -> N
     if unknown:
         raise DataError(
             f"The data has {', '.join(unknown)}, which the model does not take; it takes "
-            f"{', '.join(signature.names) or 'no arguments'}. Rename or drop what is extra."
+            f"{', '.join(signature.names) or 'no arguments'}. Rename or drop what is extra, or "
+            "declare it: data_tree(..., metadata={...}), or Structure.metadata of the model."
         )
     if lacking:
         kept = json.loads(data.attrs.get(LACKING, "[]")) if isinstance(data, xr.DataTree) else []

@@ -169,7 +169,8 @@ def _tree(model: BoundModel, held: _Held, metadata: Collection[str]) -> xr.DataT
     rows: dict[str, list[pd.Index]] = {}
     for name, array in held.arrays.items():
         sites = [n for n, value in observed.items() if same_values(array.data, value)]
-        role = "metadata" if name in metadata else "observed" if name in sites else "constant"
+        of_site = name in sites or any(site not in held.arrays for site in sites)
+        role = "metadata" if name in metadata else "observed" if of_site else "constant"
         variable: Any = array
         if isinstance(array, _Array):
             dims = _dims(model, name, array, sites, taken)
