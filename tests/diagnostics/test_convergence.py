@@ -3,9 +3,10 @@ import pytest
 import xarray as xr
 
 import trees
+from pyrovi.diagnostics import check, verdict
 from pyrovi.diagnostics.checks.convergence import convergence
 from pyrovi.errors import DiagnosticError
-from pyrovi.tree import grow
+from pyrovi.tree import CHAINS, DRAWS, INDEPENDENT, draw_kind, grow
 
 
 def statuses(found):
@@ -18,7 +19,7 @@ def with_loss(*curves):
     padded = [
         np.pad(np.asarray(c, float), (0, longest - len(c)), constant_values=np.nan) for c in curves
     ]
-    stats = xr.Dataset({"loss": (("chain", "step"), np.array(padded))}, attrs={"engine": "SVI()"})
+    stats = xr.Dataset({"loss": (("chain", "step"), np.array(padded))}, attrs={DRAWS: INDEPENDENT})
     return grow(trees.linear_gaussian_tree(draws=50, chains=len(curves)), sample_stats=stats)
 
 
@@ -162,3 +163,75 @@ def test_rhat_is_never_shown_for_a_variational_fit():
     found = convergence(trees.linear_gaussian_tree(chains=2))
     assert "rhat" not in found
     assert not any("R-hat" in why for why in found["why"].values)
+
+
+# Draws of which nothing says what they are
+
+
+def bare(draws, **stats):
+    """Chains of another program, with what else it wrote of them."""
+    dims = ("chain", "draw")
+    tree = grow(xr.DataTree(), posterior=xr.Dataset({"a": (dims, draws)}))
+    written = xr.Dataset({name: (dims, values) for name, values in stats.items()})
+    return grow(tree, sample_stats=written) if stats else tree
+
+
+def autoregressive(chains=4, draws=4000, rho=0.9, seed=0):
+    rng = np.random.default_rng(seed)
+    noise = np.sqrt(1 - rho**2) * rng.normal(size=(chains, draws))
+    noise[:, 0] = rng.normal(size=chains)
+    for i in range(1, draws):
+        noise[:, i] += rho * noise[:, i - 1]
+    return noise
+
+
+def metropolis(chains, draws=4000, step=2.4, seed=0):
+    """Of a standard Gaussian: draws, log density and what was accepted."""
+    rng = np.random.default_rng(seed)
+    states, accepted = np.zeros((chains, draws)), np.zeros((chains, draws), bool)
+    now = rng.normal(size=chains)
+    for i in range(draws):
+        there = now + step * rng.normal(size=chains)
+        accepted[:, i] = np.log(rng.uniform(size=chains)) < (now**2 - there**2) / 2
+        now = np.where(accepted[:, i], there, now)
+        states[:, i] = now
+    return states, {"lp": -0.5 * states**2, "accepted": accepted}
+
+
+def test_good_chains_of_which_nothing_says_so_are_ok_and_it_is_said_how_they_were_read():
+    tree = bare(autoregressive())
+    assert draw_kind(tree) == ""
+    found = convergence(tree)
+    assert statuses(found) == {"a": "ok"}
+    assert found["rhat"].sel(quantity="a") < 1.01
+    assert 'sample_stats.attrs["draws"] = "chains"' in str(found["why"].values[0])
+    judged = verdict(check(tree))
+    assert 'attrs["draws"] = "chains"' in judged.skipped["restarts"]
+    assert judged.table.query("check != 'psis'")["status"].tolist() == ["ok"]
+
+
+def test_said_to_be_chains_they_are_ok_altogether():
+    tree = bare(autoregressive(), lp=np.zeros((4, 4000)))
+    tree["sample_stats"].attrs[DRAWS] = CHAINS
+    assert verdict(check(tree)).status == "ok"
+
+
+def test_chains_in_different_places_fail_of_which_nothing_says_what_they_are():
+    tree = bare(autoregressive() + np.arange(4)[:, None])
+    assert statuses(convergence(tree)) == {"a": "fail"}
+
+
+@pytest.mark.parametrize("chains", [1, 4])
+def test_a_correct_metropolis_run_is_not_failed_for_its_rejections(chains):
+    draws, stats = metropolis(chains)
+    for tree in (bare(draws), bare(draws, **stats)):
+        found = verdict(check(tree))
+        assert found.fit_status == "warn"
+        assert set(found.table["status"]) <= {"ok", "warn"}
+        assert "points" not in str(found)
+        assert 'attrs["draws"] = "chains"' in str(found)
+
+
+def test_one_chain_of_which_nothing_says_what_it_is_is_not_judged():
+    with pytest.raises(DiagnosticError, match=r'attrs\["draws"\] = "chains"'):
+        convergence(bare(autoregressive(chains=1)))

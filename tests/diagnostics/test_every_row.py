@@ -7,7 +7,7 @@ import xarray as xr
 import trees
 from pyrovi.diagnostics import CHECKS
 from pyrovi.evidence import SEVERITY
-from pyrovi.tree import CHAINS, DRAWS, POINTS, grow
+from pyrovi.tree import CHAINS, DRAWS, INDEPENDENT, POINTS, grow
 
 DIMS = ("chain", "draw")
 made = trees.linear_gaussian_tree
@@ -204,7 +204,7 @@ SEEN = [
     ("psis", "joint", "many lost", lambda: lost(60), "fail", "judged"),
     ("psis", "joint", "all lost", lambda: lost(1000), "fail", "judged"),
     ("psis", "joint", "one point", lambda: pointed(1), "fail", "judged"),
-    ("psis", "joint", "few points", lambda: pointed(5, kind=""), "fail", "judged"),
+    ("psis", "joint", "few points", lambda: pointed(5, kind=INDEPENDENT), "fail", "judged"),
     ("psis", "joint", "many points", lambda: pointed(300), "fail", "judged"),
     ("psis", "joint", "weighed", lambda: with_stats(made(), {DRAWS: POINTS}), "fail", "judged"),
     ("drift", "joint", "free", lambda: accepted(0.61), "ok", "judged"),

@@ -8,7 +8,7 @@ from pyrovi.diagnostics.checks.psis import psis
 from pyrovi.errors import DiagnosticError
 from pyrovi.evidence.moments import reweighted
 from pyrovi.evidence.weights import khat, smooth, threshold
-from pyrovi.tree import grow
+from pyrovi.tree import DRAWS, INDEPENDENT, grow
 
 
 def mean_field(rho, draws=100_000, seed=0):
@@ -298,13 +298,15 @@ def test_equal_draws_without_a_density_are_a_point_too():
     assert "one point" in str(found["why"].values[0])
 
 
-def repeated(times: int) -> xr.DataTree:
+def repeated(times: int, kind: str = INDEPENDENT) -> xr.DataTree:
     """Draws without a density, each of which comes so many times."""
     tree = trees.linear_gaussian_tree(draws=2000)
     posterior = tree["posterior"].to_dataset()
     few = posterior.isel(draw=np.arange(2000) // times)
     stats = tree["sample_stats"].to_dataset().drop_vars(["log_joint", "log_guide"])
-    return xr.DataTree.from_dict({"posterior": few, "sample_stats": stats})
+    return xr.DataTree.from_dict(
+        {"posterior": few, "sample_stats": stats.assign_attrs({DRAWS: kind})}
+    )
 
 
 def test_draws_of_a_few_points_are_called_that():
@@ -317,6 +319,11 @@ def test_draws_of_a_few_points_are_called_that():
 def test_a_chain_that_rejects_now_and_then_is_not_taken_for_points():
     with pytest.raises(DiagnosticError, match="without log_joint"):
         psis(repeated(2))
+
+
+def test_a_few_points_of_which_nothing_says_what_they_are_are_not_judged():
+    with pytest.raises(DiagnosticError, match=r'attrs\["draws"\] = "chains"'):
+        psis(repeated(8, kind=""))
 
 
 def test_discrete_sites_alone_are_not_taken_for_a_point():

@@ -6,7 +6,7 @@ import trees
 from pyrovi.diagnostics.checks.restarts import restarts
 from pyrovi.errors import DiagnosticError
 from pyrovi.evidence.moments import farthest_chains
-from pyrovi.tree import grow
+from pyrovi.tree import DRAWS, POINTS, grow
 
 
 def statuses(found):
@@ -99,7 +99,15 @@ def test_a_sampler_s_chains_are_left_to_r_hat_and_the_sampler_is_named(engine, s
 
 def test_points_that_differ_fail():
     posterior = xr.Dataset({"a": (("chain", "draw"), np.repeat([[0.0], [1.0]], 50, axis=1))})
-    assert statuses(restarts(grow(xr.DataTree(), posterior=posterior))) == {"a": "fail"}
+    stats = xr.Dataset(attrs={DRAWS: POINTS})
+    groups = {"posterior": posterior, "sample_stats": stats}
+    assert statuses(restarts(xr.DataTree.from_dict(groups))) == {"a": "fail"}
+
+
+def test_chains_of_which_nothing_says_what_they_are_are_not_taken_for_independent():
+    posterior = xr.Dataset({"a": (("chain", "draw"), np.repeat([[0.0], [1.0]], 50, axis=1))})
+    with pytest.raises(DiagnosticError, match=r'attrs\["draws"\] = "chains"'):
+        restarts(grow(xr.DataTree(), posterior=posterior))
 
 
 def test_chains_without_a_bound_are_held_against_each_other():

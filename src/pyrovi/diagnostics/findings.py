@@ -14,6 +14,11 @@ JUDGED: Kind = "judged"
 CANNOT_TELL: Kind = "cannot tell"
 """The check was made, and its evidence is too weak to say anything of the quantity."""
 NOT_RUN: Kind = "not run"
+UNSAID = (
+    'the tree does not say what its draws are: write sample_stats.attrs["draws"] = "chains" if '
+    "they are a sampler's"
+)
+"""Of draws that another program wrote, which may be Markov chains and may be independent."""
 
 ROW = ("quantity", "value", "low", "high", "unit", "kind", "status", "why", "action")
 """The variables of a diagnostic's Dataset that a verdict reads."""

@@ -1,7 +1,8 @@
 """Did the fit end where it was going? Its status, its loss curve, or a sampler's chains.
 
-R-hat and effective sample size are shown of Markov chains alone: independent draws of an
-approximation have perfect ones, whatever the approximation.
+R-hat and effective sample size are shown of Markov chains, and of several chains in a tree that
+does not say what its draws are: independent draws of an approximation have perfect ones, whatever
+the approximation.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import xarray as xr
 from arviz_stats.base.array import array_stats
 from scipy import stats
 
-from pyrovi.diagnostics.findings import Row, table
+from pyrovi.diagnostics.findings import UNSAID, Row, table
 from pyrovi.diagnostics.quantities import blocks
 from pyrovi.errors import DiagnosticError
 from pyrovi.evidence import Status, limits, worst
@@ -55,16 +56,22 @@ def convergence(tree: xr.DataTree) -> xr.Dataset:
     Returns:
         Of a variational fit, rows ``status``, ``loss`` and ``optimum`` per restart. Of chains one
         row per quantity, with variables `rhat` and `ess` (quantity), and a row ``divergences``.
+        Both of several chains in a tree that does not say what its draws are.
 
     Raises:
-        DiagnosticError: If the tree holds no history of the fit.
+        DiagnosticError: If the tree holds no history of the fit, and no chains to compare.
     """
     require(tree, "posterior")
-    if draw_kind(tree) == CHAINS:
-        return _sampled(tree)
+    kind = draw_kind(tree)
+    if kind == CHAINS:
+        return _sampled(tree, [], note="")
     rows = list(_fits(tree))
+    if kind == "" and tree["posterior"].sizes["chain"] > 1 and _varies(tree):
+        note = f" Read as Markov chains, for {UNSAID}."
+        return _sampled(tree, rows, note)
     if not rows:
-        raise DiagnosticError("the tree holds no status and no loss curve of the fit")
+        unsaid = f", and {UNSAID}" * (kind == "")
+        raise DiagnosticError(f"the tree holds no status and no loss curve of the fit{unsaid}")
     return table(rows, check="convergence", title="Convergence", source=SOURCE, about="fit")
 
 
@@ -155,10 +162,15 @@ def _trend(curve: np.ndarray) -> _Trend:
 # Markov chains
 
 
-def _sampled(tree: xr.DataTree) -> xr.Dataset:
+def _varies(tree: xr.DataTree) -> bool:
+    return next(blocks(tree["posterior"].to_dataset()), None) is not None
+
+
+def _sampled(tree: xr.DataTree, history: list[Row], note: str) -> xr.Dataset:
+    """The rows of chains after those of the ``history``, with a ``note`` on how they were read."""
     mixing = list(_mixing(tree["posterior"].to_dataset()))
-    rows = [_judge_mixing(*each) for each in mixing]
-    numbers = [(rhat, size) for _, rhat, size in mixing]
+    rows = [*history, *(_judge_mixing(*each, note) for each in mixing)]
+    numbers = [(np.nan, np.nan)] * len(history) + [(rhat, size) for _, rhat, size in mixing]
     if has(tree, "sample_stats", "diverging"):
         rows.append(_judge_divergences(tree["sample_stats"]["diverging"].to_numpy().astype(bool)))
         numbers.append((np.nan, np.nan))
@@ -187,12 +199,12 @@ def _mixing(posterior: xr.Dataset) -> Iterator[tuple[str, float, float]]:
         yield from zip(names, rhat.tolist(), size.tolist(), strict=True)
 
 
-def _judge_mixing(label: str, rhat: float, ess: float) -> Row:
+def _judge_mixing(label: str, rhat: float, ess: float, note: str) -> Row:
     by_rhat, by_ess = limits.RHAT.status(rhat), limits.EFFECTIVE_DRAWS.status(ess)
     status = worst([by_rhat, by_ess])
     few = by_rhat == "ok" and by_ess != "ok"
     value, limit = (ess, limits.EFFECTIVE_DRAWS) if few else (rhat, limits.RHAT)
-    why = f"{AGREEMENT[status]}R-hat {rhat:.3f}, bulk effective sample size {ess:.0f}."
+    why = f"{AGREEMENT[status]}R-hat {rhat:.3f}, bulk effective sample size {ess:.0f}.{note}"
     act = "Run longer chains, or reparameterise the model."
     return Row(label, value, limit, why, status, act)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pyrovi.diagnostics.findings import CANNOT_TELL, Row, of_differences, off, table
+from pyrovi.diagnostics.findings import CANNOT_TELL, UNSAID, Row, of_differences, off, table
 from pyrovi.diagnostics.quantities import blocks, log_ratios
 from pyrovi.errors import DiagnosticError
 from pyrovi.evidence import MIN_DRAWS, Difference, Limit, limits, reweighted, smooth, threshold
@@ -61,8 +61,10 @@ def psis(tree: xr.DataTree) -> xr.Dataset:
         return _package([_of_points(points, nothing.size)], nothing)
     ratios = log_ratios(tree)
     if ratios is None:
+        unsaid = f", and {UNSAID}" * (draw_kind(tree) == "")
         raise DiagnosticError(
-            "the draws came without log_joint and log_guide, the densities that weigh them"
+            f"the draws came without log_joint and log_guide, the densities that weigh them"
+            f"{unsaid}"
         )
     if ratios.size < MIN_DRAWS:
         raise DiagnosticError(f"{ratios.size} draws are too few to weigh; draw at least 1000")
@@ -124,7 +126,8 @@ def _points(tree: xr.DataTree) -> int:
     kind, posterior = draw_kind(tree), tree["posterior"].to_dataset()
     if next(blocks(posterior), None) is None:
         return 1 if _continuous(tree) else 0
-    if kind != POINTS and (kind == CHAINS or has(tree, "sample_stats", "log_guide")):
+    # A sampler that rejects comes to few points too, and what says nothing may be a sampler's.
+    if kind != POINTS and (kind in {CHAINS, ""} or has(tree, "sample_stats", "log_guide")):
         return 0
     columns = [draws.reshape(-1, draws.shape[-1]) for _, draws in blocks(posterior)]
     apart = len({row.tobytes() for row in np.concatenate(columns, axis=-1)})

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import xarray as xr
 
-from pyrovi.diagnostics.findings import CANNOT_TELL, Row, table
+from pyrovi.diagnostics.findings import CANNOT_TELL, UNSAID, Row, table
 from pyrovi.diagnostics.quantities import blocks, log_ratios
 from pyrovi.errors import DiagnosticError
 from pyrovi.evidence import Difference, farthest_chains, limits
@@ -24,13 +24,15 @@ def restarts(tree: xr.DataTree) -> xr.Dataset:
         The row ``best optimum``; then, with two chains or more, one row per quantity.
 
     Raises:
-        DiagnosticError: If there was one restart only, or the draws are a sampler's.
+        DiagnosticError: If there was one restart only, or the draws are a sampler's, or may be.
     """
     require(tree, "posterior")
     if draw_kind(tree) == CHAINS:
         engine = tree["sample_stats"].attrs.get("engine") or "a sampler"
         raise DiagnosticError(f"chains of {engine} are compared by R-hat, under convergence")
     rows = [*_search(tree), *_agreement(tree)]
+    if not rows and draw_kind(tree) == "" and tree["posterior"].sizes["chain"] > 1:
+        raise DiagnosticError(f"{UNSAID}; until then R-hat compares them, under convergence")
     if not rows:
         raise DiagnosticError(
             "one restart cannot disagree with itself; fit with restarts=4 to see other optima"
@@ -79,13 +81,15 @@ def _judge_search(elbo: np.ndarray, tolerance: float) -> Row:
 
 
 def _agreement(tree: xr.DataTree) -> list[Row]:
-    points = draw_kind(tree) == POINTS
+    kind = draw_kind(tree)
+    if kind == "":  # the draws of a chain hang together, and its mean is worse than it seems here
+        return []
     rows: list[Row] = []
     for names, draws in blocks(tree["posterior"].to_dataset()):
         if draws.shape[0] < 2:
             return []
         pairs = zip(names, farthest_chains(draws), strict=True)
-        rows += [_judge(*pair, points=points) for pair in pairs]
+        rows += [_judge(*pair, points=kind == POINTS) for pair in pairs]
     return rows
 
 
