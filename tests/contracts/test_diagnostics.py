@@ -13,7 +13,7 @@ import xarray as xr
 
 import trees
 from pyrovi import registry
-from pyrovi.diagnostics import CHECKS, Row, asked, check, table, verdict
+from pyrovi.diagnostics import CHECKS, Row, asked, check, checked, table, verdict
 from pyrovi.diagnostics.findings import ROW
 from pyrovi.diagnostics.sentences import findings
 from pyrovi.errors import DiagnosticError, TreeError
@@ -295,6 +295,9 @@ def test_terminal_notebook_and_page_say_the_same(wrong):
         for line in finding.lines:
             assert line in terminal
             assert line in notebook
+        assert f"{finding.status} {finding.lines[0]}" in terminal
+        assert f"<b>{finding.status}</b> {finding.lines[0]}" in notebook
+        assert f'<li class="finding {finding.status}">' in page
         for words in (finding.quantities, finding.numbers, finding.why, finding.action):
             assert words in page
     assert all(
@@ -324,6 +327,64 @@ def test_the_worst_of_many_is_quoted():
     assert said.names == tuple(ratios)
     rows[0]["value"] = 1.2
     assert findings(rows)[0].why.startswith("The worst is theta[1]. ")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "values"),
+    [
+        (0.01, 0.99, (0.009, 1.0, 0.995, 0.008)),
+        (1 / 1.1, 1.1, (0.55, 2.0, 1.2, 1.9)),
+        (0.9, 1.1, (1.5, 0.2, 0.5, 1.6)),
+        (-0.1, 0.1, (-0.2, 0.3, 0.2, -0.25)),
+        (0.0, 0.0, (1.0, 5.0, 2.0, 3.0)),
+        (-np.inf, 1.01, (1.02, 1.5, 1.1, 1.2)),
+        (400.0, np.inf, (390.0, 20.0, 100.0, 200.0)),
+    ],
+)
+def test_the_worst_is_measured_on_the_scale_of_its_limit(low, high, values):
+    """The second is the worst, whichever side of the limits it is on."""
+    rows = [
+        {"quantity": f"q{i}", "check": "c", "status": "warn", "kind": "judged", "value": value}
+        | {"low": low, "high": high, "unit": "", "why": f"It is {value}.", "action": "Act."}
+        for i, value in enumerate(values)
+    ]
+    assert findings(rows)[0].why.startswith("The worst is q1. ")
+
+
+def test_advice_that_differs_is_not_left_out():
+    rows = [
+        {"quantity": f"q{i}", "check": "c", "status": "warn", "kind": "judged", "value": 2.0}
+        | {"low": 0.0, "high": 1.0, "unit": "", "why": "It is 2.", "action": f"Do {i % 2}."}
+        for i in range(10)
+    ]
+    assert [said.action for said in findings(rows)] == ["Do 0.", "Do 1."]
+
+
+def test_what_is_no_tree_is_refused_in_the_same_words():
+    """In a process of its own: in this one the annotations are checked before the words."""
+    code = """
+from pyrovi.diagnostics import check, checked, verdict
+from pyrovi.errors import TreeError
+from pyrovi.reports import report
+for verb in (check, checked, verdict, report):
+    try:
+        verb(None)
+    except TreeError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    said = done.stdout.splitlines()
+    assert len(said) == 4
+    assert set(said) == {said[0]}
+    assert said[0].startswith("Expected an xarray.DataTree, and a NoneType came.")
+
+
+def test_a_report_checks_anew_what_an_older_version_found(good):
+    tree = check(good)
+    older = tree["diagnostics/psis"].to_dataset().drop_vars(["low", "high", "unit", "kind"])
+    anew = grow(tree, **{"diagnostics/psis": older})
+    assert (checked(tree), checked(anew), checked(good)) == (True, False, False)
+    assert report(anew).html == report(tree).html
 
 
 def test_the_summary_is_one_short_line():

@@ -151,6 +151,7 @@ def test_chains_that_agree_but_are_short_are_seen():
     assert statuses(found)["a"] == "warn"
     row = found.sel(quantity="a")
     assert (float(row["low"]), str(row["unit"].item())) == (400, "effective draws")
+    assert str(row["why"].item()).startswith("Too few effective draws: R-hat")
 
 
 def test_divergences_are_counted():

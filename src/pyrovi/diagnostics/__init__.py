@@ -58,12 +58,21 @@ def check(tree: xr.DataTree) -> xr.DataTree:
 
 
 def verdict(tree: xr.DataTree) -> Verdict:
-    """What the diagnostics say together; they are run first where the tree holds none."""
-    return read(tree if _checked(tree) else check(tree), order=list(CHECKS))
+    """What the diagnostics say together; they are run first where the tree holds none.
+
+    Raises:
+        TreeError: If ``tree`` is no tree, or holds no posterior.
+    """
+    return read(tree if checked(tree) else check(tree), order=list(CHECKS))
 
 
-def _checked(tree: xr.DataTree) -> bool:
-    """Whether the tree holds rows of numbers, as those that older versions wrote do not."""
+def checked(tree: xr.DataTree) -> bool:
+    """Whether the tree holds rows as `check` writes them, which older versions did not.
+
+    Raises:
+        TreeError: If ``tree`` is no tree.
+    """
+    require(tree)
     if "diagnostics" not in tree:
         return False
     made = tree["diagnostics"].children.values()

@@ -15,8 +15,8 @@ NAMED = 6
 APART = 3
 """Rows of one kind that are each said in full; more, or rows without a number, are said together,
 with the worst."""
-ALIKE = ("check", "status", "kind", "unit")
-"""What rows have in common that are said together."""
+ALIKE = ("check", "status", "kind", "unit", "action")
+"""What rows have in common that are said together; advice that differs is never left out."""
 
 Fields = Mapping[str, Any]
 
@@ -114,9 +114,22 @@ def _finding(rows: Sequence[Fields]) -> Finding:
 
 
 def _beyond(value: float, low: float, high: float) -> float:
-    """How far a value is beyond its limits, as a share of the limit where that is not zero."""
+    """How far a value is beyond its limits, on their own scale; below zero within them.
+
+    Shares of replications are measured by the width between their ends, ratios by their logarithm,
+    and what has one end as a share of it, where that is not zero.
+
+    >>> share, ratio = (0.01, 0.99), (1 / 1.1, 1.1)
+    >>> _beyond(1.0, *share) > _beyond(0.009, *share), _beyond(0.5, *ratio) - _beyond(2.0, *ratio)
+    (True, 0.0)
+    """
+    if low > 0 and math.isfinite(high) and not math.isclose(low, 1 - high):
+        value, low, high = (
+            math.log(each) if each > 0 else -math.inf for each in (value, low, high)
+        )
+    width = high - low
     distances = [
-        distance / (abs(end) or 1.0)
+        distance / ((width if math.isfinite(width) else abs(end)) or 1.0)
         for distance, end in ((low - value, low), (value - high, high))
         if math.isfinite(end)
     ]

@@ -26,6 +26,8 @@ COLUMNS = [
 WIDTH = 90
 SUMMED_UP = 3
 """Findings that the summary names before it counts the rest."""
+Marked = tuple[str, str]
+"""A mark and a line; the mark is a status, or empty."""
 HEADLINES = {
     "ok": "no diagnostic found fault.",
     "warn": "usable with the care named below.",
@@ -86,20 +88,15 @@ class Verdict:
         return f"{self.status}: {wrong} of {judged}: {said}."
 
     def __str__(self) -> str:
-        said = [
-            _wrapped(zip_longest([each.status], each.lines, fillvalue=""))
-            for each in self.findings
-        ]
-        paragraphs = ["\n".join(self._head), *said, _wrapped(self._tail)]
+        paragraphs = ["\n".join(self._head), *map(_wrapped, self._marked)]
         return "\n\n".join(filter(None, paragraphs))
 
     def __repr__(self) -> str:
         return f"<Verdict {self.summary()}>"
 
     def _repr_html_(self) -> str:
-        paragraphs = [self._head, *(each.lines for each in self.findings)]
-        paragraphs.append([text for _, text in self._tail])
-        return f"<div>{''.join(map(_paragraph, paragraphs))}</div>"
+        head = [("", line) for line in self._head]
+        return f"<div>{''.join(map(_paragraph, [head, *self._marked]))}</div>"
 
     @property
     def _head(self) -> list[str]:
@@ -109,7 +106,13 @@ class Verdict:
         return list(filter(None, [self.headline, self.subject, about]))
 
     @property
-    def _tail(self) -> list[tuple[str, str]]:
+    def _marked(self) -> list[list[Marked]]:
+        """Each finding with its status as the mark of its first line, and then the rest."""
+        said = [zip_longest([each.status], each.lines, fillvalue="") for each in self.findings]
+        return [*map(list, said), self._tail]
+
+    @property
+    def _tail(self) -> list[Marked]:
         """What was fine, what was not run, and the sources of what is at fault."""
         records = self.records
         well = Counter(row["check"] for row in records if row["status"] == "ok")
@@ -120,14 +123,15 @@ class Verdict:
         return [*fine, *idle, *(("", f"{check}: {source}.") for check, source in sources.items())]
 
 
-def _wrapped(lines: Iterable[tuple[str, str]]) -> str:
+def _wrapped(lines: Iterable[Marked]) -> str:
     """Lines with a mark before each, at most `WIDTH` characters wide."""
     fill = partial(textwrap.fill, width=WIDTH, subsequent_indent=" " * 6, break_long_words=False)
     return "\n".join(fill(text, initial_indent=f"{mark:6}") for mark, text in lines)
 
 
-def _paragraph(lines: Iterable[str]) -> str:
-    return f"<p>{'<br>'.join(map(html.escape, lines))}</p>"
+def _paragraph(lines: Iterable[Marked]) -> str:
+    said = [f"<b>{mark}</b> " * bool(mark) + html.escape(text) for mark, text in lines]
+    return f"<p>{'<br>'.join(said)}</p>"
 
 
 # From a tree

@@ -15,7 +15,6 @@ from pyrovi.reports.page import render
 from pyrovi.reports.parts import Column as Column, Plot as Plot, Section as Section, Table as Table
 from pyrovi.reports.sections import SECTIONS as SECTIONS, contents
 from pyrovi.reports.sections.groups import attrs
-from pyrovi.tree import require
 
 _log = logging.getLogger(__name__)
 
@@ -61,10 +60,9 @@ def report(tree: xr.DataTree) -> Report:
     Raises:
         TreeError: If ``tree`` is no tree.
     """
-    require(tree)
-    checked = tree if "diagnostics" in tree else diagnostics.check(tree)
-    name = attrs(checked).get("model") or "A model"
-    sections = contents(checked, diagnostics.verdict(checked))
+    judged = tree if diagnostics.checked(tree) else diagnostics.check(tree)
+    name = attrs(judged).get("model") or "A model"
+    sections = contents(judged, diagnostics.verdict(judged))
     return Report(f"{name}: how far to trust this fit", sections)
 
 

@@ -16,7 +16,7 @@ from scipy import stats
 from pyrovi.diagnostics.findings import UNSAID, Row, table
 from pyrovi.diagnostics.quantities import blocks
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import Status, limits, worst
+from pyrovi.evidence import SEVERITY, Status, limits, worst
 from pyrovi.tree import CHAINS, draw_kind, has, require
 
 SOURCE = (
@@ -202,9 +202,10 @@ def _mixing(posterior: xr.Dataset) -> Iterator[tuple[str, float, float]]:
 def _judge_mixing(label: str, rhat: float, ess: float, note: str) -> Row:
     by_rhat, by_ess = limits.RHAT.status(rhat), limits.EFFECTIVE_DRAWS.status(ess)
     status = worst([by_rhat, by_ess])
-    few = by_rhat == "ok" and by_ess != "ok"
+    few = SEVERITY[by_ess] > SEVERITY[by_rhat]
     value, limit = (ess, limits.EFFECTIVE_DRAWS) if few else (rhat, limits.RHAT)
-    why = f"{AGREEMENT[status]}R-hat {rhat:.3f}, bulk effective sample size {ess:.0f}.{note}"
+    said = "Too few effective draws: " if few else AGREEMENT[by_rhat]
+    why = f"{said}R-hat {rhat:.3f}, bulk effective sample size {ess:.0f}.{note}"
     act = "Run longer chains, or reparameterise the model."
     return Row(label, value, limit, why, status, act)
 

@@ -48,7 +48,7 @@ def drift(tree: xr.DataTree) -> xr.Dataset:
     """
     require(tree, "posterior")
     if "drift" not in tree:
-        raise DiagnosticError("no Markov chains were sent out: the importance weights could tell")
+        raise DiagnosticError("no Markov chains were sent out from these draws")
     group = tree["drift"].to_dataset()
     act = BEYOND_THE_LADDER if json_attr(tree, "rungs", []) else LADDER
     differences = _differences(tree["posterior"].to_dataset(), group)

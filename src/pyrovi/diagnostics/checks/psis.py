@@ -202,8 +202,10 @@ def _judge(label: str, gap: Difference) -> Row:
     facts = off(gap, "the reweighted one")
     row = partial(Row, label, gap.value, gap.limit)
     if gap.status != "ok":
-        use = f"Use the reweighted mean {gap.mean:.4g} and sd {gap.sd:.3g}, or a richer guide."
-        return row(f"{facts}.", gap.status, use if gap.error_within_limits else RICHER)
+        if not gap.error_within_limits:
+            return row(f"{facts}.", gap.status, RICHER)
+        why = f"{facts}; reweighted, its mean is {gap.mean:.4g} and its sd {gap.sd:.3g}."
+        return row(why, gap.status, "Use the reweighted mean and sd, or a richer guide.")
     if gap.shown_within_limits:
         return row(f"{facts}.")
     act = "Draw more, or fit a richer guide (full_rank, or a flow)."
