@@ -6,16 +6,17 @@ from pyrovi.infer.engine import (
     Engine as Engine,
     Outcome as Outcome,
 )
-from pyrovi.infer.fitting import (
-    engine_named as engine_named,
-    fit as fit,
-    settings_of as settings_of,
-)
+from pyrovi.infer.fitting import fit as fit
 from pyrovi.infer.ladder.judge import (
     Judgement as Judgement,
     importance_khat as importance_khat,
     judge as judge,
     send_out as send_out,
+)
+from pyrovi.infer.named import (
+    engine_named as engine_named,
+    ready_made as ready_made,
+    settings_of as settings_of,
 )
 from pyrovi.infer.registry import ENGINES as ENGINES
 from pyrovi.infer.response import linear_response as linear_response

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,12 @@ from pyrovi.density import LogDensity, faster_threads, fitting_threads
 from pyrovi.errors import EngineError, whole_number
 from pyrovi.evidence import limits
 from pyrovi.infer.engine import Engine
-from pyrovi.infer.ladder.auto import Auto
 from pyrovi.infer.loop import run_once
-from pyrovi.infer.registry import ENGINES
+from pyrovi.infer.named import checked_engine, engine_named
 from pyrovi.infer.result import Fit
 from pyrovi.infer.run import Bound, Run, Status
-from pyrovi.registry import nearest
 from pyrovi.seeds import check_seed, isolated, stream
 
-MEMBERS = ("capabilities", "max_steps", "init", "step", "converged", "outcome")  # of `Engine`
 FEWEST_ELBO_DRAWS, ELBO_DRAWS = 50, 500  # for the evidence lower bound of each restart
 ELBO_WORK = 5_000_000  # numbers worked out for it
 
@@ -147,58 +144,8 @@ def _same_optimum(bound: Bound, best: Bound) -> bool:
     return best.value - bound.value <= limits.SAME_OPTIMUM_NATS + noise
 
 
-def engine_named(text: str, **settings: Any) -> Engine:
-    """The engine that a name stands for, ``"dadvi"``, ``"auto"`` or ``"svi:full_rank"``.
-
-    Args:
-        text: A name of `ENGINES` or ``auto``; with a guide behind a colon where it takes one.
-        **settings: Of the engine.
-
-    Raises:
-        EngineError: If there is no such engine, or it has no such setting.
-        GuideError: If there is no such guide.
-
-    >>> engine_named("svi:full_rank", particles=4)
-    SVI(guide='full_rank', particles=4)
-    """
-    name, colon, guide = text.strip().partition(":")
-    given = {"guide": guide, **settings} if colon else settings
-    taken = settings_of(name)
-    if colon and "guide" not in taken:
-        raise EngineError(
-            f"The engine {name!r} takes no guide, and {guide!r} came. Use svi:{guide}."
-        )
-    unknown = [each for each in given if each not in taken]
-    if unknown:
-        raise EngineError(
-            f"The engine {name!r} has no setting {unknown[0]!r}{nearest(unknown[0], taken)}. "
-            f"It has: {', '.join(taken) or 'none'}."
-        )
-    return _maker(name)(**given)
-
-
-def settings_of(name: str) -> tuple[str, ...]:
-    """The settings that the engine of that name takes; ``auto`` picks its own."""
-    return () if _maker(name) is Auto else tuple(each.name for each in fields(_maker(name)))
-
-
-def _maker(name: str) -> Any:
-    name = name.lower()
-    if name != "auto" and name not in ENGINES:
-        raise EngineError(
-            f"No engine {name!r}{nearest(name, ENGINES)}. "
-            f"There is: auto, {', '.join(ENGINES)}; with a guide: svi:full_rank."
-        )
-    return Auto if name == "auto" else ENGINES[name]
-
-
-def _checked(engine: Engine, density: LogDensity) -> Engine:
-    if not isinstance(engine, Engine):
-        lacking = [each for each in MEMBERS if not hasattr(engine, each)]
-        raise EngineError(
-            f"Expected an engine such as pyrovi.SVI() or a name, and {engine!r} came, which lacks "
-            f"{', '.join(lacking)}."
-        )
+def _checked(engine: object, density: LogDensity) -> Engine:
+    engine = checked_engine(engine)
     if density.model.parameters and not engine.capabilities.learns_parameters:
         raise EngineError(
             f"The model has learnable parameters of its own, which {type(engine).__name__} would "

@@ -17,7 +17,7 @@ from pyrovi.bound import bind, bind_model
 from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError
 from pyrovi.evidence import limits
-from pyrovi.infer import ENGINES, engine_named
+from pyrovi.infer import engine_named, ready_made
 from pyrovi.seeds import check_seed
 from pyrovi.studies.marks import MARKS, Marked, marked
 from pyrovi.studies.reference import Reference
@@ -194,10 +194,13 @@ def compare(
 
 
 def default_engines() -> tuple[str, ...]:
-    """What is compared where nothing is asked for: auto, and every engine, with guides if any."""
+    """What is compared where nothing is asked for: auto, and every engine, with guides if any.
+
+    An engine that needs a setting is not among them.
+    """
     names = ["auto"]
-    for name, engine in ENGINES.available().items():
-        guided = engine().capabilities.guide
+    for name, engine in ready_made().items():
+        guided = engine.capabilities.guide
         names += [f"{name}:{guide}" for guide in GUIDES] if guided else [name]
     return tuple(names)
 
