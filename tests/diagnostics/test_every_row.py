@@ -165,8 +165,8 @@ SEEN = [
     (
         "restarts",
         "best optimum",
-        "near for its noise",  # 4 errors of a difference: 5.66
-        lambda: with_elbos(-1.0, -6.5, noise=10.0),
+        "near for its noise",  # 0.5 and 4 errors of a difference: 6.18
+        lambda: with_elbos(-1.0, -7.1, noise=10.0),
         "ok",
         "judged",
     ),
@@ -174,7 +174,7 @@ SEEN = [
         "restarts",
         "best optimum",
         "far for its noise",
-        lambda: with_elbos(-1.0, -6.8, noise=10.0),
+        lambda: with_elbos(-1.0, -7.3, noise=10.0),
         "warn",
         "judged",
     ),

@@ -6,6 +6,7 @@ from pyrovi.evidence.limits import (
     Limit as Limit,
     Status as Status,
     first_case as first_case,
+    optimum_tolerance as optimum_tolerance,
     worst as worst,
 )
 from pyrovi.evidence.moments import (

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from math import inf, nan
 from typing import Any, Literal, TypeVar
 
+import numpy as np
+
 Status = Literal["ok", "warn", "fail"]
 SEVERITY: dict[str, int] = {"ok": 0, "warn": 1, "fail": 2}
 
@@ -96,12 +98,29 @@ NONFINITE_DRAWS = Limit(
     "the share without a density", LIBRARY, high=0.0, fail_high=0.05, unit="of the draws"
 )
 POINTS_APART = Limit("how many points the draws are", LIBRARY, low=2.0, unit="points")
+REPEATS_OF_POINTS = 4
+"""How often each draw comes, on average, where all are a few points: a convention of this library;
+rejections repeat fewer."""
+CROWDED_QUANTITIES = 50
+"""Quantities beyond which the joint k is above 0.7 for almost every guide (Dhaka et al. 2021)."""
+MOST_KEPT = 0.995
+"""Chains that keep more than this of where they started are heading nowhere: a convention of this
+library."""
+JUDGED_MARGIN = 0.75
+"""Share of a limit beyond which the ladder climbs on: a convention of this library."""
 ELBO_ERROR = Limit("the error of an ELBO", LIBRARY, high=1.0, unit="nats of Monte Carlo error")
 """More hides differences between models that would count as evidence."""
 
 # How a fit ended
 LOSS_TREND = Limit("the change of a loss at the end", LIBRARY, -0.1, 0.1, unit="nats")
 """The KL of a mean that is 0.45 sd off."""
+TREND_WINDOW = 0.1
+"""The last part of the run, in which the loss should be level: a convention of this library."""
+TREND_LEVEL = 1e-4
+"""Share of level, noisy curves that would be called falling: a convention of this library."""
+FEW_STEPS_ERRORS = 4.0
+"""Standard errors of a trend over few steps, as quasi-Newton takes, which have little noise: a
+convention of this library."""
 NONFINITE_STEPS = Limit(
     "the share without a finite loss", LIBRARY, high=0.05, fail_high=0.05, unit="of the steps"
 )
@@ -120,13 +139,25 @@ RESTARTS_AT_BEST = Limit(
 SAME_OPTIMUM_NATS = 0.5
 """ELBOs this close are one optimum: the factor between their evidences is then below 1.7."""
 SAME_OPTIMUM_ERRORS = 4.0
-"""And so are ELBOs within this many Monte Carlo errors of their difference."""
+"""And so are ELBOs that are apart by this many Monte Carlo errors of their difference more."""
+
+
+def optimum_tolerance(error: float, other_error: float) -> float:
+    """Nats by which two ELBOs with these Monte Carlo errors may differ at one optimum.
+
+    >>> optimum_tolerance(0.0, 0.0), optimum_tolerance(0.3, 0.4)
+    (0.5, 2.5)
+    """
+    return SAME_OPTIMUM_NATS + SAME_OPTIMUM_ERRORS * float(np.hypot(error, other_error))
+
 
 # The model beside its data
 TAIL = Limit("the share above the data's", REPLICATED, 0.01, 1 - 0.01, unit="of the replications")
 DECLARED_TAIL = TAIL.between(0.005, 1 - 0.005)
 """Of statistics that a model declares of its own: they are several, and sharper."""
 PIT_P = Limit("the p-value that PIT values are uniform", UNIFORM, low=0.01)
+PIT_OBSERVATIONS = 5
+"""Below so many observations PIT values say nothing: a convention of this library."""
 HARD_TO_PREDICT = Limit("the share of observations with k > 0.7", LIBRARY, high=0.2)
 """From here on PIT values are those of data used twice: they crowd at 1/2 under a right model."""
 HARD_OBSERVATIONS = Limit(

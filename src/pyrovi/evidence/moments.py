@@ -14,8 +14,6 @@ from pyrovi.evidence.limits import CORRECTION_ERRORS, SD_RATIO, SHIFT, Limit, St
 REACH = 1.5
 """Ranges of 96 % of the draws, from the median: 6 sds of a Gaussian; one in 75 draws of a Cauchy.
 A narrower range would lose the slab of a quantity that is mostly a spike."""
-MOST_KEPT = 0.995
-"""Chains that keep more than this of where they started are heading nowhere."""
 LEAST_SHARE = 0.01
 """Of a variance that chains have: what they head for has no less."""
 
@@ -193,7 +191,7 @@ def _heading(start: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarr
     first order, so that the mean of f follows; it is NaN where the start is kept.
     """
     kept = np.clip(np.nan_to_num(_slope(start, after)), 0.0, 1.0)
-    gone = np.where(kept > MOST_KEPT, np.nan, 1 - kept)
+    gone = np.where(kept > limits.MOST_KEPT, np.nan, 1 - kept)
     return kept, (after - kept * start) / gone
 
 

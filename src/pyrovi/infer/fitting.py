@@ -11,7 +11,7 @@ import torch
 from pyrovi.bound import as_tree, bind, bind_model
 from pyrovi.density import LogDensity, faster_threads, fitting_threads
 from pyrovi.errors import EngineError, whole_number
-from pyrovi.evidence import limits
+from pyrovi.evidence import optimum_tolerance
 from pyrovi.infer.engine import Engine
 from pyrovi.infer.loop import run_once
 from pyrovi.infer.named import checked_engine, engine_named
@@ -140,8 +140,7 @@ def _finite_bound(one: Run) -> Bound | None:
 
 
 def _same_optimum(bound: Bound, best: Bound) -> bool:
-    noise = limits.SAME_OPTIMUM_ERRORS * float(np.hypot(bound.error, best.error))
-    return best.value - bound.value <= limits.SAME_OPTIMUM_NATS + noise
+    return best.value - bound.value <= optimum_tolerance(bound.error, best.error)
 
 
 def _checked(engine: object, density: LogDensity) -> Engine:

@@ -23,16 +23,10 @@ SOURCE = (
     "Dhaka et al. (2020), NeurIPS; Welandawe et al. (2022), arXiv:2203.15945; "
     "Giordano, Ingram & Broderick (2024), arXiv:2304.05527"
 )
-WINDOW = 0.1
-"""The last part of the run, in which the loss should be level."""
 MIN_WINDOW = 5
-"""Steps of it, for engines that need few steps: a line through fewer says nothing."""
+"""Steps that the line goes through, for engines that need few: through fewer it says nothing."""
 BATCHES = 20
 """Averages of neighbouring steps that the line goes through: their noise is independent."""
-TREND_LEVEL = 1e-4
-"""Share of level, noisy curves that would be called falling."""
-FEW_ERRORS = 4.0
-"""Standard errors of a trend over few steps, as quasi-Newton takes, which have little noise."""
 ENDED: dict[str, tuple[Status, str, str]] = {
     "converged": ("ok", "The engine's own rule for stopping was met.", ""),
     "stopped": (
@@ -146,7 +140,7 @@ class _Trend(NamedTuple):
 
 
 def _trend(curve: np.ndarray) -> _Trend:
-    steps = min(len(curve), max(MIN_WINDOW, round(WINDOW * len(curve))))
+    steps = min(len(curve), max(MIN_WINDOW, round(limits.TREND_WINDOW * len(curve))))
     window = curve[-steps:]
     level = float(window.mean())
     if steps < MIN_WINDOW:
@@ -155,7 +149,9 @@ def _trend(curve: np.ndarray) -> _Trend:
     line: Any = stats.linregress(np.linspace(0.0, 1.0, len(means)), means)
     change, error = float(line.slope), float(line.stderr)
     many = len(means) == BATCHES
-    needed = error * (stats.t.isf(TREND_LEVEL / 2, BATCHES - 2) if many else FEW_ERRORS)
+    needed = error * (
+        stats.t.isf(limits.TREND_LEVEL / 2, BATCHES - 2) if many else limits.FEW_STEPS_ERRORS
+    )
     return _Trend(level, change, error, steps, max(limits.LOSS_TREND.high, float(needed)))
 
 

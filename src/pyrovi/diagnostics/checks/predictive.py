@@ -21,8 +21,6 @@ SOURCE = (
     "Tesso & Vehtari (2026), arXiv:2603.02928 (uniformity of PIT values)"
 )
 
-MIN_PIT = 5
-"""Observations below which PIT values say nothing."""
 SEED = 0
 """Of the randomised PIT; fixed, because a diagnostic is a function of the tree alone."""
 
@@ -69,7 +67,7 @@ def predictive(tree: xr.DataTree) -> xr.Dataset:
     extra: dict[str, Any] = {}
     for each in _replicated(tree):
         rows += [_judge_statistic(each, name) for name in _statistics(each)]
-        if each.independent >= MIN_PIT and _can_leave_out(each.log_likelihood):
+        if each.independent >= limits.PIT_OBSERVATIONS and _can_leave_out(each.log_likelihood):
             pit = pit_values(each.observed, each.draws, each.log_likelihood)
             rows.append(_judge_pit(each.name, pit))
             extra[f"pit_{each.name}"] = (f"{each.name}_observation", pit)

@@ -23,10 +23,6 @@ SOURCE = (
     "Yao, Vehtari, Simpson & Gelman (2018), ICML"
 )
 
-CROWDED = 50
-"""Quantities beyond which the joint k is above 0.7 for almost every guide (Dhaka et al. 2021)."""
-SEVERAL_TIMES = 4
-"""How often each draw comes, on average, where all are a few points: rejections repeat fewer."""
 ONE_POINT = (
     "All draws are one point, so every posterior sd is zero: an estimate without uncertainty.",
     "Use it as a point estimate only, or fit a guide with a spread (mean_field, full_rank).",
@@ -131,12 +127,13 @@ def _points(tree: xr.DataTree) -> int:
         return 0
     columns = [draws.reshape(-1, draws.shape[-1]) for _, draws in blocks(posterior)]
     apart = len({row.tobytes() for row in np.concatenate(columns, axis=-1)})
-    return apart if kind == POINTS or apart * SEVERAL_TIMES <= len(columns[0]) else 0
+    repeated = apart * limits.REPEATS_OF_POINTS <= len(columns[0])
+    return apart if kind == POINTS or repeated else 0
 
 
 def _of_points(points: int, draws: int) -> Row:
     why, act = ONE_POINT if points == 1 else SOME_POINTS
-    asked = max(limits.POINTS_APART.low, 1.0 + draws // SEVERAL_TIMES)
+    asked = max(limits.POINTS_APART.low, 1.0 + draws // limits.REPEATS_OF_POINTS)
     limit = limits.POINTS_APART.between(low=asked) if points < asked else limits.NO_LIMIT
     return Row("joint", points, limit, why.format(points), "fail", act)
 
@@ -171,9 +168,10 @@ def _explain(tree: xr.DataTree, k: float, limit: Limit) -> str:
             f"k-hat is {k:.2f}: the guide covers the posterior, and its draws can be reweighted."
         )
     size = sum(variable[0, 0].size for variable in _continuous(tree).values())
+    crowded = size > limits.CROWDED_QUANTITIES
     crowd = f" With {size} continuous quantities this is common: judge the few you need."
     part = "part" if k <= limit.fail_high else "much"
-    return f"k-hat is {k:.2f}: the guide misses {part} of the posterior.{crowd * (size > CROWDED)}"
+    return f"k-hat is {k:.2f}: the guide misses {part} of the posterior.{crowd * crowded}"
 
 
 def _cannot_tell(tree: xr.DataTree, k: float) -> list[Row]:

@@ -11,7 +11,7 @@ import xarray as xr
 from pyrovi.diagnostics.findings import CANNOT_TELL, UNSAID, Row, table
 from pyrovi.diagnostics.quantities import blocks, log_ratios
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import Difference, farthest_chains, limits
+from pyrovi.evidence import Difference, farthest_chains, limits, optimum_tolerance
 from pyrovi.tree import CHAINS, POINTS, draw_kind, has, require
 
 SOURCE = "Dhaka et al. (2020), NeurIPS; Yao, Vehtari & Gelman (2022), JMLR 23(79)"
@@ -54,12 +54,12 @@ def _tolerance(tree: xr.DataTree) -> float:
     terms = log_ratios(tree)
     terms = np.empty(0) if terms is None else terms[np.isfinite(terms)]
     error = float(terms.std() / np.sqrt(len(terms))) if len(terms) else 0.0
-    return max(limits.SAME_OPTIMUM_NATS, limits.SAME_OPTIMUM_ERRORS * np.sqrt(2) * error)
+    return optimum_tolerance(error, error)
 
 
 def _judge_search(elbo: np.ndarray, tolerance: float) -> Row:
     tried, finite = len(elbo), np.sort(elbo[np.isfinite(elbo)])
-    reached = int((finite > finite[-1] - tolerance).sum()) if len(finite) else 0
+    reached = int((finite[-1] - finite <= tolerance).sum()) if len(finite) else 0
     row = partial(Row, "best optimum", reached, limits.RESTARTS_AT_BEST)
     status = limits.RESTARTS_AT_BEST.status(float(reached))
     if status == "fail":

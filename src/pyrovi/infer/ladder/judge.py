@@ -33,7 +33,6 @@ CHAINS, CHAIN_ENTRIES = 256, 600_000  # numbers in one evaluation of all: second
 MANY_CHAINS, CHEAP_ENTRIES = 2048, 60_000  # a third of the errors, where they cost next to nothing
 CONFIRMING, CONFIRMING_ENTRIES = 512, 3_000_000  # of a pass by fewer, where it is affordable
 TRANSITIONS, KEPT = 15, 5
-MARGIN = 0.75  # of what is allowed
 SHORTER = (0.4, 0.2, 0.1)  # shares of the usual step size, until enough are accepted
 
 
@@ -76,7 +75,7 @@ class Judgement:
     @property
     def passes(self) -> bool:
         """Whether all is ok, with a margin, and nothing else says otherwise."""
-        near = any(each.exceeds(MARGIN) for each in self.differences)
+        near = any(each.exceeds(limits.JUDGED_MARGIN) for each in self.differences)
         return self.status == "ok" and not near and not self.suspect
 
     @property
