@@ -89,6 +89,15 @@ def test_another_model_is_refused(saved: Path) -> None:
         vi.Fit.open(saved, wider, EXACT.data)
 
 
+def test_an_approximation_of_a_package_that_is_not_loaded_is_not_the_models_fault(
+    saved: Path,
+) -> None:
+    settings = saved / "fit.json"
+    settings.write_text(settings.read_text().replace('"kind": "gaussian"', '"kind": "theirs"'))
+    with pytest.raises(TreeError, match=r"^No approximation of kind 'theirs' is loaded"):
+        vi.Fit.open(saved, model, EXACT.data)
+
+
 @pytest.mark.parametrize("harm", ["absent", "truncated", "flipped", "not json"])
 def test_a_damaged_fit_is_refused(saved: Path, harm: str) -> None:
     tensors, settings = saved / "fit.safetensors", saved / "fit.json"

@@ -25,6 +25,7 @@ from pyrovi.approximations import (
 from pyrovi.approximations.base import KINDS
 from pyrovi.bound import bind, bind_model
 from pyrovi.density import LogDensity
+from pyrovi.errors import TreeError
 from pyrovi.structure import Coordinate, CoordinateUpdates, declare
 from pyrovi.tree import CHAINS, INDEPENDENT, POINTS
 
@@ -165,3 +166,29 @@ def test_a_class_of_ones_own_is_opened_by_its_kind() -> None:
     assert type(again) is Shifted
     assert torch.equal(again.draw(5, 0).flat, made.draw(5, 0).flat)
     assert KINDS["gaussian"] is Gaussian
+
+
+def test_a_kind_that_is_not_loaded_says_whose_package_to_import() -> None:
+    said = "No approximation of kind 'theirs' is loaded. Import the package that made it"
+    with pytest.raises(TreeError, match=said):
+        restored("theirs", DENSITY, {}, {})
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_what_is_normal_gives_itself_as_a_gaussian(name: str) -> None:
+    made = MADE[name]()
+    same = made.gaussian()
+    assert (same is not None) == (name in {"gaussian", "diagonal", "guide"})
+    assert (same is made) == isinstance(made, Gaussian)
+
+
+@pytest.mark.parametrize("family", [guides.mean_field, guides.full_rank, guides.low_rank])
+def test_a_guide_as_a_gaussian_has_its_density(family: guides.Family) -> None:
+    made = guided(DENSITY, family)
+    same = made.gaussian()
+    assert same is not None
+    assert same.diagonal == family.factorises
+    drawn = made.draw(20, seed=0)
+    normal = torch.distributions.MultivariateNormal(same.loc, scale_tril=same.factor)
+    assert drawn.log_guide is not None
+    torch.testing.assert_close(drawn.log_guide, normal.log_prob(drawn.flat))

@@ -1,5 +1,6 @@
 """Claims: linear response is exact on Gaussians, and the optimum's error bars cover."""
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -43,6 +44,17 @@ def test_linear_response_in_a_turned_space_is_that_of_the_flat_space() -> None:
     fit = vi.fit(model, EXACT.data, vi.DADVI(whiten=True), seed=0)
     sd = torch.as_tensor(vi.linear_response(fit)["sd"].values)
     torch.testing.assert_close(sd, EXACT.sd, rtol=1e-6, atol=1e-6)
+
+
+def test_linear_response_of_a_full_rank_guide_is_that_of_dadvi() -> None:
+    fit = vi.fit(model, EXACT.data, vi.SVI(guide="full_rank"), seed=0)
+    of = ["coefficient[1]", "coefficient[3]"]
+    one = vi.linear_response(fit, of)
+    other = vi.linear_response(vi.fit(model, EXACT.data, vi.DADVI(), seed=0), of)
+    # The curvature of the log density is the same everywhere, so that no optimum is missed by it.
+    np.testing.assert_allclose(one["covariance"], other["covariance"], rtol=1e-4, atol=1e-5)
+    drawn = fit.draw(4000)[0].flat.std(0)[[1, 3]]
+    np.testing.assert_allclose(one["gaussian_sd"], drawn, rtol=5 / 8000**0.5)
 
 
 def test_products_with_the_second_derivatives_are_those_of_the_dense_matrix() -> None:

@@ -9,7 +9,8 @@ import torch
 
 from infer.scripted import Scripted, density_of
 from pyrovi.density import OutOfTime
-from pyrovi.infer import Run, Status
+from pyrovi.errors import EngineError
+from pyrovi.infer import Capabilities, Run, Status
 from pyrovi.infer.loop import run_once
 
 NAN = math.nan
@@ -78,3 +79,22 @@ def test_what_an_outcome_says_is_in_the_run() -> None:
     assert run.notes == ("a note",)
     assert run.errors is not None
     assert not run.passes
+
+
+def test_an_engine_is_held_to_the_draws_that_it_declares() -> None:
+    class Sampler(Scripted):
+        capabilities = Capabilities(draws="chains")
+
+    said = "Sampler declares that its draws are 'chains', and its .* Gaussian, gives 'independent'"
+    with pytest.raises(EngineError, match=said):
+        ran(Sampler())
+
+
+def test_an_engine_that_converged_is_held_to_the_exact_bound_that_it_declares() -> None:
+    class Exact(Scripted):
+        capabilities = Capabilities(exact_bound=True)
+
+    with pytest.raises(EngineError, match="Exact declares an exact bound, and its outcome has"):
+        ran(Exact())
+    assert ran(Exact(says={"bound": -1.0})).bound is not None
+    assert ran(Exact(ends=False, max_steps=2)).bound is None  # it was stopped before it had one

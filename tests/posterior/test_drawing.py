@@ -16,7 +16,7 @@ from torch import Tensor
 import pyrovi as vi
 from infer.conjugate import Conjugate, model as regression
 from pyrovi import az
-from pyrovi.posterior import groups
+from pyrovi.posterior import drawing, groups
 from pyrovi.structure import Discrepancy, declare
 from pyrovi.tree import json_attr, validate
 
@@ -340,3 +340,9 @@ def test_small_work_is_done_by_one_thread_and_the_users_number_is_put_back(engin
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+def test_what_is_no_fit_is_refused_in_one_line() -> None:
+    said = r"Expected what pyrovi.fit returned, and a DataTree came. Pass the fit"
+    with pytest.raises(vi.errors.FitError, match=said):
+        drawing._check_fit(xr.DataTree())  # as `draw` itself, whose types the tests check first

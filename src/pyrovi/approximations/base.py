@@ -3,13 +3,17 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from pyrovi.density import LogDensity
+from pyrovi.errors import TreeError
 from pyrovi.tree import INDEPENDENT
+
+if TYPE_CHECKING:
+    from pyrovi.approximations.gaussian import Gaussian
 
 KINDS: dict[str, type["Approximation"]] = {}
 """The class of each approximation, by the kind that stands in a file; a class adds itself."""
@@ -65,6 +69,10 @@ class Approximation(ABC):
     def draw(self, draws: int, seed: int) -> Draws:
         """``draws`` draws, the same for the same ``seed``; independent ones but of a chain."""
 
+    def gaussian(self) -> "Gaussian | None":
+        """The same as a `Gaussian`; None where it is no normal distribution."""
+        return None
+
     def tensors(self) -> dict[str, Tensor]:
         """What to write to a file of tensors."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
@@ -87,8 +95,13 @@ def restored(
     """The approximation of a kind that its tensors and settings were written of.
 
     Raises:
+        TreeError: If there is no such kind.
         ValueError: If its draws are not of the density's dimension.
     """
+    if kind not in KINDS:
+        raise TreeError(
+            f"No approximation of kind {kind!r} is loaded. Import the package that made it."
+        )
     made = KINDS[kind].restore(density, tensors, settings)
     if made.dim != density.dim:
         raise ValueError(f"it has {made.dim} latent dimensions, and the model {density.dim}")

@@ -40,6 +40,9 @@ class Gaussian(Approximation):
         """The lower Cholesky factor of the covariance as a matrix."""
         return torch.diag(self.scale_tril) if self.diagonal else self.scale_tril
 
+    def gaussian(self) -> "Gaussian":
+        return self
+
     def draw(self, draws: int, seed: int) -> Draws:
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(draws, len(self.loc), generator=generator, dtype=torch.float64)

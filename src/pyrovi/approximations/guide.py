@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovi.approximations.base import Approximation, Draws
+from pyrovi.approximations.gaussian import Gaussian
 from pyrovi.bound import at_once_or_each, in_plate_of_draws, sample_nodes
 from pyrovi.density import LogDensity
 from pyrovi.errors import FitError, GuideError
@@ -46,6 +47,16 @@ class GuideDraws(Approximation):
             if self.family is not None and self.family.flat is not None:
                 return self._from_flat(draws, self.family.flat)
             return self._from_traces(draws)
+
+    def gaussian(self) -> Gaussian | None:
+        """The distribution of a guide whose family is normal in the flat space."""
+        family = self.family
+        if family is None or family.flat is None or not family.gaussian:
+            return None
+        with torch.no_grad(), self.density.model.running():
+            flat: Any = family.flat(self.guide)
+            scale_tril = flat.stddev if family.factorises else flat.scale_tril
+        return Gaussian(self.density, flat.mean.double(), scale_tril.double())
 
     def _from_flat(self, draws: int, distribution: Callable[[Any], Any]) -> Draws:
         with self.density.model.running():

@@ -22,6 +22,8 @@ Loss = float | Mapping[str, float]
 class Capabilities:
     """What an engine needs, makes and promises. It is declared, so that nobody has to try.
 
+    The loop holds an engine to its ``draws`` and ``exact_bound``.
+
     Attributes:
         guide: Whether it fits a guide that the user chooses, by the setting ``guide``.
         learns_parameters: Whether it learns a model's own parameters (``pyro.param``).

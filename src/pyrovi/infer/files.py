@@ -68,6 +68,8 @@ def read_runs(
     try:
         numbered = enumerate(record["runs"])
         runs = tuple(_run(tied, each, _under(tensors, f"{i}/")) for i, each in numbered)
+    except TreeError:
+        raise  # which says what it is
     except (KeyError, TypeError, IndexError, ValueError, RuntimeError) as error:
         raise TreeError(
             f"The fit in {folder} does not go with this model ({type(error).__name__}: "

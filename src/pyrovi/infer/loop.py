@@ -11,7 +11,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from pyrovi.density import LogDensity, OutOfTime
-from pyrovi.infer.engine import Engine, Loss, first_of
+from pyrovi.errors import EngineError
+from pyrovi.infer.engine import Engine, Loss, Outcome, first_of
 from pyrovi.infer.run import Bound, Run, Status
 
 UPDATED_EVERY = 0.2  # seconds, the progress bar
@@ -52,6 +53,7 @@ def run_once(
     ended: Any = {"status": status, "why": why, "seconds": time.perf_counter() - began}
     if outcome is None:
         return Run(losses=_by_name(losses), density=density, **ended)
+    _hold(engine, outcome, status)
     return Run(
         losses=_by_name(losses[outcome.losses or slice(None)]),
         density=outcome.approximation.density,
@@ -63,6 +65,27 @@ def run_once(
         judgement=outcome.judgement,
         **ended,
     )
+
+
+def _hold(engine: Engine, outcome: Outcome, status: Status) -> None:
+    """Hold an engine to what it declares.
+
+    Raises:
+        EngineError: If what it came to is something else.
+    """
+    declared, name = engine.capabilities, type(engine).__name__
+    kind = outcome.approximation.draw_kind
+    if declared.draws not in (None, kind):
+        raise EngineError(
+            f"{name} declares that its draws are {declared.draws!r}, and its approximation, a "
+            f"{type(outcome.approximation).__name__}, gives {kind!r}. Make one of them say what "
+            "the other does."
+        )
+    if declared.exact_bound and status is Status.CONVERGED and outcome.bound is None:
+        raise EngineError(
+            f"{name} declares an exact bound, and its outcome has none. Give Outcome a bound, or "
+            "declare exact_bound=False."
+        )
 
 
 def _by_name(losses: list[Loss]) -> dict[str, np.ndarray]:

@@ -32,7 +32,8 @@ def linear_response(fit: Fit, of: Sequence[str] | None = None) -> "xr.Dataset":
     """Linear-response covariances of a Gaussian fit, for chosen quantities.
 
     Args:
-        fit: A fit by DADVI, or any other whose approximation is a Gaussian.
+        fit: A fit by DADVI, or any other whose approximation is a Gaussian, such as SVI's with a
+            Gaussian guide.
         of: Which quantities of the unconstrained space: sites (``"theta"``) or their entries
             (``"theta[3]"``); None for all of them.
 
@@ -53,8 +54,8 @@ def linear_response(fit: Fit, of: Sequence[str] | None = None) -> "xr.Dataset":
     """
     import xarray as xr
 
-    gaussian = fit.approximations()[0]
-    if not isinstance(gaussian, Gaussian):
+    gaussian = fit.approximations()[0].gaussian()
+    if gaussian is None:
         raise EngineError(
             f"Linear response needs a Gaussian fit, and this one is {fit.method}. "
             "Fit with pyrovi.DADVI()."

@@ -126,7 +126,10 @@ class Fit:
         return usable
 
     def draw(self, draws: int, *names: str | int) -> list[Draws]:
-        """Independent draws of each chain in the flat space; ``names`` label the stream."""
+        """Draws of each chain in the flat space; ``names`` label the stream.
+
+        Of a sampler the last states of its chain, and all of them if it is shorter.
+        """
         return [
             approximation.draw(draws, stream(self.seed, "draw", *names, chain))
             for chain, approximation in enumerate(self.approximations())

@@ -9,7 +9,7 @@ import xarray as xr
 
 from pyrovi.approximations import Draws, Resampled
 from pyrovi.density import fitting_threads
-from pyrovi.errors import EngineError, whole_number
+from pyrovi.errors import EngineError, FitError, whole_number
 from pyrovi.evidence import threshold
 from pyrovi.infer import Fit, importance_khat
 from pyrovi.posterior.chain import drift, one_chain, stack_chains
@@ -35,13 +35,22 @@ def draw(fit: Fit, draws: int = 2000, *, resample: bool = False) -> xr.DataTree:
         ``prior_predictive``, and the ``discrepancies`` that the model declares. See `pyrovi.tree`.
 
     Raises:
-        FitError: If every run of the fit diverged.
+        FitError: If ``fit`` is none, or every run of it diverged.
         EngineError: If ``draws`` is not a positive whole number, or if the draws are to be
             resampled and their weights are too uneven (k-hat), or they have none.
     """
+    _check_fit(fit)
     whole_number(draws, "draws", EngineError)
     with fitting_threads(fit.density):
         return _grown(fit, draws, resample=resample)
+
+
+def _check_fit(fit: object) -> None:
+    if not isinstance(fit, Fit):
+        raise FitError(
+            f"Expected what pyrovi.fit returned, and a {type(fit).__name__} came. Pass the fit: "
+            "pyrovi.draw(fit)."
+        )
 
 
 def _grown(fit: Fit, draws: int, *, resample: bool) -> xr.DataTree:

@@ -34,6 +34,7 @@ from pyrovi.infer.ladder.polish import Polish
 from pyrovi.infer.run import Rung
 from pyrovi.optimise import FEWEST_CHAINS, affordable, log_evidence
 from pyrovi.seeds import stream
+from pyrovi.words import count
 
 MIXTURE_STARTS = 32
 MOST_STEPS = 500  # of the first rung: what takes more will not be mended by still more
@@ -245,9 +246,11 @@ class AutoState:
             yield Plan(engine=Polish(base=base), why=why)
 
     def _flow(self) -> Iterator[Plan]:
-        gaussian = self.tried[0].outcome.approximation
+        first = self.tried[0].outcome.approximation
         one_mode = not self.candidates_from  # a flow that starts in one mode stays there
-        if one_mode and self.density.dim <= FLOW_DIM and isinstance(gaussian, Gaussian):
+        gaussian = first.gaussian() if one_mode and self.density.dim <= FLOW_DIM else None
+        # Where a guide was the first, the density is dear, and a flow's many steps dearer still.
+        if gaussian is not None and gaussian is first:
             why = f"{self._best.rung.worst} is still off; a flow bends where a Gaussian cannot."
             engine = SVI(guide=turned_flow(), particles=32, max_steps=FLOW_STEPS)
             yield Plan(engine=engine, why=why, laid_over=gaussian)
@@ -265,20 +268,21 @@ def _as_it_held(judged: Judgement) -> dict[str, Any]:
 def first_rung(density: LogDensity) -> Plan:
     """What the ladder begins with: the first of these whose condition holds."""
     model, dim = density.model, density.dim
+    dims = count(dim, "latent dimension")
     if model.subsampled:
         return _svi("SVI, since the model subsamples a plate.")
     if model.parameters:
         return _svi("SVI, since the model learns parameters of its own.")
     if not affordable(density) and 2 * dim * density.work > DEAR_ENTRIES:
         return _svi(
-            f"SVI with few draws a step, since two for each of {dim} latent dimensions, as DADVI "
-            "needs, would work through too many numbers.",
+            f"SVI with few draws a step, since two for each of {dims}, as DADVI needs, "
+            "would work through too many numbers.",
             max_steps=SVI_STEPS,
         )
     if not affordable(density):
         return _dadvi(
-            f"DADVI, a mean-field Gaussian, since the curvature of {dim} latent dimensions would "
-            "cost more than it mends."
+            f"DADVI, a mean-field Gaussian, since the curvature of {dims} would cost "
+            "more than it mends."
         )
     if model.discrete:
         return _dadvi(
@@ -288,8 +292,8 @@ def first_rung(density: LogDensity) -> Plan:
             starts=MIXTURE_STARTS,
         )
     return _dadvi(
-        f"DADVI in a space whitened by the curvature, since {dim} latent dimensions are few "
-        "enough to carry every correlation.",
+        f"DADVI in a space whitened by the curvature, since {dims} {'is' if dim == 1 else 'are'} "
+        "few enough to carry every correlation.",
         whiten=True,
     )
 
