@@ -158,6 +158,19 @@ def installed(monkeypatch):
 
 
 @pytest.mark.usefixtures("installed")
+def test_a_check_of_another_package_that_compares_with_the_posterior_counts(good, monkeypatch):
+    def compared(tree):
+        row = Row("alpha", 0.0, Limit("a distance", "a test", high=1.0), "It is near.")
+        told = {"check": "toy", "title": "Alphas", "source": "a test"}
+        return table([row], about="fit", compares=True, **told)
+
+    alone = grow(xr.DataTree(), posterior=good["posterior"].to_dataset())
+    assert "Nothing here compares" in str(verdict(alone))
+    monkeypatch.setattr(sys.modules["toys"], "toy", compared)
+    assert "Nothing here compares" not in str(verdict(alone))
+
+
+@pytest.mark.usefixtures("installed")
 def test_a_check_of_another_package_is_run_and_read_after_ours(good):
     assert list(CHECKS)[-1] == "toy"
     rows = verdict(good).table.query("check == 'toy'")

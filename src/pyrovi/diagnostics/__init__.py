@@ -10,6 +10,7 @@ import xarray as xr
 
 from pyrovi.diagnostics.findings import (
     CANNOT_TELL as CANNOT_TELL,
+    COMPARES,
     JUDGED as JUDGED,
     NOT_RUN as NOT_RUN,
     ROW,
@@ -76,4 +77,4 @@ def checked(tree: xr.DataTree) -> bool:
     if "diagnostics" not in tree:
         return False
     made = tree["diagnostics"].children.values()
-    return all(name in each.variables for each in made for name in ROW)
+    return all(COMPARES in each.attrs and set(ROW) <= set(each.variables) for each in made)

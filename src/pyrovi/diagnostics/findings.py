@@ -22,6 +22,8 @@ UNSAID = (
 
 ROW = ("quantity", "value", "low", "high", "unit", "kind", "status", "why", "action")
 """The variables of a diagnostic's Dataset that a verdict reads."""
+COMPARES = "compares"
+"""The attribute of a diagnostic's Dataset that says whether it compares draws and posterior."""
 NUMBERS = ("value", "low", "high")
 
 
@@ -62,6 +64,7 @@ def table(
     title: str,
     source: str,
     about: Literal["fit", "model"],
+    compares: bool = False,
     extra: Mapping[str, Any] | None = None,
     coords: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
@@ -73,6 +76,8 @@ def table(
         title: What it asks, for a heading.
         source: Where its thresholds come from.
         about: Whether it judges the fit or the model.
+        compares: Whether it compares the draws with the posterior itself; where no check does, the
+            verdict warns.
         extra: More variables, for plots and for the reader who wants the numbers.
         coords: Their coordinates.
     """
@@ -82,10 +87,11 @@ def table(
         name: ("quantity", np.array([cells[i] for cells in every], kinds[i]))
         for i, name in enumerate(ROW)
     }
+    said = {"check": check, "title": title, "source": source, "about": about}
     return xr.Dataset(
         {**columns, **(extra or {})},
         coords=coords,
-        attrs={"check": check, "title": title, "source": source, "about": about},
+        attrs={**said, COMPARES: int(compares)},  # a file has no booleans
     )
 
 

@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pyrovi.diagnostics.findings import NOT_RUN, ROW, Row, table
+from pyrovi.diagnostics.findings import COMPARES, NOT_RUN, ROW, Row, table
 from pyrovi.diagnostics.sentences import Finding, asked, findings
 from pyrovi.evidence import SEVERITY, limits, worst
-from pyrovi.tree import CHAINS, draw_kind, has
 from pyrovi.words import count, listed
 
 COLUMNS = [
@@ -190,9 +189,7 @@ def _status(rows: list[dict[str, Any]], *, about: str, otherwise: str) -> str:
 
 def _accuracy_judged(tree: xr.DataTree) -> bool:
     """Whether anything compared the draws with the posterior itself."""
-    if draw_kind(tree) == CHAINS:
-        return has(tree, "diagnostics/convergence")
-    return has(tree, "diagnostics/psis") or has(tree, "diagnostics/drift")
+    return any(each.attrs.get(COMPARES) for each in tree["diagnostics"].children.values())
 
 
 def _unjudged(reason: str) -> xr.Dataset:

@@ -176,6 +176,7 @@ def _sampled(tree: xr.DataTree, history: list[Row], note: str) -> xr.Dataset:
         title="Convergence of the chains",
         source=limits.RHAT.source,
         about="fit",
+        compares=draw_kind(tree) == CHAINS,  # others may be independent, and of anything
         extra={
             "rhat": ("quantity", [rhat for rhat, _ in numbers]),
             "ess": ("quantity", [size for _, size in numbers]),

@@ -58,7 +58,8 @@ def drift(tree: xr.DataTree) -> xr.Dataset:
     rows += [_judge(*each, act, points=points) for each in differences.items()]
     extra = of_differences([None, *differences.values()])
     title = "Guide against posterior (drift)"
-    return table(rows, check="drift", title=title, source=SOURCE, about="fit", extra=extra)
+    said = {"check": "drift", "title": title, "source": SOURCE, "extra": extra}
+    return table(rows, about="fit", compares=True, **said)
 
 
 def _differences(posterior: xr.Dataset, group: xr.Dataset) -> dict[str, Difference]:

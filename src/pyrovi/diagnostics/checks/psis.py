@@ -243,4 +243,5 @@ def _package(
     extra["khat_chain"] = ("chain", _by_chain(ratios))
     extra["log_weight"] = (("chain", "draw"), np.broadcast_to(log_weights, ratios.shape).copy())
     title = "Guide against posterior (PSIS)"
-    return table(rows, check="psis", title=title, source=SOURCE, about="fit", extra=extra)
+    said = {"check": "psis", "title": title, "source": SOURCE, "extra": extra}
+    return table(rows, about="fit", compares=True, **said)
