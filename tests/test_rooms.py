@@ -110,12 +110,9 @@ def test_no_test_depends_on_the_clock(path: Path) -> None:
     assert asserted_clocks(path.read_text()) == []
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "assert time.perf_counter() - began < 5",
-        "took = time.process_time() - start\nassert took < 2",
-    ],
-)
+TOOK = "time.perf_counter() - began"
+
+
+@pytest.mark.parametrize("source", [f"assert {TOOK} < 5", f"took = {TOOK}\nassert took < 2"])
 def test_an_assertion_on_the_clock_is_seen(source: str) -> None:
     assert asserted_clocks(source)

@@ -301,3 +301,18 @@ def _site(
         "discrete": False,
         "subsampled": False,
     }
+
+
+def one_bad_restart() -> xr.DataTree:
+    """The second of two misses the posterior; the weights of both together leave it out."""
+    fits = linear_gaussian_tree(scale=1.2), linear_gaussian_tree(shift=4.0)
+    keep = {"posterior": ["alpha", "beta"], "sample_stats": ["log_joint", "log_guide"]}
+    both = {
+        group: xr.concat(
+            [fit[group].to_dataset()[names].drop_vars("chain") for fit in fits],
+            dim="chain",
+            data_vars="all",
+        )
+        for group, names in keep.items()
+    }
+    return grow(xr.DataTree(), **both)

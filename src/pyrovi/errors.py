@@ -60,10 +60,12 @@ class PyroviWarning(UserWarning):
     """Something the user should know that does not stop the work."""
 
 
-def whole_number(value: object, name: str, error: type[PyroviError], *, least: int = 1) -> None:
+def check_whole_number(
+    value: object, name: str, error: type[PyroviError], *, least: int = 1
+) -> None:
     """Raise ``error`` unless ``value`` is a whole number from ``least``.
 
-    >>> whole_number(2.5, "restarts", EngineError)
+    >>> check_whole_number(2.5, "restarts", EngineError)
     Traceback (most recent call last):
     pyrovi.errors.EngineError: restarts must be a whole number from 1, and 2.5 came.
     """

@@ -65,21 +65,6 @@ def lost(count):
     return with_stats(tree, log_joint=(DIMS, joint))
 
 
-def one_bad_restart():
-    """The second of two misses the posterior; the weights of both together leave it out."""
-    fits = made(scale=1.2), made(shift=4.0)
-    keep = {"posterior": ["alpha", "beta"], "sample_stats": ["log_joint", "log_guide"]}
-    both = {
-        group: xr.concat(
-            [fit[group].to_dataset()[names].drop_vars("chain") for fit in fits],
-            dim="chain",
-            data_vars="all",
-        )
-        for group, names in keep.items()
-    }
-    return grow(xr.DataTree(), **both)
-
-
 def accepted(share):
     tree = made(drift=True)
     tree["drift"]["acceptance_rate"][:] = share
@@ -198,7 +183,7 @@ SEEN = [
     ("psis", "alpha", "uneven", lambda: made(shift=0.1, draws=200), "warn", "cannot tell"),
     ("psis", "alpha", "wide", lambda: made(scale=1.4, draws=4000), "warn", "judged"),
     ("psis", "alpha", "wider", lambda: made(scale=2.5, draws=4000), "fail", "judged"),
-    ("psis", "joint of restart 1", "wild", one_bad_restart, "fail", "judged"),
+    ("psis", "joint of restart 1", "wild", trees.one_bad_restart, "fail", "judged"),
     ("psis", "joint", "all there", lambda: lost(0), "ok", "judged"),
     ("psis", "joint", "some lost", lambda: lost(40), "warn", "judged"),
     ("psis", "joint", "many lost", lambda: lost(60), "fail", "judged"),

@@ -245,17 +245,7 @@ def test_weights_that_underflow_are_the_worst_and_not_the_best(spread):
 
 
 def test_a_bad_restart_shows_in_its_own_k():
-    fits = trees.linear_gaussian_tree(scale=1.2), trees.linear_gaussian_tree(shift=4.0)
-    keep = {"posterior": ["alpha", "beta"], "sample_stats": ["log_joint", "log_guide"]}
-    both = {
-        group: xr.concat(
-            [fit[group].to_dataset()[names].drop_vars("chain") for fit in fits],
-            dim="chain",
-            data_vars="all",
-        )
-        for group, names in keep.items()
-    }
-    found = psis(grow(xr.DataTree(), **both))
+    found = psis(trees.one_bad_restart())
     assert found["khat_chain"].values[0] < 0.5
     assert found["khat_chain"].values[1] > 1.0
     assert statuses(found)["joint of restart 1"] == "fail"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-from pyrovi.errors import EngineError, whole_number
+from pyrovi.errors import EngineError, check_whole_number
 
 
 class Settings:
@@ -40,7 +40,7 @@ def whole(settings: Settings, *names: str, least: int = 1, even: bool = False) -
     pyrovi.errors.EngineError: particles of DADVI must be an even number, and 7 came.
     """
     for name, value in _given(settings, names):
-        whole_number(value, name, EngineError, least=least)
+        check_whole_number(value, name, EngineError, least=least)
         if even and value % 2:
             raise EngineError(f"{name} must be an even number, and {value} came.")
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from pyrovi.approximations import Draws, Resampled
 from pyrovi.density import fitting_threads
-from pyrovi.errors import EngineError, FitError, whole_number
+from pyrovi.errors import EngineError, FitError, check_whole_number
 from pyrovi.evidence import threshold
 from pyrovi.infer import Fit, importance_khat
 from pyrovi.posterior.chain import drift, one_chain, stack_chains
@@ -40,7 +40,7 @@ def draw(fit: Fit, draws: int = 2000, *, resample: bool = False) -> xr.DataTree:
             resampled and their weights are too uneven (k-hat), or they have none.
     """
     _check_fit(fit)
-    whole_number(draws, "draws", EngineError)
+    check_whole_number(draws, "draws", EngineError)
     with fitting_threads(fit.density):
         return _grown(fit, draws, resample=resample)
 

@@ -135,9 +135,7 @@ def validate(tree: xr.DataTree) -> None:
     for group in schema.PRIOR_GROUPS:
         _check_draws(tree, group, {"chain": 1})
     for group in schema.DATA_GROUPS:
-        for name, variable in held(tree, group).data_vars.items():
-            if set(variable.dims) & set(schema.SAMPLE_DIMS):
-                _refuse(group, name, f"plates as dims and no draws, and {_dims(variable)} came")
+        _check_data(tree, group)
     _check_stats(held(tree, "sample_stats"), sizes)
     for key in ("sites", "notes", "versions", "rungs"):
         json_attr(tree, key)
@@ -145,6 +143,12 @@ def validate(tree: xr.DataTree) -> None:
     unknown = sorted(set(held(tree, "log_likelihood").data_vars) - set(observed), key=str)
     if observed and unknown:
         _refuse("log_likelihood", unknown[0], "the name of a variable of observed_data")
+
+
+def _check_data(tree: xr.DataTree, group: str) -> None:
+    for name, variable in held(tree, group).data_vars.items():
+        if set(variable.dims) & set(schema.SAMPLE_DIMS):
+            _refuse(group, name, f"plates as dims and no draws, and {_dims(variable)} came")
 
 
 def _check_draws(tree: xr.DataTree, group: str, sizes: dict[str, int]) -> None:
