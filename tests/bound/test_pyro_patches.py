@@ -13,10 +13,11 @@ from pyro.ops.einsum import torch_log
 from pyro.poutine.subsample_messenger import SubsampleMessenger
 
 import pyrovi
-from pyrovi.bound.pyro_patches import vmappable_contraction, whole_plates
+from pyrovi.bound.pyro_patches import factorised_by_row, vmappable_contraction, whole_plates
 
 PATCHES = {
     "whole plates": (whole_plates, SubsampleMessenger, "_subsample"),
+    "factorised": (factorised_by_row, torch.linalg, "solve"),
     "contraction": (vmappable_contraction, torch_log, "safe_log"),
 }
 
@@ -51,6 +52,26 @@ def test_the_logarithm_of_the_contraction_has_a_finite_slope_at_zero_and_vmaps()
         (slope,) = torch.autograd.grad(value[1] + value.clamp(min=-1)[0], rows)
     assert slope.isfinite().all()
     assert slope[1] == 2.0
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 1), (4, 2), (4, 2, 2)], ids=str)
+def test_what_can_be_factorised_is_as_torch_does_it_and_the_rest_nan(
+    shape: tuple[int, ...],
+) -> None:
+    good = torch.tensor([[2.0, 0.5], [0.5, 1.0]]).expand(4, 2, 2).clone()
+    right = torch.arange(1.0, 1.0 + torch.Size(shape).numel()).reshape(shape)
+    expected = [
+        torch.linalg.cholesky(good),
+        torch.linalg.inv(good),
+        torch.linalg.solve(good, right),
+    ]
+    bad = good.clone()
+    bad[2] = 0.0
+    with factorised_by_row():
+        ours = [torch.linalg.cholesky(bad), torch.linalg.inv(bad), torch.linalg.solve(bad, right)]
+    for value, its in zip(ours, expected, strict=True):
+        assert value[2].isnan().all()
+        torch.testing.assert_close(value[[0, 1, 3]], its[[0, 1, 3]], rtol=0, atol=0)
 
 
 # ------------------------------------------------------------------------- one place for all

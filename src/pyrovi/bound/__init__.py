@@ -14,7 +14,10 @@ from pyrovi.bound.handlers import (
     Place as Place,
 )
 from pyrovi.bound.model import BoundModel as BoundModel, default_dtype as default_dtype
-from pyrovi.bound.pyro_patches import own_module as own_module
+from pyrovi.bound.pyro_patches import (
+    factorised_by_row as factorised_by_row,
+    own_module as own_module,
+)
 from pyrovi.bound.runs import (
     at_once_or_each as at_once_or_each,
     carries_draws as carries_draws,

@@ -42,6 +42,37 @@ def vmappable_contraction() -> AbstractContextManager[None]:
 
 
 @contextlib.contextmanager
+def factorised_by_row() -> Iterator[None]:
+    """Within this, a matrix that cannot be factorised becomes NaN, and raises nothing.
+
+    Of many points in one call, one such matrix would fail them all.
+    """
+    with contextlib.ExitStack() as stack:
+        for name, by in _FACTORISED.items():
+            stack.enter_context(_replaced(torch.linalg, name, by))
+        yield
+
+
+def _cholesky(matrix: Tensor, *, upper: bool = False) -> Tensor:
+    factor, info = torch.linalg.cholesky_ex(matrix, upper=upper)
+    return torch.where(info[..., None, None] == 0, factor, torch.nan)
+
+
+def _inv(matrix: Tensor) -> Tensor:
+    inverse, info = torch.linalg.inv_ex(matrix)
+    return torch.where(info[..., None, None] == 0, inverse, torch.nan)
+
+
+def _solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
+    solution, info = torch.linalg.solve_ex(A, B, left=left)
+    of_vectors = B.dim() == 1 or B.shape == A.shape[:-1]
+    return torch.where(info[(..., *(None,) * (2 - of_vectors))] == 0, solution, torch.nan)
+
+
+_FACTORISED = {"cholesky": _cholesky, "inv": _inv, "solve": _solve}
+
+
+@contextlib.contextmanager
 def _replaced(owner: Any, name: str, by: Any) -> Iterator[None]:
     original = vars(owner)[name]
     setattr(owner, name, by)

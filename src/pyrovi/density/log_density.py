@@ -23,10 +23,10 @@ from pyrovi.density.one_point import OnePoint
 from pyrovi.density.pointwise import explain, without_pointwise
 from pyrovi.density.recording import Recordings, Replayed
 from pyrovi.density.starts import best_start
+from pyrovi.density.vectorise import FAILS_AT_A_POINT, bisected, in_one_run
 
 HESSIAN_ENTRIES = 1_000_000  # numbers differentiated twice at once, a bound on memory
 RECORDED_ENTRIES = 2_000_000  # a recording holds every step; above, its saving is nothing
-ONE_OF_MANY_FAILS = torch.linalg.LinAlgError  # pyright: ignore[reportPrivateImportUsage]
 
 
 class LogDensity:
@@ -113,23 +113,23 @@ class LogDensity:
         The plates that subsample do so, and scale what is in them; no latent site is in one.
         """
         self.check_time()
-        vectorised = self.vectorised
+        together = partial(in_one_run, self._point.log_prob, flat, random=True)
+        at_once = together if self.vectorised else None
         self.evaluations += len(flat)
-        one = self._point.log_prob
-        together = partial(torch.func.vmap(one, randomness="different"), flat)
         with self.model.running(whole=False):
-            return at_once_or_each(together if vectorised else None, one, flat)
+            return at_once_or_each(at_once, self._point.log_prob, flat)
 
     def _values(self, rows: Tensor) -> Tensor:
         self.evaluations += len(rows)
         self.check_time()
-        return self._over_rows(self._point.log_prob, rows, alone=self._log_prob_or_minus_infinity)
+        values = self._over_rows(self._point.log_prob, rows, self._log_prob_or_minus_infinity)
+        return torch.where(values.isnan(), -torch.inf, values)
 
     def _log_prob_or_minus_infinity(self, row: Tensor) -> Tensor:
-        """One point of a looped model; where the model itself fails, the density is zero there."""
+        """One point by itself; where the model fails, the density is zero there."""
         try:
             return self._point.log_prob(row)
-        except (ValueError, RuntimeError):
+        except FAILS_AT_A_POINT:
             return row.sum() * 0 - torch.inf
 
     def _differentiated(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -170,7 +170,7 @@ class LogDensity:
             dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
         )
         with self.model.running(), torch.no_grad():
-            together = partial(torch.func.vmap(one), columns)
+            together = partial(in_one_run, one, columns)
             return at_once_or_each(together, one, rows, failures=RuntimeError).double()
 
     def labels(self) -> list[str]:
@@ -222,13 +222,13 @@ class LogDensity:
         alone: Callable[[Tensor], Any] | None = None,
     ) -> Any:
         """``one`` at each row; ``alone`` where they are not taken at once."""
-        together = None
-        if self.vectorised:
-            fits = at_once(self.entries, len(rows))
-            together = partial(torch.func.vmap(one, randomness="error", chunk_size=fits), rows)
+        alone = alone or one
+        if not self.vectorised:
+            with self.model.running():
+                return at_once_or_each(None, alone, rows)
+        together = partial(in_one_run, one, fits=at_once(self.entries, len(rows)))
         with self.model.running():
-            # Of one matrix of many that cannot be factorised, find out whose.
-            return at_once_or_each(together, alone or one, rows, failures=ONE_OF_MANY_FAILS)
+            return bisected(together, alone, rows)
 
     def _replayed(
         self, kind: str, function: Callable[[Tensor], tuple[Tensor, ...]], rows: Tensor

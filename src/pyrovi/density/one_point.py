@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from pyrovi.bound import BoundModel, Fix, NotePieces, Place, Trace
+from pyrovi.density.vectorise import FAILS_AT_A_POINT, first_line, in_one_run
 from pyrovi.seeds import stream
 
 AGREEMENT = 1e-6  # relative; between the vectorised and the looped value
@@ -92,13 +93,11 @@ class OnePoint:
 
         Two points are run both ways and compared; the looped way is right by construction.
         """
-        generator = torch.Generator().manual_seed(stream(0, "vectorise"))
-        rows = torch.randn(2, self.dim, generator=generator, dtype=torch.float64) * 0.1
-        looped = self._looped(rows)
+        rows, looped = self._two_points()
         try:
-            together = torch.func.vmap(self.log_prob)(rows)
+            together = in_one_run(self.log_prob, rows)
         except Exception as error:  # noqa: BLE001  any model may fail in its own way under vmap
-            reason = str(error.__cause__ or error).split("\n")[0][:120]
+            reason = first_line(error)[:120]
             return f"The model is run draw by draw, since vmap cannot: {reason}"
         agreement = {"rtol": AGREEMENT, "atol": AGREEMENT, "equal_nan": True}
         if looped is None or torch.allclose(looped, together, **agreement):
@@ -108,12 +107,34 @@ class OnePoint:
             f"({together[0].item():.6g} for {looped[0].item():.6g})."
         )
 
+    def _two_points(self) -> tuple[Tensor, Tensor | None]:
+        """Two points at which the model works, if there are such, and its density there, looped.
+
+        None where it fails by itself, which says nothing of the two ways.
+        """
+        generator = torch.Generator().manual_seed(stream(0, "vectorise"))
+        near_origin = torch.randn(2, self.dim, generator=generator, dtype=torch.float64) * 0.1
+        looped = self._looped(near_origin)
+        if looped is None or not looped.isfinite().all():
+            near_prior = self._drawn_from_the_prior() + near_origin / 10
+            elsewhere = self._looped(near_prior)
+            if elsewhere is not None and elsewhere.isfinite().all():
+                return near_prior, elsewhere
+        return near_origin, looped
+
     def _looped(self, rows: Tensor) -> Tensor | None:
-        """None where the model itself fails at a point, which says nothing of the two ways."""
         try:
             return torch.stack([self.log_prob(row) for row in rows])
-        except (ValueError, RuntimeError):
+        except FAILS_AT_A_POINT:
             return None
+
+    def _drawn_from_the_prior(self) -> Tensor:
+        """A flat vector at which the model was run once; the origin if it has none."""
+        nodes = self.model.prototype.nodes
+        try:
+            return self.flat({p.site: nodes[p.site]["value"] for p in self.pieces}).double()
+        except FAILS_AT_A_POINT:
+            return torch.zeros(self.dim, dtype=torch.float64)
 
 
 def _layout(model: BoundModel) -> Iterator[Piece]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pyrovi.bound import InitialValues
 from pyrovi.density.one_point import OnePoint
+from pyrovi.density.vectorise import FAILS_AT_A_POINT, first_line
 from pyrovi.errors import ModelError
 from pyrovi.seeds import isolated, stream
 
@@ -49,7 +50,7 @@ def _prior_median(point: OnePoint, seed: int) -> Tensor:
     draws, model = [], InitialValues()(point.model.handled())
     with point.model.running(), isolated(stream(seed, "prior median")), torch.no_grad():
         for _ in range(PRIOR_RUNS):
-            with contextlib.suppress(ValueError, RuntimeError):
+            with contextlib.suppress(*FAILS_AT_A_POINT):
                 draws.append(point.noted(model).double())
     if not draws:
         return torch.zeros(0, point.dim, dtype=torch.float64)
@@ -57,8 +58,14 @@ def _prior_median(point: OnePoint, seed: int) -> Tensor:
 
 
 def _why_no_start(point: OnePoint, flat: Tensor) -> str:
-    trace = point.trace_alone(flat)
-    trace.compute_log_prob()
+    try:
+        trace = point.trace_alone(flat)
+        trace.compute_log_prob()
+    except FAILS_AT_A_POINT as error:
+        return (
+            f"The model {point.model.name!r} fails at each of {STARTS} starting points, or is "
+            f"impossible there; at the first: {first_line(error)}. Check its priors and its data."
+        )
     at_fault = [
         name
         for name, node in trace.nodes.items()
