@@ -74,7 +74,7 @@ class LogDensity:
             "gradient", self._differentiated, rows.detach()
         )
         values = Replayed.apply(rows, self.value_and_gradient) if recorded else self._values(rows)
-        return values.reshape(flat.shape[:-1])
+        return _or_minus_infinity(values).reshape(flat.shape[:-1])
 
     def value_and_gradient(
         self, flat: Float[Tensor, "draw dim"]
@@ -122,8 +122,7 @@ class LogDensity:
     def _values(self, rows: Tensor) -> Tensor:
         self.evaluations += len(rows)
         self.check_time()
-        values = self._over_rows(self._point.log_prob, rows, self._log_prob_or_minus_infinity)
-        return torch.where(values.isnan(), -torch.inf, values)
+        return self._over_rows(self._point.log_prob, rows, self._log_prob_or_minus_infinity)
 
     def _log_prob_or_minus_infinity(self, row: Tensor) -> Tensor:
         """One point by itself; where the model fails, the density is zero there."""
@@ -136,7 +135,7 @@ class LogDensity:
         point = rows.detach().requires_grad_()
         value = self._values(point)
         (gradient,) = torch.autograd.grad(value.sum(), point)
-        return value.detach(), gradient
+        return _or_minus_infinity(value.detach()), gradient
 
     def _hessian_rows(self, rows: Tensor) -> tuple[Tensor]:
         """The second derivatives along one axis, the row's own number modulo the dimension."""
@@ -247,3 +246,7 @@ class LogDensity:
         small = rows * self.entries <= RECORDED_ENTRIES
         same = self.vectorised and small and at_once(self.entries, rows) is None
         return same and not self.model.parameters and not self.model.subsampled
+
+
+def _or_minus_infinity(values: Tensor) -> Tensor:
+    return torch.where(values.isnan(), -torch.inf, values)
