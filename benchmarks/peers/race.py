@@ -21,6 +21,7 @@ import numpy as np
 from peers.clock import Gaussian
 from peers.judge import Judge, Reference, constrained
 from peers.problems import PROBLEMS, Data
+from peers.threads import ONE_THREAD
 
 __all__ = ["FAMILIES", "RATES", "SIDES", "WITHIN", "Bench", "Record", "measure"]
 
@@ -31,15 +32,6 @@ GIVEN_UP = 600  # seconds, for what has no limit of its own
 OWN = ("pyrovi", "default")
 FAMILIES = ("mean-field", "full-rank")
 SIDES = ("numpyro", "pymc", "pyro")  # Pyro last: it stops once it is as good as the others
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-    "JAX_PLATFORMS": "cpu",
-    "PYTHONWARNINGS": "ignore",
-}
 
 Record = dict[str, Any]
 
