@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import xarray as xr
+from arviz_stats.loo import loo as arviz_loo, loo_approximate_posterior
 from scipy import stats
 
 import trees
@@ -42,6 +43,22 @@ def test_elpd_is_that_of_refitting_without_each_observation(scale):
     # The Monte Carlo error is 0.015 nats for these draws (twenty seeds).
     assert float(found["elpd"][0]) == pytest.approx(exact_elpd(MODEL), abs=0.065)
     assert rows(found) == {"elpd(y)": "ok"}
+
+
+@pytest.mark.parametrize("weighed", [True, False])
+def test_the_scores_are_those_of_arviz(weighed):
+    tree = trees.linear_gaussian_tree(draws=1000, scale=1.3)
+    stats_group = tree["sample_stats"].to_dataset()
+    kept = stats_group if weighed else stats_group.drop_vars("log_guide")
+    found = loo(grow(tree, sample_stats=kept))
+    if weighed:
+        densities = stats_group["log_joint"], stats_group["log_guide"]
+        theirs = loo_approximate_posterior(tree, *densities, var_name="y", pointwise=True)
+    else:
+        theirs = arviz_loo(tree, var_name="y", pointwise=True, reff=1.0)
+    ours = [float(found[name][0]) for name in ("elpd", "se", "p_loo")]
+    np.testing.assert_allclose(ours, [theirs.elpd, theirs.se, theirs.p], rtol=1e-9)
+    np.testing.assert_allclose(found["k_y"], theirs.pareto_k, atol=1e-9)
 
 
 def test_a_guide_that_is_wrong_is_corrected_for():

@@ -19,6 +19,7 @@ from pyrovi.evidence.weights import (
     MIN_DRAWS as MIN_DRAWS,
     khat as khat,
     smooth as smooth,
+    smooth_each as smooth_each,
     threshold as threshold,
     tied_tail as tied_tail,
 )

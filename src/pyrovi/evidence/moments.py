@@ -6,7 +6,6 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata
 
 from pyrovi.evidence import limits
 from pyrovi.evidence.limits import CORRECTION_ERRORS, SD_RATIO, SHIFT, Limit, Status, first_case
@@ -197,12 +196,31 @@ def _heading(start: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def _slope(start: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Of ``after`` on ``start``, column by column, by ranks: one far chain must not decide it."""
-    ranks = [rankdata(each, axis=0) for each in (start, after)]
+    ranks = [_ranks(each) for each in (start, after)]
     centred = [each - each.mean(0) for each in ranks]
     covariance = (centred[0] * centred[1]).mean(0)
     correlation = covariance / np.sqrt((centred[0] ** 2).mean(0) * (centred[1] ** 2).mean(0))
     widths = [np.subtract(*np.quantile(each, (0.75, 0.25), axis=0)) for each in (start, after)]
     return correlation * widths[1] / widths[0]
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """The rank of each value in its column; equal ones share the mean of theirs.
+
+    >>> _ranks(np.array([[3.0], [1.0], [3.0]])).ravel()
+    array([2.5, 1. , 2.5])
+    """
+    order = np.argsort(values, axis=0)
+    ordered = np.take_along_axis(values, order, axis=0)
+    place = np.broadcast_to(np.arange(len(values))[:, None], values.shape)
+    edge = np.ones((1, values.shape[1]), bool)
+    changes = ordered[1:] != ordered[:-1]
+    first = np.maximum.accumulate(np.where(np.concatenate([edge, changes]), place, 0))
+    last = np.where(np.concatenate([changes, edge]), place, len(values))
+    last = np.minimum.accumulate(last[::-1])[::-1]
+    ranks = np.empty(values.shape)
+    np.put_along_axis(ranks, order, (first + last) / 2 + 1, axis=0)
+    return ranks
 
 
 def _errors_needed(effects: int) -> float:

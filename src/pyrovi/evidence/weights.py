@@ -17,6 +17,8 @@ EXACT_SPREAD = 0.01
 """Log weights within this of one another, in nats, leave no expectation changed by 1 %."""
 MIN_DRAWS = 25
 """The tail then has five draws, the fewest that a Pareto can be fitted to."""
+BLOCK = 32
+"""Series whose weights are smoothed at once: few enough to stay in a processor's cache."""
 
 
 def threshold(draws: int) -> float:
@@ -52,52 +54,72 @@ def smooth(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
         log_ratios: Finite log p - log q of each draw, up to a constant, in the natural order.
     """
     log_ratios = np.asarray(log_ratios, dtype=float)
-    raw = log_ratios - _log_sum_exp(log_ratios)
     if np.ptp(log_ratios) <= EXACT_SPREAD or tied_tail(log_ratios):
-        return raw, 0.0
-    with np.errstate(all="ignore"):
-        smoothed, shape = _smooth_tail(log_ratios - log_ratios.max())
-    # Beyond 745 nats the weights underflow and the fitted tail is not a number: in truth one draw
-    # has all the weight, the worst tail there is.
-    fits = np.isfinite(shape) and not np.isnan(smoothed).any()
-    return (smoothed, shape) if fits else (raw, np.inf)
+        return log_ratios - _log_sum_exp(log_ratios), 0.0
+    log_weights, k = smooth_each(log_ratios[None])
+    return log_weights[0], float(k[0])
 
 
-def _smooth_tail(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
-    """Log weights, the largest replaced by the quantiles of a Pareto fitted to them, and k.
+def smooth_each(log_ratios: np.ndarray, efficiency: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Smoothed log weights of many series that each sum to one, shape (n, S), and their k's (n,).
 
-    The same as ``arviz_stats``' ``psislw`` to rounding, without the second that its import takes.
+    The same as ``arviz_stats``' ``psislw`` to rounding, without the second that its import takes,
+    nor a call for each series. Beyond 745 nats the weights underflow and the fitted tail is not a
+    number: in truth one draw has all the weight. The log weights are then as they came, and k is
+    infinite, the worst there is.
+
+    Args:
+        log_ratios: Finite, shape (n, S), in the natural order; no tail may be all one value.
+        efficiency: Effective draws per draw, of a Markov chain.
     """
-    size = len(log_ratios)
-    tail = _tail_length(size)
-    order = np.argsort(log_ratios)
-    largest, cutoff = order[size - tail :], np.exp(log_ratios[order[size - tail - 1]])
-    shape, scale = _fit_pareto(np.exp(log_ratios[largest]) - cutoff)
-    smoothed = log_ratios.copy()
-    if np.isfinite(shape):
-        level = np.arange(0.5, tail) / tail
-        quantile = cutoff + scale * np.expm1(-shape * np.log1p(-level)) / shape
-        smoothed[largest] = np.minimum(np.log(quantile), log_ratios[largest[-1]])
-    return smoothed - _log_sum_exp(smoothed), float(shape)
+    tail = _tail_length(log_ratios.shape[1], efficiency)
+    log_weights, k = np.empty_like(log_ratios), np.empty(len(log_ratios))
+    for at in range(0, len(log_ratios), BLOCK):
+        part = slice(at, at + BLOCK)
+        with np.errstate(all="ignore"):
+            log_weights[part], k[part] = _smooth_tails(log_ratios[part], tail)
+    return log_weights, k
 
 
-def _fit_pareto(excess: np.ndarray) -> tuple[float, float]:
-    """Shape and scale of a generalised Pareto, from sorted values above the cutoff.
+def _smooth_tails(log_ratios: np.ndarray, tail: int) -> tuple[np.ndarray, np.ndarray]:
+    """Log weights, the largest replaced by the quantiles of a Pareto fitted to them, and k."""
+    log_ratios = log_ratios - log_ratios.max(1, keepdims=True)
+    last = log_ratios.shape[1] - tail
+    order = np.argpartition(log_ratios, (last - 1, last), axis=1)[:, last - 1 :]
+    values = np.take_along_axis(log_ratios, order, axis=1)
+    cutoff, largest = np.exp(values[:, :1]), order[:, 1:]
+    ranks = np.argsort(values[:, 1:], axis=1)
+    largest = np.take_along_axis(largest, ranks, axis=1)
+    excess = np.exp(np.take_along_axis(log_ratios, largest, axis=1)) - cutoff
+    shape, scale = _fit_paretos(excess)
+    level = np.arange(0.5, tail) / tail
+    quantile = cutoff + scale * np.expm1(-shape * np.log1p(-level)) / shape
+    smoothed = np.minimum(np.log(quantile), 0.0)
+    fits = np.isfinite(shape[:, 0]) & ~np.isnan(smoothed).any(1)
+    at = np.arange(len(largest))[fits, None]
+    log_ratios[at, largest[fits]] = smoothed[fits]
+    log_weights = log_ratios - np.log(np.exp(log_ratios).sum(1, keepdims=True))
+    return log_weights, np.where(fits, shape[:, 0], np.inf)
+
+
+def _fit_paretos(excess: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shape and scale of a generalised Pareto for each row of sorted values above its cutoff.
 
     Zhang and Stephens (2009, https://doi.org/10.1198/tech.2009.08017), the shape drawn to 0.5 as
     if by ten more values (Vehtari et al. 2024, appendix G).
     """
-    count = len(excess)
+    count = excess.shape[1]
     places = 30 + int(count**0.5)
-    first_quartile = excess[int(count / 4 + 0.5) - 1]
+    first_quartile = excess[:, int(count / 4 + 0.5) - 1, None]
     rate = (1 - np.sqrt(places / (np.arange(1, places + 1) - 0.5))) / (3 * first_quartile)
-    rate = rate + 1 / excess[-1]
-    shapes = np.log1p(-rate[:, None] * excess).mean(1)
+    rate = rate + 1 / excess[:, -1:]
+    shapes = np.log1p(-rate[..., None] * excess[:, None]).mean(2)
     profile = count * (np.log(-rate / shapes) - shapes - 1)
-    weight = np.exp(profile - _log_sum_exp(profile))
+    weight = np.exp(profile - profile.max(1, keepdims=True))
+    weight /= weight.sum(1, keepdims=True)
     weight[weight < 10 * np.finfo(float).eps] = 0.0
-    mean_rate = (rate * weight).sum() / weight.sum()
-    shape = np.log1p(-mean_rate * excess).mean()
+    mean_rate = (rate * weight).sum(1, keepdims=True) / weight.sum(1, keepdims=True)
+    shape = np.log1p(-mean_rate * excess).mean(1, keepdims=True)
     return (count * shape + 10 * 0.5) / (count + 10), -shape / mean_rate
 
 
@@ -106,8 +128,8 @@ def _log_sum_exp(values: np.ndarray) -> float:
     return float(largest + np.log(np.exp(values - largest).sum()))
 
 
-def _tail_length(size: int) -> int:
-    return int(3 * size**0.5) if size > 225 else size // 5
+def _tail_length(size: int, efficiency: float = 1.0) -> int:
+    return int(3 * (size / efficiency) ** 0.5) if size * efficiency > 225 else size // 5
 
 
 def tied_tail(log_ratios: np.ndarray) -> np.ndarray:

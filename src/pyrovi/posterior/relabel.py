@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from pyrovi.bound import BoundModel
 from pyrovi.posterior.chain import Arrays
@@ -117,5 +116,7 @@ def _matching(features: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]
 
 def _assigned(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Which component of each draw is nearest to each of the reference, one to one."""
+    from scipy.optimize import linear_sum_assignment  # which most models have no use for
+
     cost = np.square(reference[None, :, None] - features[:, None]).sum(-1)
     return np.stack([linear_sum_assignment(each)[1] for each in cost])

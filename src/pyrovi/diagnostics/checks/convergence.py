@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from arviz_stats.base.array import array_stats
-from scipy import stats
+from scipy.special import stdtrit
 
 from pyrovi.diagnostics.findings import UNSAID, Row, table
 from pyrovi.diagnostics.quantities import blocks
@@ -146,13 +145,20 @@ def _trend(curve: np.ndarray) -> _Trend:
     if steps < MIN_WINDOW:
         return _Trend(level, 0.0, 0.0, steps, limits.LOSS_TREND.high)
     means = np.array([batch.mean() for batch in np.array_split(window, min(BATCHES, steps))])
-    line: Any = stats.linregress(np.linspace(0.0, 1.0, len(means)), means)
-    change, error = float(line.slope), float(line.stderr)
+    change, error = _line(means)
     many = len(means) == BATCHES
     needed = error * (
-        stats.t.isf(limits.TREND_LEVEL / 2, BATCHES - 2) if many else limits.FEW_STEPS_ERRORS
+        stdtrit(BATCHES - 2, 1 - limits.TREND_LEVEL / 2) if many else limits.FEW_STEPS_ERRORS
     )
     return _Trend(level, change, error, steps, max(limits.LOSS_TREND.high, float(needed)))
+
+
+def _line(values: np.ndarray) -> tuple[float, float]:
+    """What a line through evenly spaced values changes from end to end, and its standard error."""
+    place = np.linspace(-0.5, 0.5, len(values))
+    slope = place @ values / (place @ place)
+    rest = values - values.mean() - slope * place
+    return float(slope), float(np.sqrt(rest @ rest / (place @ place) / (len(values) - 2)))
 
 
 # Markov chains
@@ -186,6 +192,8 @@ def _sampled(tree: xr.DataTree, history: list[Row], note: str) -> xr.Dataset:
 
 def _mixing(posterior: xr.Dataset) -> Iterator[tuple[str, float, float]]:
     """Each quantity with its R-hat and its effective sample size."""
+    from arviz_stats.base.array import array_stats  # almost half a second the first time
+
     for names, draws in blocks(posterior):
         # Each chain is cut in two, so that a drifting one disagrees with itself.
         half = draws.shape[1] // 2

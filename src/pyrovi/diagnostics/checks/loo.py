@@ -1,18 +1,15 @@
 """How well does the model predict an observation it has not seen? PSIS leave-one-out."""
 
-import warnings
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from arviz_stats.base.array import array_stats
-from arviz_stats.loo import loo as arviz_loo, loo_approximate_posterior
 
 from pyrovi.diagnostics.findings import Row, table
 from pyrovi.diagnostics.quantities import blocks, log_ratios
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import MIN_DRAWS, limits, smooth, tied_tail
+from pyrovi.evidence import MIN_DRAWS, limits, smooth, smooth_each, tied_tail
 from pyrovi.tree import CHAINS, SAMPLE_DIMS, draw_kind, has, require
 
 SOURCE = (
@@ -21,7 +18,7 @@ SOURCE = (
 )
 
 TIE = 1e-9
-"""Added, in proportion to the rank of a draw, where equal tails leave ArviZ no Pareto to fit."""
+"""Added, in proportion to the rank of a draw, where equal tails leave no Pareto to fit."""
 
 
 class _Score(NamedTuple):
@@ -115,26 +112,41 @@ def _score(tree: xr.DataTree, name: str, ratios: np.ndarray | None) -> _Score:
     impossible = int((~finite & ~np.isnan(log_lik).all(axis=0)).sum())
     if not finite.any():
         return _Score(name, np.nan, np.nan, np.nan, k, impossible)
-    scored = _arviz(tree, log_lik[:, finite], ratios)
-    k[finite] = scored.pareto_k.to_numpy()
+    elpd, p_loo, k[finite] = _pointwise(tree, np.ascontiguousarray(log_lik[:, finite].T), ratios)
     # One observation has no standard error.
-    se = float(scored.se) if finite.sum() > 1 else np.nan
-    return _Score(name, float(scored.elpd), se, float(scored.p), k, impossible)
+    se = float(np.sqrt(len(elpd) * elpd.var())) if len(elpd) > 1 else np.nan
+    return _Score(name, float(elpd.sum()), se, float(p_loo.sum()), k, impossible)
 
 
-def _arviz(tree: xr.DataTree, log_lik: np.ndarray, ratios: np.ndarray | None) -> Any:
-    """ArviZ's result for one variable, flattened: its shape and its neighbours cannot matter."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # of high k, which is what the rows say
-        if ratios is None:
-            reff = _relative_efficiency(tree) if draw_kind(tree) == CHAINS else 1.0
-            return arviz_loo(_minimal(log_lik), pointwise=True, var_name="y", reff=reff)
-        usable = ~np.isnan(ratios) & ~np.isposinf(ratios)
-        if usable.sum() < MIN_DRAWS:
-            raise DiagnosticError("too few draws have a finite density to weigh observations by")
-        log_p = xr.DataArray(ratios[None, usable], dims=SAMPLE_DIMS)
-        least, log_q = _minimal(log_lik[usable], ratios[usable]), xr.zeros_like(log_p)
-        return loo_approximate_posterior(least, log_p, log_q, pointwise=True, var_name="y")
+def _pointwise(
+    tree: xr.DataTree, log_lik: np.ndarray, ratios: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """elpd, effective parameters and k of each observation, of log likelihoods (n, S)."""
+    if ratios is None:
+        efficiency = _relative_efficiency(tree) if draw_kind(tree) == CHAINS else 1.0
+        return _left_out(log_lik, 0.0, efficiency)
+    if np.isfinite(ratios).sum() < MIN_DRAWS:
+        raise DiagnosticError("too few draws have a finite density to weigh observations by")
+    usable = ~np.isnan(ratios) & ~np.isposinf(ratios)
+    with np.errstate(invalid="ignore"):
+        return _left_out(log_lik[:, usable], ratios[usable], 1.0)
+
+
+def _left_out(
+    log_lik: np.ndarray, ratios: np.ndarray | float, efficiency: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same, of draws whose log p - log q are ``ratios`` (equation 10 of the paper)."""
+    tied = tied_tail(ratios - log_lik)
+    log_lik = log_lik + TIE * np.linspace(0.0, 1.0, log_lik.shape[1]) * tied[:, None]
+    log_weights, k = smooth_each(ratios - log_lik, efficiency)
+    elpd = _log_mean_exp(log_weights + log_lik) + np.log(log_lik.shape[1])
+    return elpd, _log_mean_exp(log_lik) - elpd, k
+
+
+def _log_mean_exp(values: np.ndarray) -> np.ndarray:
+    """The logarithm of the mean of exponentials over the last axis."""
+    largest = values.max(-1)
+    return largest + np.log(np.exp(values - largest[:, None]).mean(-1))
 
 
 def _weighable(tree: xr.DataTree) -> np.ndarray | None:
@@ -149,16 +161,10 @@ def _weighable(tree: xr.DataTree) -> np.ndarray | None:
     return ratios.ravel()
 
 
-def _minimal(log_lik: np.ndarray, ratios: np.ndarray | float = 0.0) -> xr.DataTree:
-    """The least tree that ArviZ's functions take, with no tail that is all one value."""
-    tied = tied_tail(ratios - log_lik.T)
-    log_lik = log_lik + TIE * np.linspace(0.0, 1.0, len(log_lik))[:, None] * tied
-    pointwise = {"y": ((*SAMPLE_DIMS, "observation"), log_lik[None])}
-    return xr.DataTree.from_dict({"log_likelihood": xr.Dataset(pointwise)})
-
-
 def _relative_efficiency(tree: xr.DataTree) -> float:
     """Effective draws per draw of a Markov chain, averaged over the quantities."""
+    from arviz_stats.base.array import array_stats  # almost half a second the first time
+
     shares = [
         array_stats.ess(np.moveaxis(draws, -1, 0), chain_axis=1, draw_axis=2, method="mean")
         / (draws.shape[0] * draws.shape[1])

@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from arviz_stats.base.array import array_stats
 from scipy.special import betainc, logsumexp
 
 from pyrovi.diagnostics.findings import Row, table
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import MIN_DRAWS, Limit, limits, tied_tail
+from pyrovi.evidence import MIN_DRAWS, Limit, limits, smooth_each, tied_tail
 from pyrovi.tree import DISCREPANCIES, SAMPLE_DIMS, has, require
 
 SOURCE = (
@@ -67,8 +66,8 @@ def predictive(tree: xr.DataTree) -> xr.Dataset:
     extra: dict[str, Any] = {}
     for each in _replicated(tree):
         rows += [_judge_statistic(each, name) for name in _statistics(each)]
-        if each.independent >= limits.PIT_OBSERVATIONS and _can_leave_out(each.log_likelihood):
-            pit = pit_values(each.observed, each.draws, each.log_likelihood)
+        pit = _judged_pit(each)
+        if pit is not None:
             rows.append(_judge_pit(each.name, pit))
             extra[f"pit_{each.name}"] = (f"{each.name}_observation", pit)
     rows += _declared(tree)
@@ -176,6 +175,17 @@ def _declared(tree: xr.DataTree) -> list[Row]:
 # PIT values
 
 
+def _judged_pit(each: _Replicated) -> np.ndarray | None:
+    """The PIT values; None where they say nothing, or draws cannot tell what others predict."""
+    if each.independent < limits.PIT_OBSERVATIONS:
+        return None
+    weights, k = _leave_one_out(each.draws, each.log_likelihood)
+    hard = float((k > limits.KHAT.high).mean())
+    if limits.HARD_TO_PREDICT.status(hard) != "ok":
+        return None
+    return _weighted_pit(each.observed, each.draws, weights)
+
+
 def pit_values(
     observed: np.ndarray, draws: np.ndarray, log_likelihood: np.ndarray | None = None
 ) -> np.ndarray:
@@ -191,34 +201,33 @@ def pit_values(
         Shape (n,), strictly between 0 and 1. Ties are broken at random, as discrete data need, and
         so is the gap beyond the last of S draws.
     """
+    return _weighted_pit(observed, draws, _leave_one_out(draws, log_likelihood)[0])
+
+
+def _weighted_pit(observed: np.ndarray, draws: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The PIT values of weighted replications; the weights have shape (n, S), or (1, S)."""
     size = len(draws)
-    weights = np.full(draws.shape, 1.0 / size)
-    if log_likelihood is not None and size >= MIN_DRAWS:
-        weights, _ = _leave_one_out(log_likelihood)
-    below = (weights * (draws < observed)).sum(0)
-    equal = (weights * (draws == observed)).sum(0)
+    below = (weights.T * (draws < observed)).sum(0)
+    equal = (weights.T * (draws == observed)).sum(0)
     chance = np.random.default_rng(SEED).uniform(size=len(observed))
     return ((below + chance * equal) * size + chance) / (size + 1)
 
 
-def _leave_one_out(log_likelihood: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Normalised weights (S, n) that take each observation out of the posterior, and their k."""
+def _leave_one_out(
+    draws: np.ndarray, log_likelihood: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised weights that take each observation out of the posterior, and their k's.
+
+    Equal ones, and none that is too large, where there is no likelihood or few draws.
+    """
+    size, count = draws.shape
+    if log_likelihood is None or size < MIN_DRAWS:
+        return np.full((1, size), 1.0 / size), np.full(count, -np.inf)
     log_ratios = -np.where(np.isfinite(log_likelihood), log_likelihood, 0.0).T
-    log_weights = log_ratios - logsumexp(log_ratios, axis=1, keepdims=True)
-    k = np.full(len(log_ratios), -np.inf)
-    tailed = ~tied_tail(log_ratios)
-    if tailed.any():
-        with np.errstate(all="ignore"):
-            log_weights[tailed], k[tailed] = array_stats.psislw(-log_ratios[tailed])
-    return np.exp(log_weights).T, k
-
-
-def _can_leave_out(log_likelihood: np.ndarray | None) -> bool:
-    """Whether the draws can tell what most observations are predicted to be from the others."""
-    if log_likelihood is None or len(log_likelihood) < MIN_DRAWS:
-        return True
-    hard = (_leave_one_out(log_likelihood)[1] > limits.KHAT.high).mean()
-    return limits.HARD_TO_PREDICT.status(float(hard)) == "ok"
+    tied = tied_tail(log_ratios)
+    log_weights, k = smooth_each(log_ratios)
+    log_weights[tied] = log_ratios[tied] - logsumexp(log_ratios[tied], axis=1, keepdims=True)
+    return np.exp(log_weights), np.where(tied, -np.inf, k)
 
 
 def uniformity(pit: np.ndarray) -> float:
