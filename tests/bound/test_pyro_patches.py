@@ -13,11 +13,11 @@ from pyro.ops.einsum import torch_log
 from pyro.poutine.subsample_messenger import SubsampleMessenger
 
 import pyrovi
-from pyrovi.bound.pyro_patches import factorised_by_row, vmappable_contraction, whole_plates
+from pyrovi.bound.pyro_patches import made_for_many, vmappable_contraction, whole_plates
 
 PATCHES = {
     "whole plates": (whole_plates, SubsampleMessenger, "_subsample"),
-    "factorised": (factorised_by_row, torch.linalg, "solve"),
+    "made for many": (made_for_many, torch.linalg, "solve"),
     "contraction": (vmappable_contraction, torch_log, "safe_log"),
 }
 
@@ -67,7 +67,7 @@ def test_what_can_be_factorised_is_as_torch_does_it_and_the_rest_nan(
     ]
     bad = good.clone()
     bad[2] = 0.0
-    with factorised_by_row():
+    with made_for_many():
         ours = [torch.linalg.cholesky(bad), torch.linalg.inv(bad), torch.linalg.solve(bad, right)]
     for value, its in zip(ours, expected, strict=True):
         assert value[2].isnan().all()

@@ -15,7 +15,7 @@ from pyrovi.bound.handlers import (
 )
 from pyrovi.bound.model import BoundModel as BoundModel, default_dtype as default_dtype
 from pyrovi.bound.pyro_patches import (
-    factorised_by_row as factorised_by_row,
+    made_for_many as made_for_many,
     own_module as own_module,
 )
 from pyrovi.bound.runs import (

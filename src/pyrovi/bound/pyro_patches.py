@@ -1,7 +1,7 @@
 """Every patch of Pyro: what is changed of it, for how long, and why.
 
-Each holds only within a ``with`` or in a subclass or copy of ours. Two are there because Pyro was
-written before `torch.func.vmap`, with which it does not promise to work
+Each holds only within a ``with`` or in a subclass or copy of ours. Three are there because Pyro
+was written before `torch.func.vmap`, with which it does not promise to work
 (https://github.com/pyro-ppl/pyro/issues/3093). All were tried against pyro-ppl 1.9.
 """
 
@@ -12,12 +12,18 @@ from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any
 
+import pyro.distributions as dist
 import torch
+from pyro.distributions import coalescent, hmm, stable
 from pyro.nn import PyroModule
+from pyro.ops import gaussian
 from pyro.ops.einsum import torch_log
 from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.subsample_messenger import SubsampleMessenger
 from torch import Tensor
+
+from pyrovi.bound import batched
+from pyrovi.bound.batched import SafeLog
 
 
 def whole_plates() -> AbstractContextManager[None]:
@@ -38,19 +44,16 @@ def whole_plates() -> AbstractContextManager[None]:
 
 def vmappable_contraction() -> AbstractContextManager[None]:
     """Within this, Pyro contracts enumerated factors with a ``safe_log`` that vmap can carry."""
-    return _replaced(torch_log, "safe_log", _SafeLog.apply)
+    return _replaced(torch_log, "safe_log", SafeLog.apply)
 
 
-@contextlib.contextmanager
-def factorised_by_row() -> Iterator[None]:
-    """Within this, a matrix that cannot be factorised becomes NaN, and raises nothing.
+def made_for_many() -> AbstractContextManager[None]:
+    """Within this, what a model is made of can be carried to many points in one run.
 
-    Of many points in one call, one such matrix would fail them all.
+    Distributions that vmap cannot carry have densities of our own, see `batched`. A matrix that
+    cannot be factorised becomes NaN and raises nothing: it would fail all points, not one.
     """
-    with contextlib.ExitStack() as stack:
-        for name, by in _FACTORISED.items():
-            stack.enter_context(_replaced(torch.linalg, name, by))
-        yield
+    return _all_replaced(*_FOR_MANY)
 
 
 def _cholesky(matrix: Tensor, *, upper: bool = False) -> Tensor:
@@ -69,36 +72,37 @@ def _solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     return torch.where(info[(..., *(None,) * (2 - of_vectors))] == 0, solution, torch.nan)
 
 
-_FACTORISED = {"cholesky": _cholesky, "inv": _inv, "solve": _solve}
+_FOR_MANY = (
+    (torch.linalg, "cholesky", _cholesky),
+    (torch.linalg, "inv", _inv),
+    (torch.linalg, "solve", _solve),
+    (torch.distributions.Multinomial, "log_prob", batched.multinomial),
+    (dist.OrderedLogistic, "__init__", batched.ordered_logistic),
+    (dist.NanMaskedNormal, "log_prob", batched.nan_masked_normal),
+    (dist.NanMaskedMultivariateNormal, "log_prob", batched.nan_masked_multivariate_normal),
+    (dist.SineSkewed, "__init__", batched.sine_skewed),
+    (stable, "_stable_log_prob", batched.stable_density),
+    (hmm, "safe_log", SafeLog.apply),
+    (coalescent, "safe_log", SafeLog.apply),
+    (hmm, "safe_cholesky", batched.safe_cholesky),
+    (gaussian, "safe_cholesky", batched.safe_cholesky),
+)
+
+
+def _replaced(owner: Any, name: str, by: Any) -> AbstractContextManager[None]:
+    return _all_replaced((owner, name, by))
 
 
 @contextlib.contextmanager
-def _replaced(owner: Any, name: str, by: Any) -> Iterator[None]:
-    original = vars(owner)[name]
-    setattr(owner, name, by)
+def _all_replaced(*replacements: tuple[Any, str, Any]) -> Iterator[None]:
+    originals = [(owner, name, vars(owner)[name]) for owner, name, _ in replacements]
     try:
+        for owner, name, by in replacements:
+            setattr(owner, name, by)
         yield
     finally:
-        setattr(owner, name, original)
-
-
-class _SafeLog(torch.autograd.Function):
-    """Pyro's `safe_log`, whose gradient is finite at zero."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return x.log()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return grad_outputs[0] / x.clamp(min=torch.finfo(x.dtype).eps)
+        for owner, name, original in originals:
+            setattr(owner, name, original)
 
 
 class Enumerate(EnumMessenger):

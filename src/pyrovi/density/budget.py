@@ -3,11 +3,13 @@
 from math import prod
 from typing import Any
 
+from pyro.distributions import DiscreteHMM, GammaGaussianHMM, GaussianHMM, Stable
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Wishart
 
 from pyrovi.bound import BoundModel
 
+STABLE_POINTS = 501  # at which Pyro integrates the density of a stable distribution
 CHUNK_ENTRIES = 20_000_000  # tensor entries per vectorised call, a bound on memory
 
 
@@ -17,7 +19,9 @@ class OutOfTime(Exception):  # noqa: N818  not an error: the loop expects it
 
 def entries_of(model: BoundModel) -> int:
     """About how many numbers one evaluation at one point holds."""
-    entries = sum(prod(site.shape) for site in model.sites) + 1
+    nodes = model.prototype.nodes
+    widths = (_width(nodes[site.name]["fn"]) for site in model.sites)
+    entries = sum(w * prod(site.shape) for w, site in zip(widths, model.sites, strict=True)) + 1
     # Discrete sites are enumerated: ten values are usual, and some terms hang on each.
     return entries + sum(3 * prod(site.shape) * 10 for site in model.discrete)
 
@@ -29,10 +33,25 @@ def work_of(model: BoundModel) -> int:
     return entries_of(model) + sum(factor.numel() for factor in factors if factor is not None)
 
 
-def _factor(distribution: Any) -> Tensor | None:
-    """The Cholesky factor of a distribution's covariance; None where it has none."""
+def _width(distribution: Any) -> int:
+    """How many numbers stand behind one entry of a value: hidden states, points of an integral."""
+    inner = _inner(distribution)
+    if isinstance(inner, Stable):
+        return 4 * STABLE_POINTS
+    if isinstance(inner, DiscreteHMM):
+        return inner.initial_logits.shape[-1] ** 2
+    return 4 * inner.hidden_dim**2 if isinstance(inner, GaussianHMM | GammaGaussianHMM) else 1
+
+
+def _inner(distribution: Any) -> Any:
     while isinstance(distribution, Independent):
         distribution = distribution.base_dist
+    return distribution
+
+
+def _factor(distribution: Any) -> Tensor | None:
+    """The Cholesky factor of a distribution's covariance; None where it has none."""
+    distribution = _inner(distribution)
     if isinstance(distribution, MultivariateNormal | Wishart):
         return distribution._unbroadcasted_scale_tril
     return None

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from pyrovi.bound import factorised_by_row
+from pyrovi.bound import made_for_many
 
 # What a model raises at a point where it cannot be run: of many in one call, find out which.
 FAILS_AT_A_POINT = (ValueError, RuntimeError, ArithmeticError)
@@ -25,7 +25,7 @@ def in_one_run(
         random: Whether the function draws random numbers, other ones in each row.
     """
     randomness = "different" if random else "error"
-    with factorised_by_row():
+    with made_for_many():
         return torch.func.vmap(one, randomness=randomness, chunk_size=fits)(rows)
 
 
