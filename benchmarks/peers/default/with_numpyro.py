@@ -30,9 +30,10 @@ def groups(x: Array, y: Array) -> None:
     beta = sample("beta", dist.Normal(0.0, 1.0))
     tau = sample("tau", dist.HalfNormal(1.0))
     with numpyro.plate("group", y.shape[0], dim=-2):
-        effect = sample("effect", dist.Normal(mu, tau))
+        z = sample("z", dist.Normal(0.0, 1.0))
+        log_rate = mu + tau * z + beta * x
         with numpyro.plate("row", y.shape[1], dim=-1):
-            sample("y", dist.Poisson(jnp.exp(effect + beta * x)), obs=y)
+            sample("y", dist.Poisson(jnp.exp(log_rate)), obs=y)
 
 
 def gp_poisson(x: Array, y: Array) -> None:

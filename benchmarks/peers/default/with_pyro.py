@@ -19,9 +19,10 @@ def groups(x: Tensor, y: Tensor) -> None:
     beta = pyro.sample("beta", dist.Normal(0.0, 1.0))
     tau = pyro.sample("tau", dist.HalfNormal(1.0))
     with pyro.plate("group", y.shape[0], dim=-2):
-        effect = pyro.sample("effect", dist.Normal(mu, tau))
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        log_rate = mu + tau * z + beta * x
         with pyro.plate("row", y.shape[1], dim=-1):
-            pyro.sample("y", dist.Poisson(torch.exp(effect + beta * x)), obs=y)
+            pyro.sample("y", dist.Poisson(torch.exp(log_rate)), obs=y)
 
 
 def gp_poisson(x: Tensor, y: Tensor) -> None:
