@@ -119,11 +119,19 @@ def shown(record: Record | None, value: float, width: int = 8) -> str:
     return f"{text:>{width}}"
 
 
-def over(value: float, other: float, record: Record | None) -> str:
-    """A ratio; a lower bound, where the first was not back."""
-    least = np.isnan(value) and record is not None and "ended" in record["rounds"][0]
-    value = record["limit"] if least and record else value
-    return f"{'>' if least else ''}{value / other:.2f}" if value > 0 and other > 0 else "-"
+def least(record: Record | None, *, warm: bool = False) -> tuple[float, bool]:
+    """A side's seconds, or the limit where it was not back; and whether these are too few."""
+    value = whole(record, warm=warm)
+    short = record is not None and np.isnan(value) and "ended" in record["rounds"][0] and not warm
+    return (record["limit"] if record and short else value), short
+
+
+def over(mine: Record | None, theirs: Record | None, *, warm: bool = False) -> str:
+    """A ratio; a bound of it, where one of the two was not back."""
+    (value, above), (other, below) = (least(each, warm=warm) for each in (mine, theirs))
+    if np.isnan(value / other) or (above and below):
+        return "-"
+    return f"{'>' if above else '<' if below else ''}{value / other:.2f}"
 
 
 def times(found: dict[tuple[str, str], Record]) -> list[str]:
@@ -143,8 +151,7 @@ def times(found: dict[tuple[str, str], Record]) -> list[str]:
         line += shown(before, whole(before)) + _warm(before) + " |"
         line += shown(nuts, whole(nuts)) + shown(None, seconds(nuts, "once fit")) + _warm(nuts)
         line += shown(svi, whole(svi)) + _warm(svi)
-        line += f" |{over(whole(own), whole(nuts), own):>9}"
-        line += f"{over(whole(own, warm=True), whole(nuts, warm=True), None):>7}"
+        line += f" |{over(own, nuts):>9}{over(own, nuts, warm=True):>7}"
         lines.append(line + _bar(problem, own))
     return lines
 
@@ -167,24 +174,21 @@ def medians(found: dict[tuple[str, str], Record]) -> list[str]:
     lines = []
     for side in ("pyrovi", "before"):
         for other in ("nuts", "svi"):
-            ratios = []
-            for name in PROBLEMS:
-                mine, theirs = found.get((name, side)), found.get((name, other))
-                if mine is None or np.isnan(whole(theirs)):
-                    continue
-                value = whole(mine)
-                ratios.append((mine["limit"] if np.isnan(value) else value) / whole(theirs))
-            if ratios:
+            pairs = [(found.get((name, side)), found.get((name, other))) for name in PROBLEMS]
+            ratios = [least(mine)[0] / least(theirs)[0] for mine, theirs in pairs]
+            known = [each for each in ratios if not np.isnan(each)]
+            if known:
                 lines.append(
                     f"{side} over NumPyro's {other.upper()}, cold: median "
-                    f"{np.median(ratios):.2f}, worst {max(ratios):.2f}, of {len(ratios)} problems"
+                    f"{np.median(known):.2f}, worst {max(known):.2f}, of {len(known)} problems"
                 )
     return lines
 
 
 def accuracy(found: dict[tuple[str, str], Record]) -> list[str]:
     """Every side's errors against the long run, and what pyrovi says of itself."""
-    lines = [f"{'':18}{'':8}{'mean':>7}{'sd ratios':>14}{'5, 95 %':>9}  verdict (of the fit)"]
+    heads = f"{'seconds':>9}{'mean':>7}{'sd ratios':>14}{'5, 95 %':>9}  verdict (of the fit)"
+    lines = [f"{'':26}{heads}"]
     for name in PROBLEMS:
         kept = _reference(name)
         if kept:
@@ -195,18 +199,17 @@ def accuracy(found: dict[tuple[str, str], Record]) -> list[str]:
         for side in SIDES:
             record = found.get((name, side))
             if record is not None and "summary" in record["rounds"][0]:
-                lines.append(
-                    f"{'' if kept else name:18}{_judged(record['rounds'][0], side, kept)}"
-                )
+                text = f"{'' if kept else name:18}{side:8}{shown(record, whole(record), 9)}"
+                lines.append(text + _judged(record["rounds"][0], kept))
     return lines
 
 
-def _judged(one: Record, side: str, kept: Record | None) -> str:
-    text = f"{side:8}{'':30}"
+def _judged(one: Record, kept: Record | None) -> str:
+    text = f"{'':30}"
     if kept:
         off = errors(one["summary"], kept["summary"])
         ratios = f"{off['ratio low']:.2f} - {off['ratio high']:.2f}"
-        text = f"{side:8}{off['mean']:7.2f}{ratios:>14}{off['quantile']:9.2f}"
+        text = f"{off['mean']:7.2f}{ratios:>14}{off['quantile']:9.2f}"
     if "verdict" not in one:
         return text
     climbed = ", ".join(
@@ -234,7 +237,7 @@ def errors(mine: Record, long_run: Record) -> dict[str, float]:
 def make_reference(name: str) -> None:
     """The long run of one problem, where it is not there yet and is cheap enough."""
     file = _reference_file(name)
-    if not PROBLEMS[name].reference or file.is_file():
+    if PROBLEMS[name].twin or not PROBLEMS[name].reference or file.is_file():
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     made = run("reference", name, LONGEST, HERE.parent)
@@ -246,7 +249,7 @@ def make_reference(name: str) -> None:
 
 
 def _reference_file(name: str) -> Path:
-    return FOLDER / "reference" / f"{name}.json"
+    return FOLDER / "reference" / f"{PROBLEMS[name].twin or name}.json"
 
 
 def _reference(name: str) -> Record | None:
@@ -268,9 +271,14 @@ def agree(name: str) -> None:
 
 def kept() -> dict[tuple[str, str], Record]:
     """Every record in the folder, by problem and side."""
-    files = [FOLDER / f"{name}_{side}.json" for name in PROBLEMS for side in SIDES]
-    records = [json.loads(file.read_text()) for file in files if file.is_file()]
-    return {(each["problem"], each["side"]): each for each in records}
+    places = [(name, side) for name in PROBLEMS for side in SIDES]
+    files = {place: _file(*place) for place in places}
+    return {place: json.loads(file.read_text()) for place, file in files.items() if file.is_file()}
+
+
+def _file(name: str, side: str) -> Path:
+    theirs = side in {"nuts", "svi"} and PROBLEMS[name].twin
+    return FOLDER / f"{theirs or name}_{side}.json"
 
 
 def main() -> None:
@@ -291,17 +299,19 @@ def main() -> None:
             agree(name)
         if asked.reference or not (asked.agree or asked.side):
             make_reference(name)
-        for side in () if only else _sides(asked):
+        for side in () if only else _sides(name, asked):
             record = measure(name, side, asked)
-            (FOLDER / f"{name}_{side}.json").write_text(json.dumps(record) + "\n")
+            _file(name, side).write_text(json.dumps(record) + "\n")
             print(f"{name:18}{side:8}{shown(record, whole(record))}{_warm(record)}", flush=True)
     if not asked.agree:
         found = {place: each for place, each in kept().items() if place[0] in names}
         print("\n".join([*times(found), "", *medians(found), "", *accuracy(found)]))
 
 
-def _sides(asked: argparse.Namespace) -> list[str]:
-    every = [side for side in SIDES if side != "before" or asked.source]
+def _sides(name: str, asked: argparse.Namespace) -> list[str]:
+    before = ("before",) if asked.source else ()
+    theirs = () if PROBLEMS[name].twin else ("nuts", "svi")
+    every = ("pyrovi", *before, *theirs)
     return [side for side in every if side in (asked.side or every)]
 
 

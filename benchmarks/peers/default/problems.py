@@ -29,6 +29,7 @@ class Problem:
         reference: Whether a long run of NUTS is cheap enough to compare with.
         bar: CPU seconds that fit, draws and verdict may take, where there is such a bar.
         of_bar: Which seconds the bar is for: ``cold``, ``warm`` or ``fit``.
+        twin: Another problem of the same posterior, whose NumPyro sides stand for this one's too.
         arranged: Brings draws into one order, where the posterior is the same for several.
     """
 
@@ -40,6 +41,7 @@ class Problem:
     reference: bool = True
     bar: float | None = None
     of_bar: str = "cold"
+    twin: str = ""
     arranged: Callable[[Draws], Draws] = field(default=lambda draws: draws)
 
 
@@ -267,6 +269,7 @@ PROBLEMS = {
             hidden_markov,
             ("transition", "loc", "scale"),
             bar=10,
+            twin="hmm_loop",
         ),
         Problem(
             "ode",
