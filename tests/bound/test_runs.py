@@ -6,6 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 
 from pyrovi.bound import (
@@ -16,6 +17,9 @@ from pyrovi.bound import (
     predictions,
     prior_draws,
 )
+from pyrovi.bound.noise import OwnNoise
+from pyrovi.bound.runs import _Runs
+from pyrovi.seeds import isolated
 
 Y = torch.zeros(4, dtype=torch.float64)
 WEIGHTS = torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -42,6 +46,57 @@ def test_predictions_are_each_draws_own(model: Any) -> None:
     drawn = predictions(bound, {"weights": WEIGHTS}, seed=0)
     torch.testing.assert_close(drawn["total"], WEIGHTS.sum(-1))
     torch.testing.assert_close(drawn["y"].mean(-1), WEIGHTS.sum(-1), atol=0.01, rtol=0.0)
+
+
+def regression(x: Tensor, y: Tensor) -> None:
+    """As users write it: draws left of all plates do not multiply with ``x``."""
+    slopes = pyro.sample("slopes", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+    with pyro.plate("row", len(x)):
+        pyro.sample("y", dist.Normal(x @ slopes, 1e-3), obs=y)
+
+
+def regression_and_noise(x: Tensor, y: Tensor) -> None:
+    """A tensor that is filled in place is one for all draws under vmap."""
+    noise = torch.empty(2, dtype=torch.float64)
+    noise.normal_()
+    slopes = pyro.sample("slopes", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+    with pyro.plate("row", len(x)):
+        pyro.sample("y", dist.Normal(x @ slopes + 1e-6 * noise.sum(), 1e-3), obs=y)
+
+
+@pytest.mark.parametrize(("model", "at_once"), [(regression, True), (regression_and_noise, False)])
+def test_a_model_that_multiplies_matrices_is_run_for_all_draws_at_once(
+    model: Any, at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+    alone = _Runs._alone
+    monkeypatch.setattr(_Runs, "_alone", lambda *given: taken.append(1) or alone(*given))
+    x = torch.randn(7, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    bound = bind_model(model, Arguments(kwargs={"x": x, "y": torch.zeros(7).double()}))
+    slopes = WEIGHTS.repeat(4, 1)
+    drawn = predictions(bound, {"slopes": slopes}, seed=0)["y"]
+    error = drawn - slopes @ x.T
+    assert error.abs().max() < 6e-3
+    assert len(error.unique()) == error.numel()
+    prior = prior_draws(bound, 20, seed=0)
+    assert (prior["y"] - prior["slopes"] @ x.T).abs().max() < 6e-3
+    assert len(prior["slopes"].unique()) == 40
+    assert (len(taken) < 20) == at_once
+
+
+def test_noise_that_fills_a_tensor_is_of_the_same_distribution_for_each_row() -> None:
+    fresh = lambda: torch.empty(3, dtype=torch.float64)  # noqa: E731
+    fills = {
+        "norm": lambda _: fresh().normal_(),
+        "uniform": lambda _: fresh().uniform_(),
+        "expon": lambda _: fresh().exponential_(),
+        "cauchy": lambda _: fresh().cauchy_(),
+    }
+    for name, fill in fills.items():
+        with isolated(0), OwnNoise():
+            noise = torch.func.vmap(fill, randomness="different")(torch.arange(2000))
+        assert len(noise.unique()) == 6000
+        assert stats.kstest(noise.ravel().numpy(), name).pvalue > 2e-5
 
 
 @pytest.mark.parametrize("model", [made_for_many, made_for_one])

@@ -2,11 +2,14 @@
 
 All draws go through one run, in a plate left of all others, as Pyro's own ``Predictive`` does it;
 a draw's log density is then compared with that of a run of its own. A model that cannot be run so
-(one that multiplies matrices as if there were one draw, say) is run draw by draw.
+(one that multiplies matrices as if there were one draw, say) is run by ``torch.func.vmap``, and
+draw by draw if that cannot either.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any, TypeVar
 
@@ -17,11 +20,13 @@ from torch import Tensor
 
 from pyrovi.bound.handlers import Fix, Predict, Widen
 from pyrovi.bound.model import BoundModel
+from pyrovi.bound.noise import OwnNoise
 from pyrovi.bound.sites import Trace
 from pyrovi.seeds import isolated
 
 T = TypeVar("T")
 Values = dict[str, Tensor]
+Way = Callable[[Mapping[str, Tensor], int], Values | None]
 ENTRIES_AT_ONCE = 20_000_000  # tensor entries in one run, a bound on memory
 AGREEMENT = 1e-6
 # What models raise in one run for many draws, where they were written for one.
@@ -71,20 +76,30 @@ class _Runs:
 
     def draw(self, values: Mapping[str, Tensor], count: int, seed: int) -> Values:
         """The sites of ``names``, each ``(draw, *shape)``."""
-        # Two rows first: where an axis of draws meets another of its own, all would fill memory.
-        with self.model.running(), isolated(seed), torch.no_grad():
-            works = count < 3 or self.together(_rows(values, 0, 2), 2) is not None
+        way = self._way(values, seed) if count > 2 else self.together
         step = self._at_once(count)
         with self.model.running(), isolated(seed), torch.no_grad():
             parts = [
-                self._part(_rows(values, start, start + step), min(step, count - start), works)
+                self._part(_rows(values, start, start + step), min(step, count - start), way)
                 for start in range(0, count, step)
             ]
         return {name: torch.cat([part[name] for part in parts]) for name in self.names}
 
-    def _part(self, rows: Mapping[str, Tensor], size: int, works: bool) -> Values:
+    def _way(self, values: Mapping[str, Tensor], seed: int) -> Way | None:
+        """How many rows are run at once; None if they must be run in turn.
+
+        Two rows are tried: where an axis of draws meets another of its own, all would fill memory.
+        """
+        two = _rows(values, 0, 2)
+        for way in (self.together, self.mapped):
+            with self.model.running(), isolated(seed), torch.no_grad():
+                if way(two, 2) is not None:
+                    return way
+        return None
+
+    def _part(self, rows: Mapping[str, Tensor], size: int, way: Way | None) -> Values:
         return at_once_or_each(
-            (lambda: self.together(rows, size)) if works else None,
+            None if way is None else partial(way, rows, size),
             lambda row: self._alone({name: value[row] for name, value in rows.items()}),
             range(size),
         )
@@ -108,6 +123,18 @@ class _Runs:
         except MADE_FOR_ONE_DRAW:
             return None
         return values if agree else None
+
+    def mapped(self, rows: Mapping[str, Tensor], size: int) -> Values | None:
+        """All rows by vmap; None if the model cannot be run so."""
+        index = torch.arange(size)  # to map over where no row is given
+        one = torch.func.vmap(lambda row, _: self._alone(row), randomness="different")
+        try:
+            with OwnNoise(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what vmap does row by row
+                values = one(dict(rows), index)
+        except MADE_FOR_ONE_DRAW:
+            return None
+        return None if any(value.isnan().any() for value in values.values()) else values
 
     def _alone(self, values: Mapping[str, Tensor]) -> Values:
         """One row, in a run of its own."""
