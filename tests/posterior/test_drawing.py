@@ -16,7 +16,8 @@ from torch import Tensor
 import pyrovi as vi
 from infer.conjugate import Conjugate, model as regression
 from pyrovi import az
-from pyrovi.posterior import drawing, groups
+from pyrovi.infer import Judgement, send_out
+from pyrovi.posterior import drawing, drifting, groups
 from pyrovi.structure import Discrepancy, declare
 from pyrovi.tree import json_attr, validate
 
@@ -285,6 +286,51 @@ def test_what_the_model_computes_drifts_with_what_it_is_computed_from() -> None:
     assert "theta" in states
     own = states["mu"] + states["tau"] * states["theta_trans"]
     xr.testing.assert_allclose(states["theta"], own.transpose(*states["theta"].dims))
+
+
+@pytest.mark.parametrize("few", [None, 100])
+def test_of_each_restart_as_many_chains_are_kept(
+    few: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One restart may be judged by more chains than another, or by its weights alone."""
+    fit = vi.fit(skewless, {}, vi.DADVI(), seed=0, restarts=2)
+    assert len(fit.chains) == 2
+    sent = []
+
+    def judge(density: Any, drawn: Any, seed: int) -> Judgement:
+        count = 150 if sent else few
+        chains = count and send_out(density, drawn, seed, slice(count))
+        sent.append(chains)
+        return Judgement((), (), np.nan, chains or None)
+
+    monkeypatch.setattr(drifting, "judge", judge)
+    states = vi.draw(fit, draws=200)["drift"].to_dataset()
+    assert states["x"].shape == (2, 150, 6)
+    assert states["acceptance_rate"].shape == (2, 150)
+    for chain, kept in enumerate(sent):
+        known = kept.states[:, -1, 0] if kept else torch.empty(0)
+        np.testing.assert_allclose(states["x"].values[chain, : len(known), -1], known)
+
+
+def test_a_site_may_be_called_what_chains_are_asked() -> None:
+    def model(y: Tensor) -> None:
+        rate = pyro.sample("acceptance_rate", dist.Exponential(1.0))
+        with pyro.plate("n", len(y)):
+            pyro.sample("y", dist.StudentT(3.0, rate, 3.0), obs=y)
+
+    fit = vi.fit(model, {"y": np.arange(3.0)}, vi.DADVI(), seed=0)
+    tree = vi.draw(fit, draws=1000)
+    assert tree["drift"]["acceptance_rate_"].shape[:2] == tree["drift"]["acceptance_rate"].shape
+    judged = vi.verdict(tree).table
+    of_site = judged[judged["quantity"] == "acceptance_rate_"]
+    assert "drift" in set(of_site["check"])
+
+
+@pytest.mark.parametrize("draws", [1, 30])
+def test_a_few_draws_are_resampled_from_as_many_as_can_be_weighed(draws: int) -> None:
+    fit = vi.fit(skewless, {}, vi.DADVI(), seed=0)
+    tree = vi.draw(fit, draws=draws, resample=True)
+    assert tree["posterior"].sizes["draw"] == draws
 
 
 def test_a_point_estimate_is_not_called_ok() -> None:

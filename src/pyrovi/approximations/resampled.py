@@ -13,6 +13,7 @@ from pyrovi.density import LogDensity
 from pyrovi.evidence import smooth
 
 POOL = 10  # draws of the base for each that is resampled
+FEWEST = 1000  # of them: the tail of fewer weights cannot be smoothed
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Resampled(Approximation):
 
         Resampling is systematic, so that a draw of average weight comes once at the most.
         """
-        pool = self.base.draw(POOL * draws, seed)
+        pool = self.base.draw(max(POOL * draws, FEWEST), seed)
         if pool.log_guide is None:
             return Draws(pool.flat[:draws])
         log_ratios = (self.density.log_prob(pool.flat) - pool.log_guide).detach().numpy()

@@ -24,9 +24,11 @@ BLOCK = 32
 def threshold(draws: int) -> float:
     """The largest k at which ``draws`` draws can be reweighted, min(1 - 1/log10 S, 0.7).
 
-    >>> round(threshold(1000), 3), round(threshold(4000), 3)
-    (0.667, 0.7)
+    >>> round(threshold(1000), 3), round(threshold(4000), 3), threshold(1)
+    (0.667, 0.7, -inf)
     """
+    if draws < 2:
+        return -math.inf
     return min(1.0 - 1.0 / math.log10(draws), KHAT.high)
 
 

@@ -12,12 +12,15 @@ from pyrovi.density import fitting_threads
 from pyrovi.errors import EngineError, FitError, check_whole_number
 from pyrovi.evidence import threshold
 from pyrovi.infer import Fit, importance_khat
-from pyrovi.posterior.chain import drift, one_chain, stack_chains
+from pyrovi.posterior.chain import one_chain, stack_chains
+from pyrovi.posterior.drifting import drift
 from pyrovi.posterior.groups import discrepancies, draw_groups, prior_groups, with_observed
 from pyrovi.posterior.record import sample_stats
 from pyrovi.posterior.relabel import relabelled
 from pyrovi.seeds import stream
 from pyrovi.tree import grow
+
+FEWEST_WEIGHED = 1000  # draws: of fewer the tail of the weights cannot be told
 
 
 def draw(fit: Fit, draws: int = 2000, *, resample: bool = False) -> xr.DataTree:
@@ -73,14 +76,14 @@ def _grown(fit: Fit, draws: int, *, resample: bool) -> xr.DataTree:
 
 def _resampled(fit: Fit, draws: int) -> list[Draws]:
     """Draws of each chain, resampled by their weights."""
-    resampled = []
+    resampled, weighed = [], max(draws, FEWEST_WEIGHED)
     for chain, each in enumerate(fit.approximations()):
-        k = importance_khat(each.density, each.draw(draws, stream(fit.seed, "weigh", chain)))
-        if not k <= threshold(draws):
+        k = importance_khat(each.density, each.draw(weighed, stream(fit.seed, "weigh", chain)))
+        if not k <= threshold(weighed):
             raise EngineError(
                 f"The draws of {fit.method} cannot be resampled: their importance weights "
                 + ("are not known" if np.isnan(k) else f"have k-hat {k:.2f}")
-                + f", and at most {threshold(draws):.2f} is asked of {draws} draws. Fit with "
+                + f", and at most {threshold(weighed):.2f} is asked of {weighed} draws. Fit with "
                 "engine='auto', or a richer guide."
             )
         resampled.append(

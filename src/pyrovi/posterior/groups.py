@@ -10,8 +10,9 @@ import xarray as xr
 from pyrovi.bound import BoundModel, Site, observed_values, prior_draws, same_values
 from pyrovi.errors import DataError
 from pyrovi.posterior.chain import Arrays, as_arrays
+from pyrovi.posterior.drifting import DRIFT_STATS
 from pyrovi.seeds import stream
-from pyrovi.tree import ACCEPTANCE, DISCREPANCIES, OF_SITE, SAMPLE_DIMS, grow, held, safe_name
+from pyrovi.tree import DISCREPANCIES, OF_SITE, SAMPLE_DIMS, grow, held, safe_name
 
 PRIOR_DRAWS, MIN_PRIOR_DRAWS = 500, 50
 PRIOR_ENTRIES = 20_000_000  # numbers in all prior draws together, where there are more than those
@@ -64,11 +65,15 @@ def draw_groups(
     model: BoundModel, data: xr.DataTree, stacked: Mapping[str, Arrays]
 ) -> dict[str, xr.Dataset]:
     """The groups of draws, of arrays that have the chain and the draw first."""
-    return {
+    apart = ("sample_stats", DRIFT_STATS)
+    groups = {
         group: _dataset(model, data, group, variables)
         for group, variables in stacked.items()
-        if variables and group != "sample_stats"
+        if variables and group not in apart
     }
+    for name, value in stacked.get(DRIFT_STATS, {}).items():
+        groups["drift"][name] = (SAMPLE_DIMS, value)
+    return groups
 
 
 def prior_groups(
@@ -120,9 +125,6 @@ def _dataset(model: BoundModel, data: xr.DataTree, group: str, variables: Arrays
     extra = EXTRA_DIMS.get(group, ())
     built: dict[str, Any] = {}
     for name, value in variables.items():
-        if name == ACCEPTANCE:
-            built[name] = (SAMPLE_DIMS, value)
-            continue
         count = value.ndim - len(SAMPLE_DIMS) - len(extra)
         own = [f"{safe_name(name)}_dim_{axis}" for axis in range(count)]
         dims = own if group in OWN_DIMS else _dims(model, data, name)[:count]

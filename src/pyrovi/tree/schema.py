@@ -59,14 +59,15 @@ STATS_DIMS = {
     "restart_elbo": ("restart",),
     "restart_status": ("restart",),
 }
-_RESERVED = (*SAMPLE_DIMS, "quantity", ".", "..", "")
+_RESERVED = (*SAMPLE_DIMS, "quantity", ACCEPTANCE, ".", "..", "")
 
 
 def safe_name(name: str, taken: Container[str] = ()) -> str:
     """``name`` as it can stand in a tree and a netCDF file.
 
     A slash separates groups in both, so it and control characters are percent-encoded; the sample
-    dims are not for sites or plates, so these, and names in ``taken``, get a trailing underscore.
+    dims and `ACCEPTANCE` are not for sites or plates, so these, and names in ``taken``, get a
+    trailing underscore.
 
     >>> safe_name("encoder/weight"), safe_name("chain"), safe_name("theta")
     ('encoder%2Fweight', 'chain_', 'theta')

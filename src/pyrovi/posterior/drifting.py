@@ -1,0 +1,85 @@
+"""Where short Markov chains take some draws: how these differ from the posterior."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from pyrovi.approximations import Draws
+from pyrovi.bound import BoundModel, predictions
+from pyrovi.density import LogDensity
+from pyrovi.infer import Fit, Run, judge, send_out
+from pyrovi.optimise import Chains
+from pyrovi.posterior.chain import Arrays, as_arrays, computed, stack_chains
+from pyrovi.seeds import stream
+from pyrovi.tree import ACCEPTANCE
+
+MIN_JUDGED = 200  # draws, fewer of which are not worth a judgement
+DRIFT_STATS = "drift_stats"  # beside "drift", whose variables are sites of any name
+
+
+def drift(fit: Fit, drawn: Sequence[Draws]) -> dict[str, Arrays]:
+    """Where short Markov chains went from some draws, unless the weights alone could tell.
+
+    Those that the fit was judged by, where there were some; of each restart as many.
+    """
+    if len(drawn[0].flat) < MIN_JUDGED:
+        return {}
+    seeds = [stream(fit.seed, "drift", chain) for chain in range(len(drawn))]
+    each = list(zip(fit.chains, drawn, seeds, strict=True))
+    sent = [_sent(*one) for one in each]
+    most = max((len(chains.start) for chains in sent if chains is not None), default=0)
+    if not most:
+        return {}
+    full = [
+        _filled(run.density, draws, seed, chains, most)
+        for (run, draws, seed), chains in zip(each, sent, strict=True)
+    ]
+    fewest = min(len(chains.start) for chains in full)
+    even = [Chains(**{n: value[:fewest] for n, value in vars(one).items()}) for one in full]
+    return stack_chains(
+        [_paths(run.density, one, seed) for (run, _, seed), one in zip(each, even, strict=True)]
+    )
+
+
+def _sent(run: Run, drawn: Draws, seed: int) -> Chains | None:
+    """The chains that one run is judged by; None where none were needed, or can be run."""
+    before = run.judgement.chains if run.judgement else None
+    return before or judge(run.density, drawn, seed).chains
+
+
+def _filled(
+    density: LogDensity, drawn: Draws, seed: int, chains: Chains | None, count: int
+) -> Chains:
+    """The chains and others up to ``count``, as far as there are draws for them to start from."""
+    sent = 0 if chains is None else len(chains.start)
+    if chains is not None and sent >= min(count, len(drawn.flat)):
+        return chains
+    others = send_out(density, drawn, seed + 1, slice(sent, count))
+    if chains is None:
+        return others
+    rest = vars(others)
+    return Chains(**{name: torch.cat([own, rest[name]]) for name, own in vars(chains).items()})
+
+
+def _paths(density: LogDensity, chains: Chains, seed: int) -> dict[str, Arrays]:
+    """The sites along the way of each chain, and how often it moved."""
+    path = torch.cat([chains.start[:, None], chains.states], dim=1)
+    values = density.constrain(path.flatten(0, 1))
+    values |= _deterministic(density.model, values, seed)
+    of_path = {n: v.reshape(*path.shape[:2], *v.shape[1:]) for n, v in values.items()}
+    return {
+        "drift": as_arrays(of_path),
+        DRIFT_STATS: as_arrays({ACCEPTANCE: chains.acceptance}),
+    }
+
+
+def _deterministic(
+    model: BoundModel, values: Mapping[str, Tensor], seed: int
+) -> dict[str, Tensor]:
+    """What the model computes of its latent sites; not where discrete ones would be drawn too."""
+    names = computed(model)
+    if not names or model.discrete:
+        return {}
+    predicted = predictions(model, values, seed)
+    return {name: predicted[name] for name in names}
