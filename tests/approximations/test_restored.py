@@ -131,6 +131,14 @@ def test_what_is_read_is_what_was_written(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MADE)
+def test_reading_moves_no_random_generator(name: str) -> None:
+    made = MADE[name]()
+    before = torch.get_rng_state()
+    restored(made.kind, DENSITY, *written(made))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", MADE)
 def test_what_was_written_of_another_model_is_refused(name: str) -> None:
     made = MADE[name]()
     with pytest.raises(

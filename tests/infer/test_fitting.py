@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infer.scripted import density_of, gaussian
+from infer.scripted import Scripted, density_of, gaussian, normal
 from pyrovi.evidence import Difference
-from pyrovi.infer import Bound, Judgement, Run, Status
+from pyrovi.infer import Bound, Judgement, Run, Status, fitting
 from pyrovi.infer.fitting import _reached_the_best
 
 DENSITY = density_of()
@@ -42,3 +42,15 @@ def run(value: float | None, error: float = 0.0, **other: Any) -> Run:
 )
 def test_the_runs_that_are_kept(runs: list[Run], kept: tuple[int, ...]) -> None:
     assert _reached_the_best(runs) == kept
+
+
+def test_threads_are_measured_once_for_all_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+
+    def once(*_: Any) -> int:
+        measured.append(1)
+        return 1
+
+    monkeypatch.setattr(fitting, "faster_threads", once)
+    fitting.fit(normal, {}, Scripted(), seed=0, restarts=3)
+    assert measured == [1]

@@ -11,9 +11,11 @@ from infer.scripted import Scripted, density_of
 from pyrovi.density import OutOfTime
 from pyrovi.errors import EngineError
 from pyrovi.infer import Capabilities, Run, Status
+from pyrovi.infer.engines import NUTS
 from pyrovi.infer.loop import run_once
 
 NAN = math.nan
+SINGULAR = torch.linalg.LinAlgError("no factor")
 
 
 def ran(engine: Scripted, **options: Any) -> Run:
@@ -29,6 +31,8 @@ def ran(engine: Scripted, **options: Any) -> Run:
         (Scripted((3.0, NAN, 1.0)), "diverged", "the loss became nan at step 2", 2),
         (Scripted((3.0, -math.inf)), "diverged", "the loss became -inf at step 2", 2),
         (Scripted((3.0, OutOfTime())), "stopped", "its time was spent after 1 steps", 1),
+        (Scripted((3.0, SINGULAR)), "diverged", "a matrix had no factor after 1 steps", 1),
+        (Scripted((np.linalg.LinAlgError(),)), "diverged", "no factor after 0 steps", 0),
     ],
 )
 def test_a_run_ends_as_its_losses_say(engine: Scripted, status: str, why: str, taken: int) -> None:
@@ -39,8 +43,28 @@ def test_a_run_ends_as_its_losses_say(engine: Scripted, status: str, why: str, t
     assert run.approximation is not None
 
 
+def test_an_engine_that_cannot_begin_is_a_divergence_without_an_approximation() -> None:
+    class Singular(Scripted):
+        def init(self, *_: Any) -> Any:
+            raise SINGULAR
+
+    run = ran(Singular())
+    assert run.status is Status.DIVERGED
+    assert run.approximation is None
+
+
+def test_a_sampler_that_is_stopped_before_its_first_draw_has_none() -> None:
+    class Late(NUTS):
+        def step(self, state: Any) -> float:
+            raise OutOfTime
+
+    run = run_once(Late(), density_of(), torch.zeros(1, dtype=torch.float64), seed=0)
+    assert run.status is Status.STOPPED
+    assert run.approximation is None
+
+
 def test_a_covariance_that_is_none_is_a_divergence_without_an_approximation() -> None:
-    run = ran(Scripted(says={"error": torch.linalg.LinAlgError("no factor")}))
+    run = ran(Scripted(says={"error": SINGULAR}))
     assert run.status is Status.DIVERGED
     assert run.approximation is None
     assert np.array_equal(run.loss, [1.0])

@@ -142,7 +142,7 @@ class GuideDraws(Approximation):
         options = {key: tuple(v) if isinstance(v, list) else v for key, v in saved}
         family = FAMILIES[settings["family"]].with_options(**options)
         model = density.model
-        with model.running():
+        with isolated(0), model.running():
             guide = family(model.handled())
             guide(*model.args, **model.kwargs)
             try:

@@ -18,6 +18,10 @@ error of its draws; the means, but not the correlations; or the mode alone."""
 Loss = float | Mapping[str, float]
 
 
+class NothingYet(Exception):  # noqa: N818  not an error: the loop expects it
+    """An engine was stopped before it had come to anything."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
     """What an engine needs, makes and promises. It is declared, so that nobody has to try.
@@ -100,7 +104,11 @@ class Engine(Protocol):
         ...
 
     def outcome(self, state: Any) -> Outcome:
-        """What the engine came to; it may be asked for before it has converged."""
+        """What the engine came to; it may be asked for before it has converged.
+
+        Raises:
+            NothingYet: If it has come to nothing.
+        """
         ...
 
 

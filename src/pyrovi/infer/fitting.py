@@ -92,7 +92,7 @@ def _restart(
         start = torch.zeros(density.dim, dtype=torch.float64)
     else:
         start = density.start(seed, avoid_prior=avoid_prior)
-    if not needs.closed_forms:
+    if density.threads is None and not needs.closed_forms:
         density.threads = faster_threads(density, start)
     with fitting_threads(density), isolated(seed):
         return run_once(engine, density, start, seed=seed, **options)

@@ -12,10 +12,12 @@ from tqdm.auto import tqdm
 
 from pyrovi.density import LogDensity, OutOfTime
 from pyrovi.errors import EngineError
-from pyrovi.infer.engine import Engine, Loss, Outcome, first_of
+from pyrovi.infer.engine import Engine, Loss, NothingYet, Outcome, first_of
 from pyrovi.infer.run import Bound, Run, Status
 
 UPDATED_EVERY = 0.2  # seconds, the progress bar
+TORCHS: Any = torch.linalg  # whose stub lacks the error
+SINGULAR = (TORCHS.LinAlgError, np.linalg.LinAlgError)
 
 
 def run_once(
@@ -43,12 +45,16 @@ def run_once(
             status, why = _steps(engine, state, losses, bar)
     except OutOfTime:
         status, why = Status.STOPPED, f"its time was spent after {len(losses)} steps"
+    except SINGULAR:
+        status, why = Status.DIVERGED, f"a matrix had no factor after {len(losses)} steps"
     density.deadline = None
     outcome = None
     if state is not None:
         try:
             outcome = engine.outcome(state)
-        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+        except NothingYet:
+            pass
+        except SINGULAR:
             status, why = Status.DIVERGED, "its covariance is not positive definite"
     ended: Any = {"status": status, "why": why, "seconds": time.perf_counter() - began}
     if outcome is None:

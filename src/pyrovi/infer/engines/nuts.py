@@ -15,7 +15,7 @@ from torch import Tensor
 from pyrovi.approximations import Empirical
 from pyrovi.bound import default_dtype
 from pyrovi.density import LogDensity
-from pyrovi.infer.engine import BY_DRAWS, Capabilities, Outcome
+from pyrovi.infer.engine import BY_DRAWS, Capabilities, NothingYet, Outcome
 from pyrovi.infer.settings import Settings, whole
 from pyrovi.tree import CHAINS
 
@@ -75,6 +75,8 @@ class NUTS(Settings):
     def outcome(self, state: "NUTSState") -> Outcome:
         """The draws after warm-up."""
         kept = state.flat[self.warmup :] or state.flat
+        if not kept:
+            raise NothingYet
         diverged = set(state.kernel._divergences)
         flags = torch.tensor([i in diverged for i in range(len(kept))])
         return Outcome(approximation=Empirical(state.density, torch.stack(kept), flags))
