@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -14,6 +15,7 @@ from pyrovi.bound import (
     at_once_or_each,
     bind_model,
     carries_draws,
+    discrete_draws,
     predictions,
     prior_draws,
 )
@@ -110,6 +112,88 @@ def test_a_model_that_sums_over_its_draws_carries_no_others() -> None:
     many, one = (bind_model(m, Arguments(kwargs={"y": Y})) for m in (made_for_many, made_for_one))
     assert carries_draws(many)
     assert not carries_draws(one)
+
+
+# ------------------------------------------------------------------------- carried by vmap
+
+
+def counted(model: Any) -> tuple[Any, list[int]]:
+    """The model, and a list that grows by one at each of its runs."""
+    runs: list[int] = []
+
+    def run(**kwargs: Any) -> None:
+        runs.append(1)
+        model(**kwargs)
+
+    return run, runs
+
+
+def transposes(y: Tensor) -> None:
+    """Indexed by its first axis, as if there were one draw; its priors are drawn in place."""
+    chances = pyro.sample("chances", dist.Dirichlet(torch.ones(3, 3)).to_event(1))
+    scale = pyro.sample("scale", dist.HalfCauchy(1.0))
+    pyro.sample("rate", dist.Exponential(2.0))
+    pyro.sample("shift", dist.Laplace(3.0, 2.0))
+    state = pyro.sample("state", dist.Categorical(torch.ones(3)))
+    pyro.sample("next", dist.Categorical(chances[state]))
+    pyro.deterministic("row", chances[state])
+    pyro.sample("y", dist.Normal(torch.zeros(4), scale).to_event(1), obs=y)
+
+
+def test_what_fits_no_plate_of_draws_is_carried_through_few_runs() -> None:
+    model, runs = counted(transposes)
+    bound = bind_model(model, Arguments(kwargs={"y": Y}))
+    assert bound.prototype is not None
+    runs.clear()
+    drawn = prior_draws(bound, 2000, seed=0)
+    assert len(runs) < 20
+    torch.testing.assert_close(drawn["row"], drawn["chances"][torch.arange(2000), drawn["state"]])
+    # Medians of a half Cauchy, an exponential of rate 2, a Laplace; each within 5 standard errors.
+    assert abs(float((drawn["scale"] < 1.0).double().mean()) - 0.5) < 0.06
+    assert abs(float((drawn["rate"] < 0.5 * np.log(2)).double().mean()) - 0.5) < 0.06
+    assert abs(float((drawn["shift"] < 3 - 2 * np.log(2)).double().mean()) - 0.25) < 0.05
+
+
+def test_discrete_sites_of_such_a_model_are_drawn_given_the_data() -> None:
+    def mixture(y: Tensor) -> None:
+        locs = pyro.sample("locs", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        state = pyro.sample("state", dist.Categorical(torch.ones(3)))
+        pyro.sample("y", dist.Normal(locs[state], 1.0), obs=y)
+
+    model, runs = counted(mixture)
+    bound = bind_model(model, Arguments(kwargs={"y": torch.tensor(1.0, dtype=torch.float64)}))
+    locs = torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64).repeat(4000, 1)
+    runs.clear()
+    drawn = discrete_draws(bound, {"locs": locs}, seed=0)["state"]
+    assert len(runs) < 20
+    shares = torch.bincount(drawn, minlength=3) / 4000
+    # exp(-2) : 1 : 1, by Bayes' rule; five standard errors of a share are 0.04
+    torch.testing.assert_close(
+        shares, torch.tensor([np.exp(-2), 1, 1]).float() / (2 + np.exp(-2)), atol=0.04, rtol=0.0
+    )
+
+
+def test_draws_that_would_fill_memory_end_before_they_do() -> None:
+    def chain(steps: int) -> None:
+        chances = pyro.sample("chances", dist.Dirichlet(torch.ones(2, 2)).to_event(1))
+        state: Any = 0
+        for step in range(steps):  # in a plate of two draws, twice as many states at each step
+            state = pyro.sample(f"state_{step}", dist.Categorical(chances[state]))
+
+    bound = bind_model(chain, Arguments(kwargs={"steps": 40}))
+    drawn = prior_draws(bound, 50, seed=0)
+    assert drawn["state_39"].shape == (50,)
+
+
+def test_a_model_of_which_nothing_is_asked_is_not_run() -> None:
+    def factor(y: Tensor) -> None:
+        pyro.factor("likelihood", -pyro.sample("x", dist.Normal(0.0, 1.0)).square())
+
+    model, runs = counted(factor)
+    bound = bind_model(model, Arguments(kwargs={"y": Y}))
+    runs.clear()
+    assert predictions(bound, {"x": torch.zeros(5, dtype=torch.float64)}, seed=0) == {}
+    assert not runs
 
 
 # ------------------------------------------------------------------------- at once, or each

@@ -70,6 +70,22 @@ class Widen(Messenger):
             msg["fn"] = fn.expand(torch.broadcast_shapes(batch, fn.batch_shape))
 
 
+class Bounded(Messenger):
+    """Fail where a site's value is larger than so many draws of it.
+
+    Where an axis of draws meets another of its own, one appears at every step of a loop.
+    """
+
+    def __init__(self, draws: int, entries: Mapping[str, int]) -> None:
+        super().__init__()
+        self.draws, self.entries = draws, entries
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        value, entries = msg["value"], self.entries.get(msg["name"])
+        if entries is not None and value.numel() > self.draws * entries:
+            raise ValueError(f"site {msg['name']!r} is larger than {self.draws} draws of it")
+
+
 class Predict(Messenger):
     """Draw observed sites anew, but leave deterministic ones.
 

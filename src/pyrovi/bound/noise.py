@@ -12,19 +12,19 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 
-def _normal(like: Tensor, mean: float = 0.0, std: float = 1.0, **_: Any) -> Tensor:
+def _normal(like: Tensor, mean: Any = 0.0, std: Any = 1.0, **_: Any) -> Tensor:
     return mean + std * torch.randn(like.shape, dtype=like.dtype)
 
 
-def _uniform(like: Tensor, low: float = 0.0, high: float = 1.0, **_: Any) -> Tensor:
+def _uniform(like: Tensor, low: Any = 0.0, high: Any = 1.0, **_: Any) -> Tensor:
     return low + (high - low) * torch.rand(like.shape, dtype=like.dtype)
 
 
-def _exponential(like: Tensor, lambd: float = 1.0, **_: Any) -> Tensor:
+def _exponential(like: Tensor, lambd: Any = 1.0, **_: Any) -> Tensor:
     return -torch.rand(like.shape, dtype=like.dtype).neg().log1p() / lambd
 
 
-def _cauchy(like: Tensor, median: float = 0.0, sigma: float = 1.0, **_: Any) -> Tensor:
+def _cauchy(like: Tensor, median: Any = 0.0, sigma: Any = 1.0, **_: Any) -> Tensor:
     return median + sigma * (torch.pi * (torch.rand(like.shape, dtype=like.dtype) - 0.5)).tan()
 
 

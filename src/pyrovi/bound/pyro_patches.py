@@ -15,6 +15,7 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from pyro.distributions import coalescent, hmm, stable
+from pyro.infer import discrete
 from pyro.nn import PyroModule
 from pyro.ops import gaussian
 from pyro.ops.einsum import torch_log
@@ -54,6 +55,20 @@ def made_for_many() -> AbstractContextManager[None]:
     cannot be factorised becomes NaN and raises nothing: it would fail all points, not one.
     """
     return _all_replaced(*_FOR_MANY)
+
+
+def drawn_for_many() -> AbstractContextManager[None]:
+    """Within this, Dirichlets and enumerated sites can be drawn for many points in one run."""
+    return _all_replaced(
+        (torch.distributions.Dirichlet, "rsample", _drawn_dirichlet),
+        (discrete, "EnumMessenger", Enumerate),
+    )
+
+
+def _drawn_dirichlet(self: Any, sample_shape: Any = ()) -> Tensor:
+    """Without its gradient, whose function vmap cannot carry."""
+    shape = self._extended_shape(sample_shape)
+    return torch._sample_dirichlet(self.concentration.expand(shape))  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _cholesky(matrix: Tensor, *, upper: bool = False) -> Tensor:

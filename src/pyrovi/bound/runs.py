@@ -18,9 +18,10 @@ import torch
 from pyro.infer import config_enumerate, infer_discrete
 from torch import Tensor
 
-from pyrovi.bound.handlers import Fix, Predict, Widen
+from pyrovi.bound.handlers import Bounded, Fix, Predict, Widen
 from pyrovi.bound.model import BoundModel
 from pyrovi.bound.noise import OwnNoise
+from pyrovi.bound.pyro_patches import drawn_for_many
 from pyrovi.bound.sites import Trace
 from pyrovi.seeds import isolated
 
@@ -76,6 +77,8 @@ class _Runs:
 
     def draw(self, values: Mapping[str, Tensor], count: int, seed: int) -> Values:
         """The sites of ``names``, each ``(draw, *shape)``."""
+        if not self.names:
+            return {}
         way = self._way(values, seed) if count > 2 else self.together
         step = self._at_once(count)
         with self.model.running(), isolated(seed), torch.no_grad():
@@ -94,8 +97,13 @@ class _Runs:
         for way in (self.together, self.mapped):
             with self.model.running(), isolated(seed), torch.no_grad():
                 if way(two, 2) is not None:
-                    return way
+                    return self._together_or_mapped if way == self.together else way
         return None
+
+    def _together_or_mapped(self, rows: Mapping[str, Tensor], size: int) -> Values | None:
+        """All rows in one run; by vmap where only the two of the trial fitted one, by chance."""
+        together = self.together(rows, size)
+        return self.mapped(rows, size) if together is None else together
 
     def _part(self, rows: Mapping[str, Tensor], size: int, way: Way | None) -> Values:
         return at_once_or_each(
@@ -114,7 +122,9 @@ class _Runs:
         """All rows in one run; None if the model cannot be run so, or has another density then."""
         depth = self.model.max_plate_nesting
         padded = {name: self._padded(name, value) for name, value in rows.items()}
-        batched = in_plate_of_draws(self.model.handled(Widen()), size, depth)
+        entries = {site.name: prod(site.shape) for site in self.model.sites if not self.given_data}
+        bounded = Bounded(size, entries)
+        batched = in_plate_of_draws(self.model.handled(Widen(), bounded), size, depth)
         try:
             trace = self._run(batched, padded, first_free=-2 - depth)
             trace.compute_log_prob()
@@ -129,7 +139,7 @@ class _Runs:
         index = torch.arange(size)  # to map over where no row is given
         one = torch.func.vmap(lambda row, _: self._alone(row), randomness="different")
         try:
-            with OwnNoise(), warnings.catch_warnings():
+            with OwnNoise(), drawn_for_many(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of what vmap does row by row
                 values = one(dict(rows), index)
         except MADE_FOR_ONE_DRAW:

@@ -155,8 +155,8 @@ class LogDensity:
 
     def constrain(self, flat: Float[Tensor, "draw dim"]) -> dict[str, Tensor]:
         """The value of each continuous latent site at each flat vector."""
-        parts = self.explain(flat)
-        return {piece.site: parts[f"value:{piece.site}"] for piece in self.pieces}
+        with torch.no_grad():
+            return self._over_rows(self._point.values, flat.reshape(-1, self.dim))
 
     def unconstrain(self, values: Mapping[str, Tensor]) -> Float[Tensor, "draw dim"]:
         """The flat vector of each draw of the continuous latent sites."""

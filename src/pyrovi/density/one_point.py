@@ -7,11 +7,11 @@ from math import prod
 from typing import Any
 
 import torch
-from pyro.infer.mcmc.util import TraceEinsumEvaluator
 from torch import Tensor
 from torch.distributions import biject_to
 
 from pyrovi.bound import BoundModel, Fix, NotePieces, Place, Trace
+from pyrovi.density.contraction import Contraction
 from pyrovi.density.vectorise import FAILS_AT_A_POINT, first_line, in_one_run
 from pyrovi.seeds import stream
 
@@ -56,12 +56,10 @@ class OnePoint:
         return self.trace_alone(torch.zeros(self.dim, dtype=torch.float64))
 
     @cached_property
-    def enumerator(self) -> TraceEinsumEvaluator:
-        """Pyro's contraction of enumerated factors, which caches the plates of each site."""
+    def enumerator(self) -> Contraction:
+        """The contraction of enumerated factors, which caches the plates of each site."""
         nesting = self.model.max_plate_nesting
-        return TraceEinsumEvaluator(
-            self.origin, has_enumerable_sites=True, max_plate_nesting=nesting
-        )
+        return Contraction(self.origin, has_enumerable_sites=True, max_plate_nesting=nesting)
 
     def prepare(self) -> None:
         """Work out what is the same at every point, which could not be kept under vmap."""
@@ -77,6 +75,14 @@ class OnePoint:
         if not self.model.discrete:
             return torch.as_tensor(trace.log_prob_sum())
         return self.enumerator.log_prob(trace)
+
+    def values(self, flat: Tensor) -> dict[str, Tensor]:
+        """The value of each continuous latent site."""
+        nodes = self.trace(flat)[0].nodes
+        return {
+            p.site: nodes[p.site]["value"].reshape(self.model.site(p.site).shape)
+            for p in self.pieces
+        }
 
     def flat(self, values: Mapping[str, Tensor]) -> Tensor:
         """The flat vector at which the continuous latent sites have these values."""
