@@ -64,8 +64,8 @@ def mixture(y: Array, components: int, spread: float) -> None:
 
 def arma(y: Array) -> None:
     mu = sample("mu", dist.Normal(0.0, 10.0))
-    phi = sample("phi", dist.Normal(0.0, 2.0))
-    theta = sample("theta", dist.Normal(0.0, 2.0))
+    phi = sample("phi", dist.Uniform(-1.0, 1.0))
+    theta = sample("theta", dist.Uniform(-1.0, 1.0))
     sigma = sample("sigma", dist.HalfCauchy(2.5))
 
     def step(mean: Array, now: Array) -> tuple[Array, Array]:

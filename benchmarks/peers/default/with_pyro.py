@@ -38,8 +38,8 @@ def gp_poisson(x: Tensor, y: Tensor) -> None:
 
 def arma(y: Tensor) -> None:
     mu = pyro.sample("mu", dist.Normal(0.0, 10.0))
-    phi = pyro.sample("phi", dist.Normal(0.0, 2.0))
-    theta = pyro.sample("theta", dist.Normal(0.0, 2.0))
+    phi = pyro.sample("phi", dist.Uniform(-1.0, 1.0))
+    theta = pyro.sample("theta", dist.Uniform(-1.0, 1.0))
     sigma = pyro.sample("sigma", dist.HalfCauchy(2.5))
     mean = [mu + phi * mu]
     for t in range(1, len(y)):
