@@ -23,7 +23,7 @@ from pyrovi.density.one_point import OnePoint
 from pyrovi.density.pointwise import explain, without_pointwise
 from pyrovi.density.recording import Recordings, Replayed
 from pyrovi.density.starts import best_start
-from pyrovi.density.vectorise import FAILS_AT_A_POINT, bisected, in_one_run
+from pyrovi.density.vectorise import FAILS_AT_A_POINT, NEED_PARTS, in_parts
 
 HESSIAN_ENTRIES = 1_000_000  # numbers differentiated twice at once, a bound on memory
 RECORDED_ENTRIES = 2_000_000  # a recording holds every step; above, its saving is nothing
@@ -113,11 +113,12 @@ class LogDensity:
         The plates that subsample do so, and scale what is in them; no latent site is in one.
         """
         self.check_time()
-        together = partial(in_one_run, self._point.log_prob, flat, random=True)
+        one, carrier = self._point.log_prob, self._point.carrier
+        together = partial(carrier.in_one_run, one, flat, random=True)
         at_once = together if self.vectorised else None
         self.evaluations += len(flat)
         with self.model.running(whole=False):
-            return at_once_or_each(at_once, self._point.log_prob, flat)
+            return at_once_or_each(at_once, one, flat, failures=NEED_PARTS)
 
     def _values(self, rows: Tensor) -> Tensor:
         self.evaluations += len(rows)
@@ -169,8 +170,8 @@ class LogDensity:
             dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
         )
         with self.model.running(), torch.no_grad():
-            together = partial(in_one_run, one, columns)
-            return at_once_or_each(together, one, rows, failures=RuntimeError).double()
+            together = partial(self._point.carrier.in_one_run, one, columns)
+            return at_once_or_each(together, one, rows, failures=NEED_PARTS).double()
 
     def labels(self) -> list[str]:
         """A name for each entry of a flat vector, such as ``theta[3]``."""
@@ -225,9 +226,9 @@ class LogDensity:
         if not self.vectorised:
             with self.model.running():
                 return at_once_or_each(None, alone, rows)
-        together = partial(in_one_run, one, fits=at_once(self.entries, len(rows)))
+        together = partial(self._point.carrier.in_one_run, one)
         with self.model.running():
-            return bisected(together, alone, rows)
+            return in_parts(together, alone, rows, fits=at_once(self.entries, len(rows)))
 
     def _replayed(
         self, kind: str, function: Callable[[Tensor], tuple[Tensor, ...]], rows: Tensor

@@ -12,7 +12,8 @@ from torch.distributions import biject_to
 
 from pyrovi.bound import BoundModel, Fix, NotePieces, Place, Trace
 from pyrovi.density.contraction import Contraction
-from pyrovi.density.vectorise import FAILS_AT_A_POINT, first_line, in_one_run
+from pyrovi.density.idioms import ApartError, why_draw_by_draw
+from pyrovi.density.vectorise import FAILS_AT_A_POINT, Carrier
 from pyrovi.seeds import stream
 
 AGREEMENT = 1e-6  # relative; between the vectorised and the looped value
@@ -33,6 +34,7 @@ class OnePoint:
 
     def __init__(self, model: BoundModel) -> None:
         self.model = model
+        self.carrier = Carrier()
         self.pieces = tuple(_layout(model))
         self.dim = self.pieces[-1].stop
 
@@ -101,10 +103,9 @@ class OnePoint:
         """
         rows, looped = self._two_points()
         try:
-            together = in_one_run(self.log_prob, rows)
+            together = self._carried(rows)
         except Exception as error:  # noqa: BLE001  any model may fail in its own way under vmap
-            reason = first_line(error)[:120]
-            return f"The model is run draw by draw, since vmap cannot: {reason}"
+            return why_draw_by_draw(error)
         agreement = {"rtol": AGREEMENT, "atol": AGREEMENT, "equal_nan": True}
         if looped is None or torch.allclose(looped, together, **agreement):
             return None
@@ -112,6 +113,17 @@ class OnePoint:
             "The model is run draw by draw, since vectorised it gives another density "
             f"({together[0].item():.6g} for {looped[0].item():.6g})."
         )
+
+    def _carried(self, rows: Tensor) -> Tensor:
+        """The density at each point in one run, with as little help as the model can do with."""
+        try:
+            return self.carrier.in_one_run(self.log_prob, rows)
+        except Exception:  # noqa: BLE001
+            self.carrier.helps = True
+        try:
+            return self.carrier.in_one_run(self.log_prob, rows)
+        except ApartError:
+            return torch.cat([self.carrier.in_one_run(self.log_prob, row[None]) for row in rows])
 
     def _two_points(self) -> tuple[Tensor, Tensor | None]:
         """Two points at which the model works, if there are such, and its density there, looped.

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from pyrovi.bound import InitialValues
+from pyrovi.density.culprit import first_line, place_of
 from pyrovi.density.one_point import OnePoint
-from pyrovi.density.vectorise import FAILS_AT_A_POINT, first_line
+from pyrovi.density.vectorise import FAILS_AT_A_POINT
 from pyrovi.errors import ModelError
 from pyrovi.seeds import isolated, stream
 
@@ -64,7 +65,8 @@ def _why_no_start(point: OnePoint, flat: Tensor) -> str:
     except FAILS_AT_A_POINT as error:
         return (
             f"The model {point.model.name!r} fails at each of {STARTS} starting points, or is "
-            f"impossible there; at the first: {first_line(error)}. Check its priors and its data."
+            f"impossible there; at the first, {place_of(error)}: {first_line(error)}. "
+            "Check its priors and its data."
         )
     at_fault = [
         name
