@@ -215,6 +215,22 @@ def test_two_ways_are_three_runs() -> None:
     assert len(runs) == 3  # the first finds out that there are two
 
 
+def test_points_that_all_take_ways_of_their_own_go_one_by_one() -> None:
+    def scattering(x: Tensor) -> Tensor:
+        total = x[0] * 0
+        for step in range(10):
+            total = total + (x[1] if torch.sin(2**step * x[0]) > 0 else x[2])
+        return total.expand(6)
+
+    density, runs = density_of(scattering)
+    assert density.vectorised
+    runs.clear()
+    value = density.log_prob(points(80))
+    assert len(runs) < 160
+    density.vectorised = False
+    torch.testing.assert_close(value, density.log_prob(points(80)))
+
+
 def test_the_hessian_and_the_parts_follow_the_ways_too() -> None:
     density, _ = density_of(branched)
     hessian, parts = density.hessian(points(4)), density.explain(points(4))

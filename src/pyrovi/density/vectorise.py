@@ -13,6 +13,8 @@ from pyrovi.density.idioms import ApartError, Idiom, Idioms, Line, MadeOnceError
 # What a model raises at a point where it cannot be run: of many in one call, find out which.
 FAILS_AT_A_POINT = (ValueError, RuntimeError, ArithmeticError, AssertionError)
 NEED_PARTS = (*FAILS_AT_A_POINT, ApartError, NotForManyError)
+MOST_FAILURES = 8  # one in so many rows, and a few; beyond, a small part goes row by row
+SMALL = 4  # rows that are faster one by one than in a run that may fail
 
 
 class Carrier:
@@ -68,16 +70,20 @@ def in_parts(
     """
     if fits is not None and fits < len(rows):
         return _joined([in_parts(together, alone, part) for part in rows.split(fits)])
-    waiting, done = [torch.arange(len(rows))], []
+    waiting, done, failures = [torch.arange(len(rows))], [], 0
     while waiting:
         part = waiting.pop()
         some = rows if len(part) == len(rows) else rows[part]
+        scattered = failures > SMALL + len(rows) // MOST_FAILURES and len(part) < SMALL
         try:
-            done.append((part, together(some)))
+            value = _at_each(alone, some) if scattered else together(some)
         except NEED_PARTS as error:
-            smaller = _parts(error, part)
-            waiting += smaller
-            done += [] if smaller else [(part, _stacked([alone(row) for row in some]))]
+            failures += 1
+            if smaller := _parts(error, part):
+                waiting += smaller
+                continue
+            value = _at_each(alone, some)
+        done.append((part, value))
     return done[0][1] if len(done) == 1 else _in_order(done)
 
 
@@ -96,8 +102,8 @@ def _in_order(done: list[tuple[Tensor, Any]]) -> Any:
     return tree_map(lambda each: each[order], _joined([each for _, each in done]))
 
 
-def _stacked(rows: list[Any]) -> Any:
-    return tree_map(lambda *each: torch.stack(each), *rows)
+def _at_each(alone: Callable[[Tensor], Any], rows: Tensor) -> Any:
+    return tree_map(lambda *each: torch.stack(each), *[alone(row) for row in rows])
 
 
 def _joined(parts: list[Any]) -> Any:
