@@ -10,5 +10,17 @@ from pyrovi.approximations.empirical import Empirical as Empirical
 from pyrovi.approximations.factors import Factors as Factors
 from pyrovi.approximations.gaussian import Gaussian as Gaussian, GaussianMixture as GaussianMixture
 from pyrovi.approximations.guide import GuideDraws as GuideDraws
+from pyrovi.approximations.nested import (
+    Nested as Nested,
+    Polynomials as Polynomials,
+    smooth_rest as smooth_rest,
+)
 from pyrovi.approximations.points import Points as Points
-from pyrovi.approximations.resampled import Resampled as Resampled
+from pyrovi.approximations.resampled import POOL as POOL, Resampled as Resampled
+from pyrovi.approximations.rest import (
+    Conditional as Conditional,
+    Rest as Rest,
+    Split as Split,
+    together as together,
+)
+from pyrovi.approximations.student import StudentMixture as StudentMixture

@@ -13,7 +13,9 @@ from pyrovi.evidence.moments import (
     Difference as Difference,
     farthest_chains as farthest_chains,
     moved as moved,
+    resampled as resampled,
     reweighted as reweighted,
+    reweighted_alone as reweighted_alone,
 )
 from pyrovi.evidence.weights import (
     MIN_DRAWS as MIN_DRAWS,

@@ -81,6 +81,15 @@ class Difference:
         return all(e.size + CORRECTION_ERRORS * e.error <= e.warn for e in self.effects)
 
     @property
+    def known(self) -> bool:
+        """Whether the mean is known to its limit, and the sd so that no failure hides.
+
+        The sd of a quantity with a heavy tail is known to no better by any draws.
+        """
+        shift = next(self.effects)
+        return CORRECTION_ERRORS * shift.error <= shift.warn and not self.error_hides_failure
+
+    @property
     def error_within_limits(self) -> bool:
         """Whether the other account is good enough to be used instead."""
         return all(CORRECTION_ERRORS * e.error <= e.warn for e in self.effects)
@@ -130,6 +139,42 @@ def reweighted(draws: np.ndarray, weights: np.ndarray) -> list[Difference]:
     ratio_error = 0.5 * np.sqrt((spread**2).sum(0))
     columns = (mean - mean_w) / sd_w, shift_error, sd / sd_w, ratio_error, mean_w, sd_w
     return [Difference(*map(float, row)) for row in zip(*columns, strict=True)]
+
+
+def reweighted_alone(draws: np.ndarray, weights: np.ndarray, times: int = 1) -> list[Difference]:
+    """Each quantity under ``weights``, which sum to one: by how much these leave it open.
+
+    ``times`` as many such draws leave it open by less.
+    """
+    mean = weights @ draws
+    squares = (draws - mean) ** 2
+    return _open(squares, weights @ squares, mean, weights**2 / times)
+
+
+def resampled(draws: np.ndarray, weights: np.ndarray) -> list[Difference]:
+    """Each quantity in draws that were taken by their weights: by how much these leave it open.
+
+    Args:
+        draws: Shape (S, quantity).
+        weights: Shape (S,), of each draw the share that it had of all that were weighed; one of
+            a large share stands for itself, and so for few.
+    """
+    mean = draws.mean(0)
+    squares = (draws - mean) ** 2
+    return _open(squares, squares.mean(0), mean, weights / len(draws))
+
+
+def _open(
+    squares: np.ndarray, var: np.ndarray, mean: np.ndarray, shares: np.ndarray
+) -> list[Difference]:
+    """No difference, with the errors that squared deviations have if counted by ``shares``."""
+    shift_error = np.sqrt(shares @ squares / var)
+    ratio_error = 0.5 * np.sqrt(shares @ (squares / var - 1) ** 2)
+    columns = shift_error, ratio_error, mean, np.sqrt(var)
+    return [
+        Difference(0.0, shift, 1.0, ratio, middle, sd)
+        for shift, ratio, middle, sd in zip(*(each.tolist() for each in columns), strict=True)
+    ]
 
 
 def moved(before: np.ndarray, start: np.ndarray, after: np.ndarray) -> list[Difference]:

@@ -18,3 +18,4 @@ from pyrovi.optimise.chains import mass_factor as mass_factor
 from pyrovi.optimise.chains import move as move
 from pyrovi.optimise.linalg import curvature_cholesky as curvature_cholesky
 from pyrovi.optimise.linalg import lower_factor as lower_factor
+from pyrovi.optimise.splits import split_of as split_of

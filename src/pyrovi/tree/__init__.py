@@ -49,6 +49,8 @@ from pyrovi.tree.schema import (
     OF_SITE as OF_SITE,
     OPTIONS as OPTIONS,
     POINTS as POINTS,
+    POOL_KHAT as POOL_KHAT,
+    POOL_WEIGHT as POOL_WEIGHT,
     PRIOR_GROUPS as PRIOR_GROUPS,
     SAMPLE_DIMS as SAMPLE_DIMS,
     STATUSES as STATUSES,

@@ -32,6 +32,9 @@ ITEM_OF = "item_of"  # it is an item of a dict: the argument that took the dict
 # Attributes of the tree, as JSON: arguments that are no numbers; names of those it cannot hold.
 OPTIONS, LACKING = "options", "lacking"
 
+POOL_WEIGHT, POOL_KHAT = "pool_weight", "pool_khat"
+"""In `sample_stats`, of draws that were taken out of a pool by importance weights: the share that
+each had of all weights, and the shape of their tail."""
 DRAWS = "draws"  # the attribute of `sample_stats` that says which of these the posterior's are
 DRAW_KINDS = INDEPENDENT, CHAINS, POINTS = "independent", "chains", "points"
 """Independent draws of an approximation, states of Markov chains, or a few points repeated."""
@@ -51,6 +54,8 @@ STATS_DIMS = {
     "log_joint": SAMPLE_DIMS,
     "log_guide": SAMPLE_DIMS,
     "diverging": SAMPLE_DIMS,
+    POOL_WEIGHT: SAMPLE_DIMS,
+    POOL_KHAT: SAMPLE_DIMS,
     "loss": ("chain", "step"),
     "optimum_error": ("chain", "latent"),
     "status": ("chain",),

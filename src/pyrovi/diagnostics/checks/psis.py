@@ -15,8 +15,17 @@ import xarray as xr
 from pyrovi.diagnostics.findings import CANNOT_TELL, UNSAID, Row, of_differences, off, table
 from pyrovi.diagnostics.quantities import blocks, log_ratios
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import MIN_DRAWS, Difference, Limit, limits, reweighted, smooth, threshold
-from pyrovi.tree import CHAINS, POINTS, draw_kind, has, require
+from pyrovi.evidence import (
+    MIN_DRAWS,
+    Difference,
+    Limit,
+    limits,
+    resampled,
+    reweighted,
+    smooth,
+    threshold,
+)
+from pyrovi.tree import CHAINS, POINTS, POOL_KHAT, POOL_WEIGHT, draw_kind, has, require
 
 SOURCE = (
     "Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25(72); "
@@ -55,6 +64,8 @@ def psis(tree: xr.DataTree) -> xr.Dataset:
         sizes = tree["posterior"].sizes
         nothing = np.full((sizes["chain"], sizes["draw"]), -np.inf)
         return _package([_of_points(points, nothing.size)], nothing)
+    if has(tree, "sample_stats", POOL_WEIGHT):
+        return _resampled(tree)
     ratios = log_ratios(tree)
     if ratios is None:
         unsaid = f", and {UNSAID}" * (draw_kind(tree) == "")
@@ -69,6 +80,33 @@ def psis(tree: xr.DataTree) -> xr.Dataset:
     if not _continuous(tree):
         raise DiagnosticError("the posterior has no continuous quantity, and a guide is for those")
     return _weighed(tree, ratios)
+
+
+def _resampled(tree: xr.DataTree) -> xr.Dataset:
+    """The rows of draws that were taken by their weights: what these leave open of each."""
+    stats = tree["sample_stats"].to_dataset()
+    k, weights = float(stats[POOL_KHAT].max()), stats[POOL_WEIGHT].to_numpy()
+    limit = _limit(weights.size)
+    why = f"k-hat is {k:.2f} for the draws that these were taken from by their weights."
+    rows = [Row("joint", k, limit, why, limit.status(k), RICHER)]
+    compared: dict[str, Difference] = {}
+    for names, draws in blocks(tree["posterior"].to_dataset()):
+        own = draws.reshape(-1, draws.shape[-1])
+        compared |= dict(zip(names, resampled(own, weights.ravel()), strict=True))
+    rows += [_judge_resampled(label, gap) for label, gap in compared.items()]
+    ratios = np.full(weights.shape, np.nan)
+    return _package(rows, ratios, np.nan, k, [None, *compared.values()])
+
+
+def _judge_resampled(label: str, gap: Difference) -> Row:
+    why = (
+        f"Its mean is known by the weights to {gap.shift_error:.2g} sd, and its sd to "
+        f"{gap.ratio_error:.0%}."
+    )
+    if gap.known:
+        return Row(label, gap.shift_error, limits.SHIFT, why)
+    act = "Draw more, or fit a richer guide (full_rank, or a flow)."
+    return Row(label, gap.shift_error, limits.SHIFT, why, "warn", act, CANNOT_TELL)
 
 
 def _weighed(tree: xr.DataTree, ratios: np.ndarray) -> xr.Dataset:

@@ -1,10 +1,12 @@
 """`engine="auto"`: a ladder that climbs only while it pays, and says what it did on each rung.
 
-1. A Gaussian in a space turned by the curvature (`dadvi`), or what `first_rung` says instead;
+1. Nested Laplace (`nested_laplace`), where a few entries make the shape of the posterior and the
+   rest comes in small blocks, as in hierarchies; or where all entries are few.
+2. A Gaussian in a space turned by the curvature (`dadvi`), or what `first_rung` says instead;
    where its starts end in several modes of about the same evidence, a Gaussian in each (`modes`).
-2. Its draws resampled by their importance weights, where their tail is light.
-3. Its draws polished by many short Markov chains (`polish`), where the density is vectorised.
-4. A flow that starts as the Gaussian, where there are few enough dimensions.
+3. The draws of either resampled by their importance weights, where their tail is light.
+4. Its draws polished by many short Markov chains (`polish`), where the density is vectorised.
+5. A flow that starts as the Gaussian, where there are few enough dimensions.
 
 After each rung the approximation is held against the posterior, quantity by quantity (`judge`).
 The first that passes is the answer, else the one that is least far off, as the verdict will say.
@@ -22,17 +24,17 @@ from torch import Tensor
 
 from pyrovi.approximations import Gaussian, Resampled
 from pyrovi.density import LogDensity
-from pyrovi.evidence import threshold
 from pyrovi.guides import FAMILIES, Family
 from pyrovi.infer.engine import Capabilities, Engine, Outcome, first_of
 from pyrovi.infer.engines.dadvi import DADVI
+from pyrovi.infer.engines.nested_laplace import NestedLaplace
 from pyrovi.infer.engines.pathfinder import Pathfinder
 from pyrovi.infer.engines.svi import SVI
-from pyrovi.infer.ladder.judge import Judgement, judge
+from pyrovi.infer.ladder.judge import Judgement, judge, judge_by_weights
 from pyrovi.infer.ladder.modes import Modes
 from pyrovi.infer.ladder.polish import Polish
 from pyrovi.infer.run import Rung
-from pyrovi.optimise import FEWEST_CHAINS, affordable, log_evidence
+from pyrovi.optimise import FEWEST_CHAINS, affordable, log_evidence, split_of
 from pyrovi.seeds import stream
 from pyrovi.words import count
 
@@ -151,15 +153,7 @@ class AutoState:
         """Judge the rung; whether there is another to go to."""
         outcome = self.plan.engine.outcome(self.inner)
         self.density = outcome.approximation.density
-        judged = self._note(repr(self.plan.engine), self.plan.why, outcome)
-        light = threshold(self._judged_draws)
-        if judged and not judged.passes and judged.khat <= light:
-            resampled = Resampled(self.density, outcome.approximation)
-            self._note(
-                f"{self.plan.engine!r}, resampled",
-                "The tail of the importance weights is light enough to resample by them.",
-                replace(outcome, approximation=resampled),
-            )
+        self._judge(outcome)
         following = next(self._rungs, None)
         if following is not None:
             self._begin(following)
@@ -195,27 +189,47 @@ class AutoState:
     def _judged_draws(self) -> int:
         return MANY_JUDGED_DRAWS if self.density.work <= CHEAP_WORK else JUDGED_DRAWS
 
-    def _note(self, name: str, why: str, outcome: Outcome) -> Judgement | None:
-        """Judge what the rung came to, where that can be done, and keep both."""
-        judged = None
-        if self._judgeable:
-            drawn = outcome.approximation.draw(self._judged_draws, stream(self.seed, "judge"))
+    def _judge(self, outcome: Outcome) -> None:
+        """Judge a rung by its weights, resample by them, or send chains out: the cheapest."""
+        name, why = repr(self.plan.engine), self.plan.why
+        if not self._judgeable:
+            self._keep(name, why, outcome, None)
+            return
+        drawn = outcome.approximation.draw(self._judged_draws, stream(self.seed, "judge"))
+        weighed = judge_by_weights(self.density, drawn)
+        if weighed is None or not (weighed.as_drawn.passes or weighed.resampled.passes):
             judged = judge(self.density, drawn, stream(self.seed, "judge chains"))
+            self._keep(name, why, outcome, judged)
+            return
+        self._keep(name, why, outcome, weighed.as_drawn)
+        if not weighed.as_drawn.passes:
+            approximation = Resampled(self.density, outcome.approximation, weighed.pool)
+            why = "The tail of the importance weights is light enough to resample by them."
+            resampled = replace(outcome, approximation=approximation)
+            self._keep(f"{name}, resampled", why, resampled, weighed.resampled)
+
+    def _keep(self, name: str, why: str, outcome: Outcome, judged: Judgement | None) -> Tried:
         began, self.began = self.began, time.perf_counter()
         held = {} if judged is None else _as_it_held(judged)
         rung = Rung(name, why, self.rung_taken, self.began - began, **held)
         steps = slice(self.taken - self.rung_taken, self.taken)
         self.tried.append(Tried(rung, replace(outcome, judgement=judged, losses=steps)))
-        return judged
+        return self.tried[-1]
 
     def _planned(self) -> Iterator[Plan]:
         """The rungs in turn; they end where an approximation passes."""
-        yield first_rung(self.density)
-        yield from self._modes()
-        for following in (self._polish, self._flow):
-            if self._passed():
+        few = few_rung(self.density, self.start, self.seed)
+        if few is not None:
+            yield few
+        for following in (self._gaussian, self._polish, self._flow):
+            if self.tried and self._passed():
                 return
             yield from following()
+
+    def _gaussian(self) -> Iterator[Plan]:
+        self.gaussian_at = len(self.tried)
+        yield first_rung(self.density)
+        yield from self._modes()
 
     def _passed(self) -> bool:
         judged = self._best.outcome.judgement
@@ -233,7 +247,7 @@ class AutoState:
 
         Permuting the labels of a mixture gives modes of the same evidence that mean the same.
         """
-        modes = self.tried[0].outcome.modes
+        modes = self.tried[self.gaussian_at].outcome.modes
         if self.density.model.discrete or self.density.model.structure.exchangeable:
             return modes[:1]
         least = log_evidence(modes[0]) - RIVAL_NATS if modes else 0.0
@@ -246,7 +260,7 @@ class AutoState:
             yield Plan(engine=Polish(base=base), why=why)
 
     def _flow(self) -> Iterator[Plan]:
-        first = self.tried[0].outcome.approximation
+        first = self.tried[self.gaussian_at].outcome.approximation
         one_mode = not self.candidates_from  # a flow that starts in one mode stays there
         gaussian = first.gaussian() if one_mode and self.density.dim <= FLOW_DIM else None
         # Where a guide was the first, the density is dear, and a flow's many steps dearer still.
@@ -265,8 +279,27 @@ def _as_it_held(judged: Judgement) -> dict[str, Any]:
     return {**held, "worst": name, "shift": off.shift, "ratio": off.ratio}
 
 
+def few_rung(density: LogDensity, start: Tensor, seed: int) -> Plan | None:
+    """Nested Laplace, where a few entries make the shape and the rest comes in blocks."""
+    model = density.model
+    if model.subsampled or model.parameters or not density.vectorised:
+        return None
+    split = split_of(density, start, seed)
+    if split is None:
+        return None
+    few, rest = count(len(split.few), "latent dimension"), count(len(split.rest), "other")
+    why = f"Nested Laplace, since {few} may make the shape, and given them {rest}"
+    whole = f"Adaptive importance sampling, since {few} can be covered by draws."
+    engine = NestedLaplace(split=split)
+    return Plan(
+        engine=engine,
+        why=f"{why} may be nearly Gaussian." if len(split.rest) else whole,
+        otherwise=first_rung(density),
+    )
+
+
 def first_rung(density: LogDensity) -> Plan:
-    """What the ladder begins with: the first of these whose condition holds."""
+    """What the ladder begins with, or goes on with: the first whose condition holds."""
     model, dim = density.model, density.dim
     dims = count(dim, "latent dimension")
     if model.subsampled:

@@ -5,7 +5,7 @@ shown to be the same reweighted, that is proof enough. Else short Markov chains 
 draws: those of the posterior stay so, and others drift (`pyrovi.optimise.move`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyrovi.approximations import Draws
+from pyrovi.approximations import POOL, Draws
 from pyrovi.density import LogDensity
 from pyrovi.evidence import (
     MIN_DRAWS,
@@ -23,15 +23,19 @@ from pyrovi.evidence import (
     first_case,
     limits,
     moved,
+    resampled,
     reweighted,
+    reweighted_alone,
     smooth,
     threshold,
 )
 from pyrovi.optimise import STEP_SIZE, Chains, chains_for, mass_factor, move
+from pyrovi.tree import POOL_KHAT, POOL_WEIGHT
 
 CHAINS, CHAIN_ENTRIES = 256, 600_000  # numbers in one evaluation of all: seconds at the most
 MANY_CHAINS, CHEAP_ENTRIES = 2048, 60_000  # a third of the errors, where they cost next to nothing
 CONFIRMING, CONFIRMING_ENTRIES = 512, 3_000_000  # of a pass by fewer, where it is affordable
+EFFECTIVE_POOL = 2  # effective draws, out of which one is resampled
 TRANSITIONS, KEPT = 15, 5
 SHORTER = (0.4, 0.2, 0.1)  # shares of the usual step size, until enough are accepted
 
@@ -46,6 +50,7 @@ class Judgement:
         khat: The shape of the importance weights; NaN where there are none.
         chains: Where short Markov chains went from the draws; None where they were not needed.
         suspect: Whether weights too uneven to be relied on say that something is off.
+        open: Whether the weights leave some quantity open, and nothing else was asked.
     """
 
     labels: tuple[str, ...]
@@ -53,6 +58,7 @@ class Judgement:
     khat: float
     chains: Chains | None = None
     suspect: bool = False
+    open: bool = False
 
     @property
     def could_tell(self) -> bool:
@@ -76,7 +82,7 @@ class Judgement:
     def passes(self) -> bool:
         """Whether all is ok, with a margin, and nothing else says otherwise."""
         near = any(each.exceeds(limits.JUDGED_MARGIN) for each in self.differences)
-        return self.status == "ok" and not near and not self.suspect
+        return self.status == "ok" and not (near or self.suspect or self.open)
 
     @property
     def worst(self) -> tuple[str, Difference] | None:
@@ -110,17 +116,24 @@ def judge(density: LogDensity, drawn: Draws, seed: int, chains: Chains | None = 
         seed: Of the Markov chains.
         chains: Those that went out from other draws of the approximation before: they decide.
     """
-    labels, values = _quantities(density, drawn.flat)
-    varying = values.std(0) > 0
-    if not varying.any() or not np.isfinite(values).all():
+    case = _case(density, drawn, seed)
+    if case is None:
         return Judgement((), (), np.nan)
-    named = tuple(name for name, varies in zip(labels, varying, strict=True) if varies)
-    case = _Case(density, drawn, seed, named, values[:, varying], varying)
     if chains is not None and _can_move(density):
         return case.by_chains(chains)
     if case.weights_suffice or not _can_move(density):
         return case.by_weights()
     return case.by_few_chains_or_more()
+
+
+def _case(density: LogDensity, drawn: Draws, seed: int) -> "_Case | None":
+    """None where nothing varies, or a draw is not finite."""
+    labels, values = _quantities(density, drawn.flat)
+    varying = values.std(0) > 0
+    if not varying.any() or not np.isfinite(values).all():
+        return None
+    named = tuple(name for name, varies in zip(labels, varying, strict=True) if varies)
+    return _Case(density, drawn, seed, named, values[:, varying], varying)
 
 
 @dataclass(frozen=True)
@@ -135,14 +148,22 @@ class _Case:
     varying: np.ndarray
 
     @cached_property
-    def weighed(self) -> tuple[float, list[Difference]]:
-        return _weighed(self.density, self.drawn, self.values)
+    def weighed(self) -> tuple[float, np.ndarray | None]:
+        return _weighed(self.density, self.drawn)
 
     @property
+    def differences(self) -> list[Difference]:
+        """Each quantity by the weights, however uneven; none where the weights have no mean."""
+        weights = self.weighed[1]
+        if weights is None:
+            return []
+        by_weights = resampled if POOL_WEIGHT in self.drawn.stats else reweighted
+        return by_weights(self.values, weights)
+
+    @cached_property
     def trusted(self) -> tuple[Difference, ...]:
-        """The quantities reweighted, where the tail of the weights is light; else none."""
-        khat, differences = self.weighed
-        return () if khat > threshold(len(self.values)) else tuple(differences)
+        """The same where the tail of the weights is light; else none."""
+        return () if self.weighed[0] > threshold(len(self.values)) else tuple(self.differences)
 
     @property
     def weights_suffice(self) -> bool:
@@ -150,18 +171,23 @@ class _Case:
         return bool(self.trusted) and (shown or not _all_ok(self.trusted))
 
     def by_weights(self) -> Judgement:
-        return Judgement(self.labels if self.trusted else (), self.trusted, self.weighed[0])
+        return self.judgement(self.trusted, sure=True)
+
+    def judgement(self, differences: Sequence[Difference], *, sure: bool) -> Judgement:
+        """What the weights say; unless they are sure, they leave quantities open."""
+        labels = self.labels if differences else ()
+        return Judgement(labels, tuple(differences), self.weighed[0], open=not sure)
 
     def by_chains(self, chains: Chains) -> Judgement:
         """Each quantity against where chains head; unknown where one of them is lost."""
-        khat, weighed = self.weighed
+        khat = self.weighed[0]
         start = _quantities(self.density, chains.start)[1][:, self.varying]
         after = _quantities(self.density, chains.states.flatten(0, 1))[1]
         after = after.reshape(*chains.states.shape[:2], -1)[..., self.varying]
         if not np.isfinite(after).all():
             return Judgement((), (), khat, chains)
         differences = tuple(moved(self.values, start, after))
-        suspect = not self.trusted and not _all_ok(weighed)
+        suspect = not self.trusted and not _all_ok(self.differences)
         return Judgement(self.labels, differences, khat, chains, suspect)
 
     def by_few_chains_or_more(self) -> Judgement:
@@ -174,6 +200,37 @@ class _Case:
         again = judged if more is None else self.by_chains(more)
         beyond = any(each.exceeds_limit_despite_error for each in again.differences)
         return again if beyond else judged
+
+
+@dataclass(frozen=True)
+class ByWeights:
+    """What importance weights alone say.
+
+    Attributes:
+        as_drawn: Of the draws as they are; it may leave quantities open.
+        resampled: Of draws that are resampled by the weights.
+        pool: How many of the draws to take for each that is resampled.
+    """
+
+    as_drawn: Judgement
+    resampled: Judgement
+    pool: int
+
+
+def judge_by_weights(density: LogDensity, drawn: Draws) -> ByWeights | None:
+    """The cheapest judgement; None where the weights have too heavy a tail, or there are none."""
+    case = _case(density, drawn, 0)
+    weights = None if case is None else case.weighed[1]
+    if case is None or weights is None or not case.trusted:
+        return None
+    pool = int(np.ceil(EFFECTIVE_POOL * len(weights) * (weights**2).sum()).clip(max=POOL))
+    alone = reweighted_alone(case.values, weights, pool)
+    shown = all(each.shown_within_limits for each in case.trusted)
+    return ByWeights(
+        case.judgement(case.trusted, sure=shown),
+        case.judgement(alone, sure=all(each.known for each in alone)),
+        pool,
+    )
 
 
 def _all_ok(differences: Iterable[Difference]) -> bool:
@@ -194,25 +251,24 @@ def _more_chains(density: LogDensity, drawn: Draws, seed: int, few: Chains) -> C
     return Chains(**{name: torch.cat([own, rest[name]]) for name, own in vars(few).items()})
 
 
-def _weighed(
-    density: LogDensity, drawn: Draws, values: np.ndarray
-) -> tuple[float, list[Difference]]:
-    """The shape of the weights, and each quantity reweighted, where the weights have a mean."""
+def _weighed(density: LogDensity, drawn: Draws) -> tuple[float, np.ndarray | None]:
+    """The shape of the weights, and the weights where they have a mean."""
+    if POOL_WEIGHT in drawn.stats:
+        return float(drawn.stats[POOL_KHAT][0]), drawn.stats[POOL_WEIGHT].numpy()
     if drawn.log_guide is None:
-        return np.nan, []
+        return np.nan, None
     log_ratios = (density.log_prob(drawn.flat).detach() - drawn.log_guide.detach()).numpy()
     finite = np.isfinite(log_ratios)
     if finite.sum() < MIN_DRAWS:
-        return np.inf, []
+        return np.inf, None
     log_weights, khat = smooth(log_ratios[finite])
-    if khat > limits.KHAT.fail_high or not finite.all():
-        return khat, []
-    return khat, reweighted(values, np.exp(log_weights))
+    usable = khat <= limits.KHAT.fail_high and finite.all()
+    return khat, np.exp(log_weights) if usable else None
 
 
 def importance_khat(density: LogDensity, drawn: Draws) -> float:
     """The shape of the importance weights of some draws; NaN where they have none."""
-    return _weighed(density, drawn, np.empty((len(drawn.flat), 0)))[0]
+    return _weighed(density, drawn)[0]
 
 
 def _can_move(density: LogDensity) -> bool:

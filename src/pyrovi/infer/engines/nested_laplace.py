@@ -1,0 +1,315 @@
+"""Nested Laplace: a few entries by the evidence the rest leaves, the rest Gaussian given them.
+
+In a hierarchy a few scales and correlations make the shape of the posterior, and given them the
+rest is Gaussian or nearly so. The density of the few is the model's with the rest summed out by
+Laplace's method at its mode. A mixture of t distributions is fitted to it by importance sampling,
+round by round. A draw is one of the few, and then one of the rest given it: it has a density, so
+that importance weights tell how good it is, and correct it. Where all entries are few there is no
+rest, and the method is adaptive importance sampling.
+
+Reference: Rue, Martino and Chopin (2009), https://doi.org/10.1111/j.1467-9868.2008.00700.x. The
+rounds are those of Cappe, Douc, Guillin, Marin and Robert (2008),
+https://doi.org/10.1007/s11222-008-9059-x, with the weights of Cornuet, Marin, Mira and Robert
+(2012), https://doi.org/10.1111/j.1467-9469.2011.00756.x
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyrovi.approximations import (
+    Conditional,
+    Gaussian,
+    Nested,
+    Polynomials,
+    Rest,
+    Split,
+    StudentMixture,
+    smooth_rest,
+    together,
+)
+from pyrovi.density import LogDensity
+from pyrovi.errors import EngineError
+from pyrovi.infer.engine import EXACTLY, Capabilities, Outcome
+from pyrovi.infer.settings import Settings, whole
+from pyrovi.optimise import QuasiNewton, find_modes, log_evidence, split_of
+from pyrovi.seeds import stream
+from pyrovi.tree import INDEPENDENT
+
+DIFFERENCE = 0.02  # over which the evidence is differentiated, before widths are known
+GAIN = 1e-3  # nats that a step gains, below which the search is at an end
+FIRST_WIDTH, WIDEST = 0.1, 2.0  # over which the curvature of the evidence is taken
+LEAST_CURVATURE = 0.1  # of the evidence, in units of its widths
+WIDTHS_AGREE, MOST_WIDTHS = 0.3, 3  # on the log scale; times that they are worked out
+FEWEST_ROWS = 100  # of each round, for every entry of the few
+ROWS_WITHOUT_REST = 2  # times as many, where a row needs no search
+ENOUGH = 0.5  # of a round's rows are effective: another would gain little
+FEWEST_ROUNDS = 2  # the first, from a guess, may not have seen the tails
+STALLED = 1.1  # times the effective rows before
+MOST_AXES = 3  # along which the first mixture is widened
+NARROWER = 0.7  # its components, as a share of the whole covariance
+MOST_PLACES, PLACE_ENTRIES = 100, 4_000_000  # of modes that are kept
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class NestedLaplace(Settings):
+    """A mixture over a few entries, and a Gaussian of the rest given them.
+
+    Attributes:
+        split: Which entries are the few; None to find out.
+        rows: How many values of the few to take in each round; None for a hundred for each of
+            their entries, and two hundred where there is no rest.
+        rounds: How many rounds to take at the most.
+        max_steps: How many steps to take at the most, of the search and the rounds together.
+    """
+
+    split: Split | None = None
+    rows: int | None = None
+    rounds: int = 8
+    max_steps: int = 200
+    capabilities = Capabilities(draws=INDEPENDENT, recovers=EXACTLY)
+
+    def __post_init__(self) -> None:
+        whole(self, "rows", least=50)
+        whole(self, "rounds", "max_steps")
+
+    def __repr__(self) -> str:
+        return "NestedLaplace()"
+
+    def init(self, density: LogDensity, start: Tensor, seed: int) -> "NestedState":
+        split = self.split or split_of(density, start, seed)
+        if split is None:
+            raise EngineError(
+                "NestedLaplace needs a few entries that make the shape, scales mostly, and of the "
+                f"others curvature in small blocks; {density.model.name!r} does not have both. "
+                "Use DADVI(whiten=True)."
+            )
+        rows = self.rows or FEWEST_ROWS * len(split.few) * (
+            1 if len(split.rest) else ROWS_WITHOUT_REST
+        )
+        search = Search(Rest(density, split), start[split.few], start[split.rest])
+        return NestedState(search, rows, seed)
+
+    def step(self, state: "NestedState") -> float:
+        """Take a step of the search, which gives minus the log evidence there, or a round.
+
+        Of a round it is minus the log evidence of all, by importance weights.
+        """
+        return state.seek() if state.mixture is None else state.sample(state.mixture)
+
+    def converged(self, state: "NestedState") -> bool:
+        """Whether the rounds are at an end: a share of their rows is effective, or it stalls."""
+        if len(state.rounds) < FEWEST_ROUNDS:
+            return False
+        effective = [each.effective for each in state.rounds]
+        stalled = len(effective) > 3 and effective[-1] < STALLED * max(effective[:-1])
+        return effective[-1] >= ENOUGH or stalled or len(effective) == self.rounds
+
+    def outcome(self, state: "NestedState") -> Outcome:
+        return Outcome(approximation=state.approximation(), modes=state.modes)
+
+
+class Search:
+    """For the few with the most evidence, and how widely it is spread about them.
+
+    Attributes:
+        rest: The rest, and how to search for its mode.
+        few: The best values of the few so far.
+        mode: The mode of the rest there.
+    """
+
+    def __init__(self, rest: Rest, few: Tensor, mode: Tensor) -> None:
+        self.rest, self.few, self.mode = rest, few, mode
+        self._search = QuasiNewton(self._descent, few)
+        self._last = math.inf
+
+    def step(self) -> tuple[float, bool]:
+        """Minus the log evidence after a step, and whether it was the last one."""
+        value = self._search.step()
+        ended = self._last - value < GAIN or self._search.stuck_for > 1
+        self._last, self.few = value, self._search.point
+        return value, ended
+
+    def given(self, few: Float[Tensor, "row few"]) -> Conditional:
+        """The Gaussians of the rest, sought from the mode at the best few."""
+        return self.rest.given(few, self.mode.expand(len(few), -1))
+
+    def _descent(self, few: Tensor) -> tuple[float, Tensor]:
+        """Minus the log evidence, and its gradient by differences."""
+        steps = DIFFERENCE * torch.eye(len(few), dtype=few.dtype)
+        given = self.given(torch.cat([few[None], few + steps, few - steps]))
+        value, ahead, behind = given.log_evidence.split((1, len(few), len(few)))
+        if math.isfinite(float(value)):
+            self.mode = given.loc[0]
+        return -float(value), -(ahead - behind) / (2 * DIFFERENCE)
+
+    def mixture(self) -> StudentMixture:
+        """A t distribution as wide as the evidence is curved, over about that width."""
+        widths = torch.full_like(self.few, FIRST_WIDTH)
+        curvature = self._curvature(widths)
+        for _ in range(MOST_WIDTHS):
+            before, widths = widths, curvature.diagonal().clamp(min=WIDEST**-2).rsqrt()
+            if float((widths / before).log().abs().max()) < WIDTHS_AGREE:
+                break
+            curvature = self._curvature(widths)
+        values, vectors = torch.linalg.eigh(widths[:, None] * curvature * widths)
+        root = widths[:, None] * vectors * values.clamp(min=LEAST_CURVATURE).rsqrt()
+        one = torch.ones(1, dtype=torch.float64)
+        factor = torch.linalg.cholesky(root @ root.T)
+        return StudentMixture.heavy(one, self.few[None], factor[None])
+
+    def _curvature(self, widths: Float[Tensor, "few"]) -> Float[Tensor, "few few"]:
+        """Minus the second differences of the log evidence over ``widths``."""
+        size, steps = len(widths), torch.diag(widths)
+        row, column = torch.tril_indices(size, size)
+        # along each entry, and along the sum of each two
+        moves = torch.where((row == column)[:, None], steps[row], steps[row] + steps[column])
+        ends = self.few + torch.cat([moves, -moves, torch.zeros_like(moves[:1])])
+        ahead, behind, here = self.given(ends).log_evidence.split((len(moves), len(moves), 1))
+        lost = (2 * here - ahead - behind).nan_to_num(0.0, 0.0, 0.0)
+        whole = torch.zeros_like(steps)
+        whole[row, column] = whole[column, row] = lost
+        alone = whole.diagonal()
+        crossed = (whole - alone - alone[:, None]) / 2
+        return torch.where(steps > 0, whole, crossed) / widths / widths[:, None]
+
+
+@dataclass(frozen=True)
+class Round:
+    """Values of the few from one mixture, and what was worked out at each.
+
+    Attributes:
+        mixture: Where they come from.
+        few: The values.
+        given: The rest given each.
+    """
+
+    mixture: StudentMixture
+    few: Float[Tensor, "row few"]
+    given: Conditional
+
+    @property
+    def log_evidence(self) -> Float[Tensor, "row"]:
+        """Of each row."""
+        return self.given.log_evidence
+
+    @property
+    def log_weights(self) -> Float[Tensor, "row"]:
+        log_weights = self.log_evidence - self.mixture.log_prob(self.few)
+        return log_weights.nan_to_num(-torch.inf, -torch.inf)
+
+    @property
+    def effective(self) -> float:
+        """The share of the rows that are effective."""
+        return float(1 / torch.softmax(self.log_weights, 0).square().sum()) / len(self.few)
+
+
+class NestedState:
+    """The search, and then the rounds.
+
+    Attributes:
+        mixture: Of the few; None as long as the search goes on.
+        rounds: Those that are done.
+        modes: The modes, where there is no rest.
+    """
+
+    def __init__(self, search: Search, rows: int, seed: int) -> None:
+        self.search, self.rows, self.seed = search, rows, seed
+        self.mixture: StudentMixture | None = None
+        self.rounds: list[Round] = []
+        self.modes: tuple[Gaussian, ...] = ()
+
+    def seek(self) -> float:
+        """A step of the search for the few; the modes at once, where all entries are few."""
+        if not len(self.search.mode):
+            return self._seek_modes()
+        loss, ended = self.search.step()
+        if ended:
+            self.mixture = self.search.mixture()
+        return loss
+
+    def _seek_modes(self) -> float:
+        density = self.search.rest.density
+        self.modes = tuple(find_modes(density, self.search.few, None, self.seed))
+        if not self.modes:
+            return math.nan
+        heights = torch.tensor([log_evidence(mode) for mode in self.modes], dtype=torch.float64)
+        self.mixture = StudentMixture.heavy(
+            torch.softmax(heights, 0),
+            torch.stack([mode.loc for mode in self.modes]),
+            torch.stack([mode.scale_tril for mode in self.modes]),
+        )
+        return -float(heights.max())
+
+    def sample(self, mixture: StudentMixture) -> float:
+        """Take a round, and fit the mixture to all rows so far."""
+        few = mixture.spread(self.rows, stream(self.seed, "round", len(self.rounds)))
+        self.rounds.append(Round(mixture, few, self.search.given(few)))
+        few, weights, average = self._rows()
+        if len(self.rounds) == 1 and self.rounds[0].effective < ENOUGH:
+            mixture = widened(mixture, few, weights)
+        self.mixture = mixture.fitted(few, weights, average)
+        return -float(self.rounds[-1].log_weights.logsumexp(0) - math.log(self.rows))
+
+    def _rows(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All rows so far, their weights, and the log of the average of all mixtures there."""
+        few = torch.cat([each.few for each in self.rounds])
+        log_evidence = torch.cat([each.log_evidence for each in self.rounds])
+        average = torch.stack([each.mixture.log_prob(few) for each in self.rounds])
+        average = average.logsumexp(0) - math.log(len(average))
+        log_weights = (log_evidence - average).nan_to_num(-torch.inf, -torch.inf)
+        return few, torch.softmax(log_weights, 0), average
+
+    def approximation(self) -> Nested:
+        """What the rounds came to."""
+        rest, mixture = self.search.rest, self.mixture
+        if mixture is None:
+            mixture = self.search.mixture()
+        few, modes = self.search.few[None], self.search.mode[None]
+        if self.rounds:
+            few, modes = self.rounds[-1].few, self.rounds[-1].given.loc
+        polynomials = self._polynomials() or Polynomials.none(few.shape[1])
+        kept = max(1, min(MOST_PLACES, PLACE_ENTRIES // max(1, modes.shape[1])))
+        return Nested(
+            rest.density,
+            rest.split.few,
+            rest.split.border,
+            rest.split.blocks,
+            mixture.weights,
+            mixture.locs,
+            mixture.scale_trils,
+            mixture.freedoms,
+            polynomials.centre,
+            polynomials.sides,
+            polynomials.coefficients,
+            few[:kept],
+            modes[:kept],
+        )
+
+    def _polynomials(self) -> Polynomials | None:
+        if not self.rounds or not len(self.search.mode):
+            return None
+        few, weights, _ = self._rows()
+        given = together([each.given for each in self.rounds])
+        generator = torch.Generator().manual_seed(stream(self.seed, "smooth"))
+        return smooth_rest(self.search.rest.split, few, given, weights, generator)
+
+
+def widened(
+    mixture: StudentMixture, rows: Float[Tensor, "row few"], weights: Float[Tensor, "row"]
+) -> StudentMixture:
+    """With more components, along the longest axes of weighted rows, for the fit to choose of."""
+    mean = weights @ rows
+    apart = (rows - mean) * weights.sqrt()[:, None]
+    values, vectors = torch.linalg.eigh(apart.T @ apart)
+    axes = (vectors * values.clamp(min=0).sqrt()).T.flip(0)[:MOST_AXES]
+    factor, failed = torch.linalg.cholesky_ex(NARROWER * apart.T @ apart)
+    if int(failed):
+        return mixture
+    more = torch.cat([mean[None], mean + axes, mean - axes])
+    locs = torch.cat([mixture.locs, more])
+    factors = torch.cat([mixture.scale_trils, factor.expand(len(more), -1, -1)])
+    return StudentMixture.heavy(locs.new_full((len(locs),), 1 / len(locs)), locs, factors)

@@ -1,0 +1,206 @@
+"""Which few entries make the shape of a posterior, and how the rest hangs together.
+
+The few are looked for among the entries of small sites: those that are bounded (scales,
+probabilities, correlations), and of the others those that change the curvature of the rest as they
+move. The rest is split into blocks and a border by what its second derivatives leave at zero.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyrovi.approximations import Split
+from pyrovi.density import LogDensity
+from pyrovi.seeds import stream
+
+MOST_FEW = 8
+SMALL_SITE = 8  # entries; larger ones are of the rest
+MOST_BORDER = 40  # entries, each of which costs one more product for every curvature
+MOST_DENSE = 20  # entries of a rest without blocks
+PATTERN_DIM = 600  # above, blocks are those of a plate
+LARGEST_BLOCK = 4
+CHANGES = 0.3  # squared relative changes of the curvature, from which an entry is of the few
+PROBES = 8
+SAME = 1e-9  # relative; of two curvatures that are one
+
+
+def split_of(density: LogDensity, start: Float[Tensor, "dim"], seed: int) -> Split | None:
+    """The few and the rest; None where there are no few, or too many, or no blocks."""
+    everything = torch.arange(density.dim)
+    nothing = everything[:0]
+    if density.dim <= MOST_FEW:
+        return Split(everything, nothing, nothing.reshape(0, 0))
+    small = small_entries(density)
+    few = torch.nonzero(small & bounded_entries(density)).flatten()
+    if not 0 < len(few) <= MOST_FEW:
+        return None
+    return split_by(density, start, few, seed)
+
+
+def split_by(
+    density: LogDensity, start: Float[Tensor, "dim"], few: Int[Tensor, "few"], seed: int
+) -> Split | None:
+    """The rest of given few, in blocks where it has them; None where it is too large without."""
+    taken = torch.zeros(density.dim, dtype=torch.bool)
+    taken[few] = True
+    rest = torch.nonzero(~taken).flatten()
+    nothing = rest[:0].reshape(0, 0)
+    if density.dim <= PATTERN_DIM:
+        border, blocks = _by_pattern(_pattern(density, start, seed)[rest][:, rest])
+        border, blocks = rest[border], rest[blocks] if blocks.numel() else nothing
+    else:
+        border, blocks = _by_plate(density, rest)
+    if len(border) > (MOST_BORDER if blocks.numel() else MOST_DENSE):
+        return None
+    split = Split(few, border, blocks, _is_gaussian(density, start, rest, seed))
+    return split if density.dim <= PATTERN_DIM or _holds(density, split, start, seed) else None
+
+
+def bounded_entries(density: LogDensity) -> Bool[Tensor, "dim"]:
+    """Which entries are of sites that are not of the whole real line."""
+    nodes = density.model.prototype.nodes
+    bounded = torch.zeros(density.dim, dtype=torch.bool)
+    for piece in density.pieces:
+        support = nodes[piece.site]["fn"].support
+        while hasattr(support, "base_constraint"):
+            support = support.base_constraint
+        bounded[piece.start : piece.stop] = support is not constraints.real
+    return bounded
+
+
+def small_entries(density: LogDensity) -> Bool[Tensor, "dim"]:
+    """Which entries are of small sites."""
+    small = torch.zeros(density.dim, dtype=torch.bool)
+    for piece in density.pieces:
+        small[piece.start : piece.stop] = piece.stop - piece.start <= SMALL_SITE
+    return small
+
+
+def changes(
+    density: LogDensity,
+    flat: Float[Tensor, "dim"],
+    candidates: Int[Tensor, "candidate"],
+    rest: Int[Tensor, "rest"],
+    seed: int,
+) -> Float[Tensor, "candidate"]:
+    """By how much the curvature of the rest changes as each candidate moves by a width.
+
+    The sum of the squares of all relative changes, by random products (Hutchinson 1990,
+    https://doi.org/10.1080/03610919008812866), in units that make the curvature's diagonal one.
+    """
+    generator = torch.Generator().manual_seed(stream(seed, "probes"))
+    diagonal = _diagonal(density, flat, generator)
+    widths = diagonal.clamp(min=1e-2).rsqrt()
+    signs = torch.randint(0, 2, (PROBES, len(flat)), generator=generator).double() * 2 - 1
+    probes = torch.zeros_like(signs)
+    probes[:, rest] = signs[:, rest] * widths[rest]
+    moved = flat.repeat(1 + len(candidates), 1)
+    moved[1 + torch.arange(len(candidates)), candidates] += widths[candidates].clamp(max=1.0)
+    products = density.hessian_product(
+        moved.repeat_interleave(PROBES, 0), probes.repeat(len(moved), 1)
+    ).reshape(len(moved), PROBES, -1)[:, :, rest]
+    apart = (products[1:] - products[:1]) * widths[rest]
+    own = torch.ones_like(apart)
+    own[candidates[:, None] == rest] = 0
+    return (apart * own.reshape(apart.shape)).square().sum(-1).mean(-1)
+
+
+def _diagonal(density: LogDensity, flat: Tensor, generator: torch.Generator) -> Tensor:
+    """The diagonal of minus the second derivatives: exact where they are few, else by probes."""
+    if len(flat) <= PATTERN_DIM:
+        return -density.hessian(flat[None])[0].diagonal()
+    signs = torch.randint(0, 2, (4 * PROBES, len(flat)), generator=generator).double() * 2 - 1
+    return -(signs * density.hessian_product(flat.expand_as(signs), signs)).mean(0)
+
+
+def _pattern(density: LogDensity, start: Tensor, seed: int) -> Bool[Tensor, "dim dim"]:
+    """Which second derivatives are not zero, at one of two places."""
+    generator = torch.Generator().manual_seed(stream(seed, "pattern"))
+    away = 0.1 * torch.randn(2, len(start), generator=generator, dtype=torch.float64)
+    matrices = density.hessian(start + away).nan_to_num(1.0)
+    return (matrices != 0).any(0)
+
+
+def _by_pattern(
+    linked: Bool[Tensor, "rest rest"],
+) -> tuple[Int[Tensor, "border"], Int[Tensor, "block entry"]]:
+    """The border, grown by what has most links until all that is left are small blocks."""
+    from scipy.sparse.csgraph import connected_components
+
+    size = len(linked)
+    inside = torch.ones(size, dtype=torch.bool)
+    while True:
+        entries = torch.nonzero(inside).flatten()
+        own = linked[entries][:, entries]
+        _, labels = connected_components(own.numpy(), directed=False)
+        groups = torch.bincount(torch.as_tensor(labels)) if len(entries) else entries
+        if not len(groups) or int(groups.max()) <= LARGEST_BLOCK:
+            break
+        degree = own.sum(0) * (groups[torch.as_tensor(labels)] > LARGEST_BLOCK)
+        inside[entries[degree == degree.max()]] = False
+        if int((~inside).sum()) > MOST_BORDER:
+            return torch.arange(size), torch.zeros(0, 0, dtype=torch.long)
+    if not len(entries):
+        return torch.arange(size), torch.zeros(0, 0, dtype=torch.long)
+    return _packed(torch.nonzero(~inside).flatten(), entries, torch.as_tensor(labels))
+
+
+def _packed(
+    border: Tensor, entries: Tensor, labels: Tensor
+) -> tuple[Int[Tensor, "border"], Int[Tensor, "block entry"]]:
+    """Blocks of one size: smaller groups share one, and what is left over joins the border."""
+    groups = [entries[labels == each] for each in range(int(labels.max()) + 1)]
+    size = max(len(each) for each in groups)
+    whole = [each for each in groups if len(each) == size]
+    loose = torch.cat([each for each in groups if len(each) < size] or [entries[:0]])
+    full = len(loose) // size if all(len(e) == 1 for e in groups if len(e) < size) else 0
+    whole += list(loose[: full * size].reshape(full, size))
+    return torch.cat([border, loose[full * size :]]), torch.stack(whole)
+
+
+def _by_plate(
+    density: LogDensity, rest: Tensor
+) -> tuple[Int[Tensor, "border"], Int[Tensor, "block entry"]]:
+    """Blocks of what shares an index of the plate that holds most entries."""
+    own = set(rest.tolist())
+    by_plate: dict[str, list[Tensor]] = {}
+    for piece in density.pieces:
+        site = density.model.site(piece.site)
+        entries = torch.arange(piece.start, piece.stop).reshape(piece.shape)
+        if piece.shape != site.shape or not piece.stop - piece.start > SMALL_SITE:
+            continue
+        for axis, dim in enumerate(site.dims):
+            if dim in density.model.plates and piece.start in own:
+                columns = entries.movedim(axis, 0).reshape(piece.shape[axis], -1)
+                by_plate.setdefault(dim, []).append(columns)
+    if not by_plate:
+        return rest, rest[:0].reshape(0, 0)
+    largest = max(by_plate.values(), key=lambda each: sum(e.numel() for e in each))
+    blocks = torch.cat(largest, dim=1)
+    inside = torch.isin(rest, blocks)
+    return rest[~inside], blocks
+
+
+def _holds(density: LogDensity, split: Split, start: Tensor, seed: int) -> bool:
+    """Whether a random product is what the blocks and the border say."""
+    generator = torch.Generator().manual_seed(stream(seed, "blocks"))
+    away = 0.1 * torch.randn(1, len(start), generator=generator, dtype=torch.float64)
+    flat = start[None] + away
+    direction = torch.zeros_like(flat)
+    direction[:, split.rest] = torch.randn(
+        1, len(split.rest), generator=generator, dtype=torch.float64
+    )
+    product = -density.hessian_product(flat, direction)[:, split.rest]
+    arrow = split.curvature(density, flat)
+    return bool(torch.allclose(arrow.times(direction[:, split.rest]), product, rtol=1e-6))
+
+
+def _is_gaussian(density: LogDensity, start: Tensor, rest: Tensor, seed: int) -> bool:
+    """Whether the curvature of the rest is the same wherever the rest is."""
+    generator = torch.Generator().manual_seed(stream(seed, "gaussian"))
+    rows, direction = start.repeat(2, 1), torch.zeros(2, len(start), dtype=torch.float64)
+    rows[1, rest] += torch.randn(len(rest), generator=generator, dtype=torch.float64)
+    direction[:, rest] = torch.randn(len(rest), generator=generator, dtype=torch.float64)
+    here, there = density.hessian_product(rows, direction)[:, rest]
+    return bool(torch.allclose(here, there, rtol=SAME, atol=SAME * float(here.abs().max())))
