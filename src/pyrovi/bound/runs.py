@@ -88,26 +88,23 @@ class _Runs:
             ]
         return {name: torch.cat([part[name] for part in parts]) for name in self.names}
 
-    def _way(self, values: Mapping[str, Tensor], seed: int) -> Way | None:
-        """How many rows are run at once; None if they must be run in turn.
+    def _way(self, values: Mapping[str, Tensor], seed: int) -> Way:
+        """How many rows are run at once.
 
         Two rows are tried: where an axis of draws meets another of its own, all would fill memory.
         """
-        two = _rows(values, 0, 2)
-        for way in (self.together, self.mapped):
-            with self.model.running(), isolated(seed), torch.no_grad():
-                if way(two, 2) is not None:
-                    return self._together_or_mapped if way == self.together else way
-        return None
+        with self.model.running(), isolated(seed), torch.no_grad():
+            fits = self.together(_rows(values, 0, 2), 2) is not None
+        return self._together_or_mapped if fits else self.mapped
 
     def _together_or_mapped(self, rows: Mapping[str, Tensor], size: int) -> Values | None:
         """All rows in one run; by vmap where only the two of the trial fitted one, by chance."""
         together = self.together(rows, size)
         return self.mapped(rows, size) if together is None else together
 
-    def _part(self, rows: Mapping[str, Tensor], size: int, way: Way | None) -> Values:
+    def _part(self, rows: Mapping[str, Tensor], size: int, way: Way) -> Values:
         return at_once_or_each(
-            None if way is None else partial(way, rows, size),
+            partial(way, rows, size),
             lambda row: self._alone({name: value[row] for name, value in rows.items()}),
             range(size),
         )

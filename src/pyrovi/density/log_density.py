@@ -21,12 +21,12 @@ from pyrovi.bound import BoundModel, at_once_or_each
 from pyrovi.density.budget import OutOfTime, at_once, entries_of, work_of
 from pyrovi.density.one_point import OnePoint
 from pyrovi.density.pointwise import explain, without_pointwise
-from pyrovi.density.recording import Recordings, Replayed
+from pyrovi.density.recording import Recordings, Replayed, is_long
 from pyrovi.density.starts import best_start
 from pyrovi.density.vectorise import FAILS_AT_A_POINT, NEED_PARTS, in_parts
 
 HESSIAN_ENTRIES = 1_000_000  # numbers differentiated twice at once, a bound on memory
-RECORDED_ENTRIES = 2_000_000  # a recording holds every step; above, its saving is nothing
+RECORDED_ENTRIES = 2_000_000  # numbers in an evaluation, above which to record saves nothing
 
 
 class LogDensity:
@@ -51,7 +51,7 @@ class LogDensity:
         self.evaluations = 0
         self.deadline: float | None = None
         self.threads: int | None = None
-        self.recordings = Recordings(self._can_be_recorded)
+        self.recordings = Recordings(self._most_recorded)
         self._notes: list[str] = []
 
     @property
@@ -70,9 +70,8 @@ class LogDensity:
         A point where the model fails or the density is not a number counts as minus infinity.
         """
         rows = flat.reshape(-1, self.dim)
-        recorded = rows.requires_grad and self.recordings.of(
-            "gradient", self._differentiated, rows.detach()
-        )
+        either = rows.requires_grad or self.recordings.long
+        recorded = either and self.recordings.of("gradient", self._differentiated, rows.detach())
         values = Replayed.apply(rows, self.value_and_gradient) if recorded else self._values(rows)
         return _or_minus_infinity(values).reshape(flat.shape[:-1])
 
@@ -92,7 +91,9 @@ class LogDensity:
         """The matrix of second derivatives at each flat vector, by differentiating twice."""
         fits = max(1, HESSIAN_ENTRIES // (self.dim * self.entries))
         parts = [
-            self._replayed("hessian", self._hessian_rows, part.repeat_interleave(self.dim, 0))
+            self._replayed(
+                "hessian", self._hessian_rows, part.repeat_interleave(self.dim, 0), self.dim
+            )
             for part in flat.detach().split(fits)
         ]
         matrices = torch.cat([part[0] for part in parts]).reshape(-1, self.dim, self.dim)
@@ -153,6 +154,7 @@ class LogDensity:
     def _differentiated(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         point = rows.detach().requires_grad_()
         value = self._values(point)
+        self.recordings.long = self.recordings.long or is_long(value)
         (gradient,) = torch.autograd.grad(value.sum(), point)
         return _or_minus_infinity(value.detach()), gradient
 
@@ -249,10 +251,14 @@ class LogDensity:
             return in_parts(together, alone, rows, fits=at_once(self.entries, len(rows)))
 
     def _replayed(
-        self, kind: str, function: Callable[[Tensor], tuple[Tensor, ...]], rows: Tensor
+        self,
+        kind: str,
+        function: Callable[[Tensor], tuple[Tensor, ...]],
+        rows: Tensor,
+        unit: int = 1,
     ) -> tuple[Tensor, ...]:
         """``function(rows)``, from the recording of it where there is one."""
-        recording = self.recordings.of(kind, function, rows)
+        recording = self.recordings.of(kind, function, rows, unit)
         if recording is None:
             return function(rows)
         self.evaluations += len(rows)
@@ -260,11 +266,10 @@ class LogDensity:
         with torch.no_grad():
             return recording(rows)
 
-    def _can_be_recorded(self, rows: int) -> bool:
-        """Whether each run is the same operations: no loop, nothing learned, nothing random."""
-        small = rows * self.entries <= RECORDED_ENTRIES
-        same = self.vectorised and small and at_once(self.entries, rows) is None
-        return same and not self.model.parameters and not self.model.subsampled
+    def _most_recorded(self) -> int:
+        """Of how many rows a run is the same operations each time: it learns and draws nothing."""
+        same = self.vectorised and not (self.model.parameters or self.model.subsampled)
+        return RECORDED_ENTRIES // self.entries if same else 0
 
 
 def _or_minus_infinity(values: Tensor) -> Tensor:

@@ -3,25 +3,30 @@
 Most of the time of a small model goes to Pyro's handlers and to autograd's bookkeeping. One run is
 recorded below both, in milliseconds; what does not depend on the input is a constant. The list is
 right only for a function that does the same operations at every point of one shape: `record`
-checks it at a second point, and refuses what draws random numbers.
+checks it at a second point, and refuses what draws random numbers. How it is run again is the
+business of `program`.
 """
 
 import contextlib
-import operator
+import gc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, fx
-from torch._ops import OpOverload
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+
+from pyrovi.density.program import SMALL, Call, Program, storage
 
 Outputs = tuple[Tensor, ...]
 Function = Callable[[Tensor], Outputs]
 REPEATS = 20  # evaluations for one number of points before a recording of it pays
-MOST_CALLS = 1_500  # above, a recording takes long and the operations themselves take the time
+LONG = 500  # operations of one evaluation, above which it pays much sooner
+EARLY, LATER = 2, 8  # evaluations of a long function before it is, of few rows or of others
+FEW_ROWS = 64  # which most operations of a long function take no more time for than for one
+RECORDED_BYTES = 500_000_000  # of all results together, which are held while it is recorded
 AGREEMENT = 1e-9  # relative; the operations are the same ones, so they should agree to the bit
 
 
@@ -32,23 +37,75 @@ class NotRecordableError(Exception):
 class Recordings:
     """The functions of one density that are asked for often, recorded by their number of rows.
 
-    ``allowed`` says whether they are the same operations at all points, for a number of rows.
+    A long one, most of whose time does not hang on the number of rows, is recorded early, once for
+    all numbers up to `FEW_ROWS`: rows that lack are filled up with the last.
+
+    Attributes:
+        made: By the function's name and the number of rows.
+        long: Whether one evaluation is known to be many operations.
     """
 
-    def __init__(self, allowed: Callable[[int], bool]) -> None:
-        self.made: dict[tuple[str, int], Function] = {}
-        self._allowed, self._asked = allowed, Counter[tuple[str, int]]()
+    def __init__(self, most: Callable[[], int]) -> None:
+        """``most()`` says how many rows may be recorded, 0 if it is not the same operations."""
+        self.made: dict[tuple[str, int], Program] = {}
+        self.long = False
+        self._most, self._asked = most, Counter[tuple[str, int]]()
 
-    def of(self, kind: str, function: Function, rows: Tensor) -> Function | None:
-        """The recording of ``function`` for this many rows, made once it is asked for often."""
-        key = (kind, len(rows))
+    def of(self, kind: str, function: Function, rows: Tensor, unit: int = 1) -> Function | None:
+        """The recording of ``function`` for this many rows, made once it is asked for often.
+
+        Rows belong together by so many as ``unit`` says.
+        """
+        if not len(rows):
+            return None
+        size = self._size(kind, len(rows), unit)
+        key = (kind, size)
         self._asked[key] += 1
-        if self._asked[key] == REPEATS and self._allowed(len(rows)):
-            elsewhere = rows + 0.01 * torch.cos(torch.arange(rows.numel())).reshape(rows.shape)
+        if self._asked[key] == self._enough(kind, size) and 0 < size <= self._most():
             # Where it cannot be recorded, the function itself goes on: it is always right.
             with contextlib.suppress(NotRecordableError, RuntimeError):
-                self.made[key] = record(function, rows, elsewhere)
-        return self.made.get(key)
+                filled = _filled(rows[:size], size, unit)
+                self.made[key] = record(function, filled, _beside(filled))
+        program = self.made.get(key)
+        return None if program is None else partial(_in_parts, program, size, unit)
+
+    def _enough(self, kind: str, size: int) -> int:
+        """After how many evaluations a recording pays."""
+        if not self.long:
+            return REPEATS
+        return EARLY if kind == "gradient" and size <= FEW_ROWS else LATER
+
+    def _size(self, kind: str, rows: int, unit: int) -> int:
+        """How many rows are recorded, to serve so many."""
+        if not self.long:
+            return rows
+        few, most = -(-FEW_ROWS // unit) * unit, self._most() // unit * unit
+        known = self.made.get((kind, few))
+        if rows <= few <= most and (known is None or known.entries <= SMALL):
+            return few
+        if known is not None:
+            most = min(most, few * (RECORDED_BYTES // (2 * known.noted)) // unit * unit)
+        parts = -(-rows // max(most, 1))
+        return -(-rows // (parts * unit)) * unit
+
+
+def _beside(rows: Tensor) -> Tensor:
+    """Another point for each row, not far off."""
+    return rows + 0.01 * torch.cos(torch.arange(rows.numel())).reshape(rows.shape)
+
+
+def _filled(rows: Tensor, size: int, unit: int) -> Tensor:
+    """The rows, and the last that belong together over again, until there are so many."""
+    lacking = size - len(rows)
+    return torch.cat([rows, rows[-unit:].repeat(lacking // unit, 1)]) if lacking else rows
+
+
+def _in_parts(program: Program, size: int, unit: int, rows: Tensor) -> Outputs:
+    """What a recording of ``size`` rows gives for any number of them."""
+    if len(rows) == size:
+        return program(rows)
+    parts = [program(_filled(part, size, unit)) for part in rows.split(size)]
+    return tuple(torch.cat(each)[: len(rows)] for each in zip(*parts, strict=True))
 
 
 class Replayed(torch.autograd.Function):
@@ -67,7 +124,19 @@ class Replayed(torch.autograd.Function):
         return upstream[:, None] * gradient, None
 
 
-def record(function: Function, point: Tensor, other: Tensor) -> Any:
+def is_long(value: Tensor) -> bool:
+    """Whether autograd noted more than `LONG` operations on the way to a value."""
+    seen: set[Any] = set()
+    ahead = [value.grad_fn]
+    while ahead and len(seen) <= LONG:
+        node = ahead.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            ahead += [before for before, _ in node.next_functions]
+    return len(seen) > LONG
+
+
+def record(function: Function, point: Tensor, other: Tensor) -> Program:
     """The operations of ``function`` at ``point``, as a function of tensors of the same shape.
 
     It takes one tensor to a tuple of tensors, and may differentiate inside. The recording is
@@ -83,18 +152,39 @@ def record(function: Function, point: Tensor, other: Tensor) -> Any:
     """
     point = point.detach().clone()
     listed = _Recorder()
-    with listed:
-        outputs = function(point)
-    graph = _graph(listed.calls, point, outputs)
-    with torch.no_grad():
-        replayed = graph(other.detach().clone())
-    for ours, its in zip(replayed, function(other.detach().clone()), strict=True):
+    with _kept_in_memory():
+        with listed:
+            outputs = function(point)
+        program = Program(list(_varying(listed.calls, point)), point, outputs)
+    for ours, its in zip(program(other.detach()), function(other.detach().clone()), strict=True):
         if not torch.allclose(ours, its, rtol=AGREEMENT, atol=AGREEMENT, equal_nan=True):
             raise NotRecordableError("another point takes other operations")
-    return graph
+    return program
 
 
-Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any]
+@contextlib.contextmanager
+def _kept_in_memory() -> Iterator[None]:
+    """Within this, Python does not look for what nobody needs: all is needed, and is much."""
+    looking = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if looking:
+            gc.enable()
+
+
+ATEN: Any = torch.ops.aten
+FORGETFUL = frozenset(  # what comes out hangs on the shape of what goes in alone
+    {
+        ATEN.new_zeros.default,
+        ATEN.new_ones.default,
+        ATEN.zeros_like.default,
+        ATEN.ones_like.default,
+        ATEN.new_full.default,
+        ATEN.full_like.default,
+    }
+)
 
 
 class _Recorder(TorchDispatchMode):
@@ -103,6 +193,7 @@ class _Recorder(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[Call] = []
+        self.size = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -113,92 +204,35 @@ class _Recorder(TorchDispatchMode):
     ) -> Any:
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise NotRecordableError(f"{func} draws random numbers")
-        out = func(*args, **(kwargs or {}))
-        self.calls.append((func, args, kwargs or {}, out))
-        if len(self.calls) > MOST_CALLS:
-            raise NotRecordableError(f"more than {MOST_CALLS} operations, which save no time")
-        return out
+        call = Call.noted(func, args, kwargs or {}, func(*args, **(kwargs or {})))
+        self.calls.append(call)
+        self.size += sum(each.nbytes for each in call.made)
+        if self.size > RECORDED_BYTES:
+            raise NotRecordableError(f"more than {RECORDED_BYTES} bytes in all results together")
+        return call.out
 
 
-class _Builder:
-    """The calls that depend on one tensor, as a graph; the others' results stand as constants."""
-
-    def __init__(self, point: Tensor, changed: set[int]) -> None:
-        self.graph, self.constants, self.changed = fx.Graph(), torch.nn.Module(), changed
-        self.nodes: dict[int, fx.Node] = {id(point): self.graph.placeholder("flat")}
-
-    def node_of(self, value: Any) -> Any:
-        """The node that stands for a tensor; anything else as it is."""
-        if not isinstance(value, Tensor):
-            return value
-        if id(value) not in self.nodes:
-            name = f"constant_{len(self.nodes)}"
-            self.constants.register_buffer(name, value.detach())
-            self.nodes[id(value)] = self.graph.get_attr(name)
-        return self.nodes[id(value)]
-
-    def add(self, call: Call) -> None:
-        """Keep a call, if it is needed at another point."""
-        func, args, _, out = call
-        # A failed factorisation gives values that are not finite, and needs no check.
-        if func is torch.ops.aten._linalg_check_errors.default or not self._varies(call):
-            return
-        if not _tensors(out):
-            raise NotRecordableError(f"{func} reads a value that depends on the input")
-        if func is torch.ops.aten.detach.default:  # for autograd's sake, which has no part here
-            self.nodes[id(out)] = self.node_of(args[0])
-        else:
-            self._add_node(call)
-
-    def _add_node(self, call: Call) -> None:
-        func, args, kwargs, out = call
-        node = self.graph.call_function(
-            func, tree_map(self.node_of, args), tree_map(self.node_of, kwargs)
-        )
-        if isinstance(out, Tensor):
-            self.nodes[id(out)] = node
-            return
-        for index, each in enumerate(out):
-            if isinstance(each, Tensor):
-                self.nodes[id(each)] = self.graph.call_function(operator.getitem, (node, index))
-
-    def _varies(self, call: Call) -> bool:
-        """Whether a call's result depends on the point, or is changed in place."""
-        _, args, kwargs, out = call
-        tensors = _tensors((args, kwargs))
-        nodes = (self.nodes.get(id(each)) for each in tensors)
-        if any(node is not None and node.op != "get_attr" for node in nodes):
-            return True
-        return any(_storage(each) in self.changed for each in (*tensors, *_tensors(out)))
-
-
-def _graph(calls: list[Call], point: Tensor, outputs: Outputs) -> fx.GraphModule:
-    builder = _Builder(point, {_storage(each) for call in calls for each in _written(call)})
+def _varying(calls: list[Call], point: Tensor) -> Iterator[Call]:
+    """The calls whose results depend on the point, or are changed in place."""
+    changed = {storage(each) for call in calls if call.changes for each in _written(call)}
+    varying = {id(point)}
     for call in calls:
-        builder.add(call)
-    builder.graph.output(tuple(builder.node_of(each) for each in outputs))
-    builder.graph.eliminate_dead_code(_is_needed)
-    return fx.GraphModule(builder.constants, builder.graph)
-
-
-def _is_needed(node: fx.Node) -> bool:
-    """Whether a node stays though nothing reads it."""
-    writes = isinstance(node.target, OpOverload) and node.target._schema.is_mutable
-    return writes or node.op in ("placeholder", "output")
-
-
-def _tensors(tree: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
-
-
-def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+        # A failed factorisation gives values that are not finite, and needs no check.
+        if call.func is torch.ops.aten._linalg_check_errors.default:
+            continue
+        depends = any(id(each) in varying for each in call.taken)
+        depends &= call.func not in FORGETFUL
+        if not depends and not any(storage(e) in changed for e in (*call.taken, *call.made)):
+            continue
+        if not call.made:
+            raise NotRecordableError(f"{call.func} reads a value that depends on the input")
+        varying |= {id(each) for each in call.made}
+        yield call
 
 
 def _written(call: Call) -> list[Tensor]:
     """The tensors that an operation changes in place: they are no constants."""
-    func, args, kwargs, _ = call
-    declared = func._schema.arguments
-    given = dict(zip((each.name for each in declared), args, strict=False)) | kwargs
+    declared = call.func._schema.arguments
+    given = dict(zip((each.name for each in declared), call.args, strict=False)) | call.kwargs
     changed = [each.name for each in declared if each.alias_info and each.alias_info.is_write]
     return [value for name in changed if isinstance(value := given.get(name), Tensor)]

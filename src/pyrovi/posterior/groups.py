@@ -41,19 +41,21 @@ def _with_site(
     """The groups of the data with what one site observed."""
     observed, constant = groups.values()
     name = safe_name(site.name)
-    namesake = observed.get(name)
+    namesake = observed[name] if name in observed else None  # noqa: SIM401  its `get` is slow
     if namesake is not None and same_values(namesake.to_numpy(), values):
         return groups
     if namesake is not None:
         observed = observed.drop_vars(name)
         constant = constant if OF_SITE in namesake.attrs else constant.assign({name: namesake})
-    arguments = [*observed.data_vars.values(), *constant.data_vars.values()]
-    unnamed = xr.DataArray(values, dims=[safe_name(dim) for dim in site.dims])
+    held_now = [g.variables[each] for g in (observed, constant) for each in g.data_vars]
+    # A number has no axes to share, so that it need not be held against every other site's.
+    arguments = [each for each in held_now if each.ndim or OF_SITE not in each.attrs]
+    unnamed = xr.Variable([safe_name(dim) for dim in site.dims], values)
     like = next((each for each in arguments if same_values(each.to_numpy(), values)), unnamed)
     return {"observed_data": _added(observed, name, like, data), "constant_data": constant}
 
 
-def _added(group: xr.Dataset, name: str, like: xr.DataArray, data: xr.DataTree) -> xr.Dataset:
+def _added(group: xr.Dataset, name: str, like: xr.Variable, data: xr.DataTree) -> xr.Dataset:
     """The group with ``like`` under a site's name; its dims its own where they would clash."""
     clash = any(group.sizes.get(d, n) != n or d in group.data_vars for d, n in like.sizes.items())
     own = [f"{name}_dim_{axis}" for axis in range(like.ndim)]
@@ -150,7 +152,9 @@ def _attributes(model: BoundModel, data: xr.DataTree, name: str) -> dict[Any, An
 
 
 def _observed(data: xr.DataTree, name: str) -> xr.DataArray | None:
-    return held(data, "observed_data").data_vars.get(safe_name(name))
+    observed = held(data, "observed_data")
+    # Asked for a name that is not there, xarray looks for one like it, which takes milliseconds.
+    return observed[safe_name(name)] if safe_name(name) in observed.data_vars else None
 
 
 def _labelled(dataset: xr.Dataset, data: xr.DataTree) -> xr.Dataset:
