@@ -120,11 +120,13 @@ def test_rows_that_would_hold_too_much_are_recorded_in_parts(
     for _ in range(EARLY + 1):
         density.value_and_gradient(few)
     held = density.recordings.made["gradient", FEW_ROWS].noted
-    monkeypatch.setattr(recording, "RECORDED_BYTES", 5 * held)  # two times 64 rows, and no more
+    monkeypatch.setattr(
+        recording, "RECORDED_BYTES", 5 * held
+    )  # two times as many rows, and no more
     rows = few.repeat(60, 1)
     for _ in range(LATER):
         density.value_and_gradient(rows)
-    assert ("gradient", 100) in density.recordings.made
+    assert ("gradient", 150) in density.recordings.made
     torch.testing.assert_close(density.value_and_gradient(rows), fresh._differentiated(rows))
 
 

@@ -25,7 +25,7 @@ Function = Callable[[Tensor], Outputs]
 REPEATS = 20  # evaluations for one number of points before a recording of it pays
 LONG = 500  # operations of one evaluation, above which it pays much sooner
 EARLY, LATER = 2, 8  # evaluations of a long function before it is, of few rows or of others
-FEW_ROWS = 64  # which most operations of a long function take no more time for than for one
+FEW_ROWS = 128  # which most operations of a long function take no more time for than for one
 RECORDED_BYTES = 500_000_000  # of all results together, which are held while it is recorded
 AGREEMENT = 1e-9  # relative; the operations are the same ones, so they should agree to the bit
 
