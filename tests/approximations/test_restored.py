@@ -18,6 +18,7 @@ from pyrovi.approximations import (
     Gaussian,
     GaussianMixture,
     GuideDraws,
+    Nested,
     Points,
     Resampled,
     restored,
@@ -81,6 +82,16 @@ def guided(density: LogDensity, family: guides.Family = guides.full_rank) -> Gui
     return GuideDraws(density, guide, family, None)
 
 
+def nested(density: LogDensity) -> Nested:
+    """The first entry by a t distribution, the others at their mode given it."""
+    first, others = torch.tensor([0]), torch.tensor([1, 2])
+    one, zero = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    smooth = (zero, one[:, None], torch.zeros(0, 0, dtype=torch.float64))
+    mixture = (one, zero[:, None], one[:, None, None], 5 * one)
+    known = (zero[:, None], torch.zeros(1, 2, dtype=torch.float64))
+    return Nested(density, first, others, others[:0].reshape(0, 0), *mixture, *smooth, *known)
+
+
 DENSITY = density_of(3)
 ROWS = torch.arange(60.0, dtype=torch.float64).reshape(20, 3) / 30
 LOC, EYE = ROWS[0], torch.eye(3, dtype=torch.float64)
@@ -94,6 +105,7 @@ MADE: dict[str, Callable[[], Approximation]] = {
     "mixture": lambda: MIXTURE,
     "chain": lambda: Empirical(DENSITY, ROWS, ROWS[:, 0] > 1),
     "pool": lambda: Empirical(DENSITY, ROWS, in_order=False),
+    "nested": lambda: nested(DENSITY),
     "points": lambda: Points(DENSITY, ROWS),
     "factors": lambda: Factors(DENSITY, {"x": Normal(LOC)}),
     "guide": lambda: guided(DENSITY),

@@ -24,6 +24,7 @@ QUICK: dict[str, Callable[[], Any]] = {
     "svi": lambda: vi.SVI(guide="full_rank", max_steps=200),
     "dadvi": vi.DADVI,
     "laplace": vi.Laplace,
+    "nested_laplace": vi.NestedLaplace,
     "pathfinder": vi.Pathfinder,
     "batch_and_match": vi.BatchAndMatch,
     "ensemble": vi.Ensemble,

@@ -150,7 +150,8 @@ def _swapped(value: Any, same: Mapping[int, Tensor]) -> Any:
 def _key(value: Any, made: Collection[int]) -> Any:
     """What is the same for arguments that are: of short constants, the numbers in them."""
     if isinstance(value, Tensor):
-        if id(value) in made or value.numel() > SHORT:
+        # a tensor without numbers, of torch's own making, has only its identity
+        if id(value) in made or value.numel() > SHORT or value.is_meta:
             return id(value)
         return value.dtype, value.shape, value.detach().numpy().tobytes()
     if isinstance(value, list | tuple):

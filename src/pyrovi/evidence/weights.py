@@ -15,8 +15,9 @@ from pyrovi.evidence.limits import KHAT
 
 EXACT_SPREAD = 0.01
 """Log weights within this of one another, in nats, leave no expectation changed by 1 %."""
-SLACK = 0.3
-"""By how much k may be above what the largest weight says: by a factor of eight in a thousand."""
+BOUND, BOUNDED_SHAPE = 10.0, 0.5
+"""Averages that no weight is beyond, and the largest k that then can be: that of weights whose
+variance is finite."""
 MIN_DRAWS = 25
 """The tail then has five draws, the fewest that a Pareto can be fitted to."""
 BLOCK = 32
@@ -61,17 +62,18 @@ def smooth(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
     if np.ptp(log_ratios) <= EXACT_SPREAD or tied_tail(log_ratios):
         return log_ratios - _log_sum_exp(log_ratios), 0.0
     log_weights, k = smooth_each(log_ratios[None])
-    return log_weights[0], min(float(k[0]), _largest_shape(log_ratios))
+    shape = float(k[0])
+    return log_weights[0], min(shape, BOUNDED_SHAPE) if _bounded(log_ratios) else shape
 
 
-def _largest_shape(log_ratios: np.ndarray) -> float:
-    """The largest k that goes with how far the largest weight is above the average.
+def _bounded(log_ratios: np.ndarray) -> bool:
+    """Whether no weight is more than ten averages: the tail then ends, whatever is fitted to it.
 
-    Of S weights with a tail of shape k the largest is about S^k averages. Where weights are
-    bounded, many lie close to the bound, and a Pareto fitted to these few values is anything.
+    Where weights are bounded, many lie close to the bound, and a Pareto fitted to these few values
+    may be of any shape. Of a shape of 0.7 the largest of a thousand is about forty averages.
     """
     above = log_ratios.max() - _log_sum_exp(log_ratios) + math.log(len(log_ratios))
-    return SLACK + above / math.log(len(log_ratios))
+    return bool(above < math.log(BOUND))
 
 
 def smooth_each(log_ratios: np.ndarray, efficiency: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ class Settings:
         parts = self._shown()
         for each in fields(self):  # pyright: ignore[reportArgumentType]
             value = getattr(self, each.name)
-            if each.name not in parts and value != each.default:
+            if each.repr and each.name not in parts and value != each.default:
                 parts[each.name] = repr(value)
         return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in parts.items())})"
 

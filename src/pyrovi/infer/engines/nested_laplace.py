@@ -14,7 +14,7 @@ https://doi.org/10.1007/s11222-008-9059-x, with the weights of Cornuet, Marin, M
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -60,13 +60,15 @@ class NestedLaplace(Settings):
 
     Attributes:
         split: Which entries are the few; None to find out.
+        modes: Where to start if there is no rest; none to search for them.
         rows: How many values of the few to take in each round; None for a hundred for each of
             their entries, and two hundred where there is no rest.
         rounds: How many rounds to take at the most.
         max_steps: How many steps to take at the most, of the search and the rounds together.
     """
 
-    split: Split | None = None
+    split: Split | None = field(default=None, repr=False)
+    modes: tuple[Gaussian, ...] = field(default=(), repr=False)
     rows: int | None = None
     rounds: int = 8
     max_steps: int = 200
@@ -75,9 +77,6 @@ class NestedLaplace(Settings):
     def __post_init__(self) -> None:
         whole(self, "rows", least=50)
         whole(self, "rounds", "max_steps")
-
-    def __repr__(self) -> str:
-        return "NestedLaplace()"
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "NestedState":
         split = self.split or split_of(density, start, seed)
@@ -91,7 +90,7 @@ class NestedLaplace(Settings):
             1 if len(split.rest) else ROWS_WITHOUT_REST
         )
         search = Search(Rest(density, split), start[split.few], start[split.rest])
-        return NestedState(search, rows, seed)
+        return NestedState(search, rows, seed, self.modes)
 
     def step(self, state: "NestedState") -> float:
         """Take a step of the search, which gives minus the log evidence there, or a round.
@@ -145,6 +144,11 @@ class Search:
         if math.isfinite(float(value)):
             self.mode = given.loc[0]
         return -float(value), -(ahead - behind) / (2 * DIFFERENCE)
+
+    def guess(self) -> StudentMixture:
+        """A narrow one where the search stands, of which nothing else is known."""
+        one, width = torch.ones(1, dtype=torch.float64), torch.full_like(self.few, FIRST_WIDTH)
+        return StudentMixture.heavy(one, self.few[None], torch.diag(width)[None])
 
     def mixture(self) -> StudentMixture:
         """A t distribution as wide as the evidence is curved, over about that width."""
@@ -216,11 +220,10 @@ class NestedState:
         modes: The modes, where there is no rest.
     """
 
-    def __init__(self, search: Search, rows: int, seed: int) -> None:
-        self.search, self.rows, self.seed = search, rows, seed
+    def __init__(self, search: Search, rows: int, seed: int, modes: tuple[Gaussian, ...]) -> None:
+        self.search, self.rows, self.seed, self.modes = search, rows, seed, modes
         self.mixture: StudentMixture | None = None
         self.rounds: list[Round] = []
-        self.modes: tuple[Gaussian, ...] = ()
 
     def seek(self) -> float:
         """A step of the search for the few; the modes at once, where all entries are few."""
@@ -233,7 +236,8 @@ class NestedState:
 
     def _seek_modes(self) -> float:
         density = self.search.rest.density
-        self.modes = tuple(find_modes(density, self.search.few, None, self.seed))
+        searched = self.modes or find_modes(density, self.search.few, None, self.seed)
+        self.modes = tuple(searched)
         if not self.modes:
             return math.nan
         heights = torch.tensor([log_evidence(mode) for mode in self.modes], dtype=torch.float64)
@@ -265,9 +269,7 @@ class NestedState:
 
     def approximation(self) -> Nested:
         """What the rounds came to."""
-        rest, mixture = self.search.rest, self.mixture
-        if mixture is None:
-            mixture = self.search.mixture()
+        rest, mixture = self.search.rest, self.mixture or self.search.guess()
         few, modes = self.search.few[None], self.search.mode[None]
         if self.rounds:
             few, modes = self.rounds[-1].few, self.rounds[-1].given.loc

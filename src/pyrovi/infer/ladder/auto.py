@@ -1,14 +1,17 @@
 """`engine="auto"`: a ladder that climbs only while it pays, and says what it did on each rung.
 
 1. Nested Laplace (`nested_laplace`), where a few entries make the shape of the posterior and the
-   rest comes in small blocks, as in hierarchies; or where all entries are few.
+   rest comes in small blocks, as in hierarchies.
 2. A Gaussian in a space turned by the curvature (`dadvi`), or what `first_rung` says instead;
    where its starts end in several modes of about the same evidence, a Gaussian in each (`modes`).
-3. The draws of either resampled by their importance weights, where their tail is light.
-4. Its draws polished by many short Markov chains (`polish`), where the density is vectorised.
+3. Adaptive importance sampling (`nested_laplace` without a rest), where all entries are few.
+4. The draws of the best polished by many short Markov chains (`polish`), where the density is
+   vectorised.
 5. A flow that starts as the Gaussian, where there are few enough dimensions.
 
-After each rung the approximation is held against the posterior, quantity by quantity (`judge`).
+After each rung the approximation is held against the posterior, quantity by quantity (`judge`): by
+its importance weights, and where their tail is light its draws are resampled by them. Markov
+chains judge the best of the first three where no weights are enough, and what comes after.
 The first that passes is the answer, else the one that is least far off, as the verdict will say.
 What the ladder must know of a rung stands in its `Plan`: any engine can be one.
 """
@@ -22,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrovi.approximations import Gaussian, Resampled
+from pyrovi.approximations import Draws, Gaussian, Resampled, Split
 from pyrovi.density import LogDensity
 from pyrovi.guides import FAMILIES, Family
 from pyrovi.infer.engine import Capabilities, Engine, Outcome, first_of
@@ -30,7 +33,13 @@ from pyrovi.infer.engines.dadvi import DADVI
 from pyrovi.infer.engines.nested_laplace import NestedLaplace
 from pyrovi.infer.engines.pathfinder import Pathfinder
 from pyrovi.infer.engines.svi import SVI
-from pyrovi.infer.ladder.judge import Judgement, judge, judge_by_weights
+from pyrovi.infer.ladder.judge import (
+    ByWeights,
+    Judgement,
+    importance_khat,
+    judge,
+    judge_by_weights,
+)
 from pyrovi.infer.ladder.modes import Modes
 from pyrovi.infer.ladder.polish import Polish
 from pyrovi.infer.run import Rung
@@ -38,6 +47,8 @@ from pyrovi.optimise import FEWEST_CHAINS, affordable, log_evidence, split_of
 from pyrovi.seeds import stream
 from pyrovi.words import count
 
+SURE_POOL = 4  # draws weighed for one that is taken; where more are needed, all are drawn to see
+RESAMPLED = "The tail of the importance weights is light enough to resample by them."
 MIXTURE_STARTS = 32
 MOST_STEPS = 500  # of the first rung: what takes more will not be mended by still more
 DEAR_ENTRIES = 20_000_000  # numbers in one evaluation of all fixed draws: a minute for the search
@@ -108,7 +119,8 @@ class Tried:
 
     @property
     def excess(self) -> float:
-        return self.outcome.judgement.excess if self.outcome.judgement else 0.0
+        """How far off its worst quantity is; infinite as long as that is not judged."""
+        return self.outcome.judgement.excess if self.outcome.judgement else math.inf
 
 
 class AutoState:
@@ -118,6 +130,8 @@ class AutoState:
         self.density, self.start, self.seed = density, start, seed
         self.tried: list[Tried] = []
         self.candidates_from = 0  # rungs before it miss a mode, which no judgement of them can see
+        self.cheap = True  # as long as chains are put off
+        self.waiting: dict[int, Draws] = {}  # of rungs that the weights left open
         self.taken, self.last_loss = 0, math.inf
         self._rungs = self._planned()
         self._begin(next(self._rungs))
@@ -171,7 +185,7 @@ class AutoState:
     def _best(self) -> Tried:
         candidates = self.tried[self.candidates_from :] or self.tried
         passed = [each for each in candidates if each.passes]
-        return passed[0] if passed else min(candidates, key=lambda each: each.excess)
+        return passed[0] if passed else min(candidates, key=lambda e: (e.excess, e.rung.khat))
 
     def _begin(self, plan: Plan) -> None:
         self.plan = plan
@@ -197,32 +211,78 @@ class AutoState:
             return
         drawn = outcome.approximation.draw(self._judged_draws, stream(self.seed, "judge"))
         weighed = judge_by_weights(self.density, drawn)
-        if weighed is None or not (weighed.as_drawn.passes or weighed.resampled.passes):
+        resampled = self._resampled(outcome, weighed)
+        if weighed is not None and (weighed.as_drawn.passes or resampled is not None):
+            self._keep(name, why, outcome, weighed.as_drawn)
+            if resampled is not None:
+                self._keep(f"{name}, resampled", RESAMPLED, resampled, resampled.judgement)
+        elif self.cheap and outcome.approximation.has_density:
+            self.waiting[len(self.tried)] = drawn
+            self._keep(name, why, outcome, None, khat=importance_khat(self.density, drawn))
+        else:
             judged = judge(self.density, drawn, stream(self.seed, "judge chains"))
             self._keep(name, why, outcome, judged)
-            return
-        self._keep(name, why, outcome, weighed.as_drawn)
-        if not weighed.as_drawn.passes:
-            approximation = Resampled(self.density, outcome.approximation, weighed.pool)
-            why = "The tail of the importance weights is light enough to resample by them."
-            resampled = replace(outcome, approximation=approximation)
-            self._keep(f"{name}, resampled", why, resampled, weighed.resampled)
 
-    def _keep(self, name: str, why: str, outcome: Outcome, judged: Judgement | None) -> Tried:
+    def _resampled(self, outcome: Outcome, weighed: ByWeights | None) -> Outcome | None:
+        """The draws resampled, where they are not good enough as they are, and are so then."""
+        if weighed is None or weighed.as_drawn.passes or not weighed.resampled.passes:
+            return None
+        approximation = Resampled(self.density, outcome.approximation, weighed.pool)
+        judged = weighed.resampled
+        if weighed.pool > SURE_POOL:  # few were effective: a larger pool may have a heavier tail
+            drawn = approximation.draw(self._judged_draws, stream(self.seed, "pool"))
+            pooled = judge_by_weights(self.density, drawn)
+            if pooled is None or not pooled.as_drawn.passes:
+                return None
+            judged = pooled.as_drawn
+        return replace(outcome, approximation=approximation, judgement=judged)
+
+    def _settle(self) -> None:
+        """Send Markov chains out from the best of the rungs that the weights left open."""
+        open_ones = [i for i in self.waiting if i >= self.candidates_from]
+        if not open_ones:
+            return
+        index = min(open_ones, key=lambda i: self.tried[i].rung.khat)
+        began, waiting = time.perf_counter(), self.tried[index]
+        judged = judge(self.density, self.waiting[index], stream(self.seed, "judge chains"))
+        seconds = waiting.rung.seconds + time.perf_counter() - began
+        rung = replace(waiting.rung, seconds=seconds, **_as_it_held(judged))
+        self.tried[index] = Tried(rung, replace(waiting.outcome, judgement=judged))
+
+    def _keep(
+        self,
+        name: str,
+        why: str,
+        outcome: Outcome,
+        judged: Judgement | None,
+        khat: float = math.nan,
+    ) -> Tried:
         began, self.began = self.began, time.perf_counter()
-        held = {} if judged is None else _as_it_held(judged)
+        held: dict[str, Any] = {"khat": khat} if judged is None else _as_it_held(judged)
         rung = Rung(name, why, self.rung_taken, self.began - began, **held)
         steps = slice(self.taken - self.rung_taken, self.taken)
         self.tried.append(Tried(rung, replace(outcome, judgement=judged, losses=steps)))
         return self.tried[-1]
 
     def _planned(self) -> Iterator[Plan]:
-        """The rungs in turn; they end where an approximation passes."""
-        few = few_rung(self.density, self.start, self.seed)
-        if few is not None:
-            yield few
-        for following in (self._gaussian, self._polish, self._flow):
-            if self.tried and self._passed():
+        """The rungs in turn; they end where an approximation passes.
+
+        Those that importance weights can judge go first, and Markov chains judge one of them
+        where the weights cannot.
+        """
+        split = split_for(self.density, self.start, self.seed)
+        if split is not None and len(split.rest):
+            yield nested(split, otherwise=first_rung(self.density))
+        if self._passed():
+            return
+        yield from self._gaussian()
+        if split is not None and not len(split.rest) and not self._passed():
+            yield nested(split, self._rivals())
+        self.cheap = False
+        if not self._passed():
+            self._settle()
+        for following in (self._polish, self._flow):
+            if self._passed() or not self._told():
                 return
             yield from following()
 
@@ -232,8 +292,13 @@ class AutoState:
         yield from self._modes()
 
     def _passed(self) -> bool:
+        """Whether some rung is good enough, or nothing can judge any."""
+        return bool(self.tried) and (not self._judgeable or self._best.passes)
+
+    def _told(self) -> bool:
+        """Whether there was any evidence on the best of them."""
         judged = self._best.outcome.judgement
-        return judged is None or judged.passes or not judged.could_tell
+        return judged is not None and judged.could_tell
 
     def _modes(self) -> Iterator[Plan]:
         rivals = self._rivals()
@@ -279,23 +344,24 @@ def _as_it_held(judged: Judgement) -> dict[str, Any]:
     return {**held, "worst": name, "shift": off.shift, "ratio": off.ratio}
 
 
-def few_rung(density: LogDensity, start: Tensor, seed: int) -> Plan | None:
-    """Nested Laplace, where a few entries make the shape and the rest comes in blocks."""
+def split_for(density: LogDensity, start: Tensor, seed: int) -> Split | None:
+    """The few entries that make the shape, where there are few, and the others are in blocks."""
     model = density.model
     if model.subsampled or model.parameters or not density.vectorised:
         return None
-    split = split_of(density, start, seed)
-    if split is None:
-        return None
-    few, rest = count(len(split.few), "latent dimension"), count(len(split.rest), "other")
-    why = f"Nested Laplace, since {few} may make the shape, and given them {rest}"
-    whole = f"Adaptive importance sampling, since {few} can be covered by draws."
-    engine = NestedLaplace(split=split)
-    return Plan(
-        engine=engine,
-        why=f"{why} may be nearly Gaussian." if len(split.rest) else whole,
-        otherwise=first_rung(density),
-    )
+    return split_of(density, start, seed)
+
+
+def nested(
+    split: Split, modes: tuple[Gaussian, ...] = (), *, otherwise: Plan | None = None
+) -> Plan:
+    """Nested Laplace, or adaptive importance sampling where all entries are few."""
+    few = count(len(split.few), "latent dimension")
+    why = f"Adaptive importance sampling, since {few} can be covered by draws."
+    if len(split.rest):
+        rest = count(len(split.rest), "other")
+        why = f"Nested Laplace, since {few} may make the shape, and {rest} be nearly Gaussian."
+    return Plan(engine=NestedLaplace(split=split, modes=modes), why=why, otherwise=otherwise)
 
 
 def first_rung(density: LogDensity) -> Plan:

@@ -225,7 +225,8 @@ def judge_by_weights(density: LogDensity, drawn: Draws) -> ByWeights | None:
         return None
     pool = int(np.ceil(EFFECTIVE_POOL * len(weights) * (weights**2).sum()).clip(max=POOL))
     alone = reweighted_alone(case.values, weights, pool)
-    shown = all(each.shown_within_limits for each in case.trusted)
+    pooled = POOL_WEIGHT in drawn.stats
+    shown = all(each.known if pooled else each.shown_within_limits for each in case.trusted)
     return ByWeights(
         case.judgement(case.trusted, sure=shown),
         case.judgement(alone, sure=all(each.known for each in alone)),
