@@ -3,8 +3,12 @@
 from typing import Any
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
+import torch
 
+import pyrovi as vi
 from infer.scripted import Scripted, density_of, gaussian, normal
 from pyrovi.evidence import Difference
 from pyrovi.infer import Bound, Judgement, Run, Status, fitting
@@ -54,3 +58,15 @@ def test_threads_are_measured_once_for_all_restarts(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(fitting, "faster_threads", once)
     fitting.fit(normal, {}, Scripted(), seed=0, restarts=3)
     assert measured == [1]
+
+
+@pytest.mark.parametrize("guide", ["mean_field", "full_rank", "maf"])
+def test_a_guide_starts_where_plates_lie_left_of_others(guide: str) -> None:
+    def groups(y: torch.Tensor) -> None:
+        with pyro.plate("group", 5, dim=-2):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            with pyro.plate("row", 3, dim=-1):
+                pyro.sample("y", dist.Normal(z, 1.0), obs=y)
+
+    fit = vi.fit(groups, {"y": torch.ones(5, 3)}, vi.SVI(guide=guide, max_steps=3), seed=0)
+    assert fit.draw(4)[0].flat.shape == (4, 5)

@@ -200,7 +200,7 @@ def test_what_was_done_can_be_read_off_the_tree(schools: xr.DataTree) -> None:
     attrs = schools["sample_stats"].attrs
     assert attrs["model"] == "eight_schools"
     assert attrs["engine"].startswith("auto: ")
-    assert json.loads(attrs["rungs"])[0]["engine"] == "DADVI(whiten=True)"
+    assert json.loads(attrs["rungs"])[0]["engine"] == "NestedLaplace()"
     assert attrs["seed"] == 0
     assert attrs["status"] == "converged"
     assert set(json.loads(attrs["versions"])) >= {"pyrovi", "torch", "pyro-ppl", "python"}

@@ -7,7 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 HEAVY, FREEDOMS = 5.0, (5.0, 12.0, 40.0)  # degrees of freedom
-DEFENCE = 0.1  # of a fitted mixture that is heavy in the tails, so that no weight is beyond ten
+DEFENCE = (
+    0.1  # of a fitted mixture that is heavy in the tails, so that no weight is far beyond ten
+)
 LEAST_WEIGHT = 1e-3  # of a component, below which it is dropped
 RIDGE = 1e-6  # of the variances, added to their matrix
 REFITS = 4

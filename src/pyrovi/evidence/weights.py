@@ -15,9 +15,9 @@ from pyrovi.evidence.limits import KHAT
 
 EXACT_SPREAD = 0.01
 """Log weights within this of one another, in nats, leave no expectation changed by 1 %."""
-BOUND, BOUNDED_SHAPE = 10.0, 0.5
-"""Averages that no weight is beyond, and the largest k that then can be: that of weights whose
-variance is finite."""
+LARGEST, EVEN_SHAPE = 30.0, 0.5
+"""Averages that no weight is beyond where most draws are effective, and the largest k that then
+can be: that of weights whose variance is finite."""
 MIN_DRAWS = 25
 """The tail then has five draws, the fewest that a Pareto can be fitted to."""
 BLOCK = 32
@@ -63,17 +63,19 @@ def smooth(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
         return log_ratios - _log_sum_exp(log_ratios), 0.0
     log_weights, k = smooth_each(log_ratios[None])
     shape = float(k[0])
-    return log_weights[0], min(shape, BOUNDED_SHAPE) if _bounded(log_ratios) else shape
+    raw = log_ratios - log_ratios.max()
+    return log_weights[0], min(shape, EVEN_SHAPE) if shape > EVEN_SHAPE and _even(raw) else shape
 
 
-def _bounded(log_ratios: np.ndarray) -> bool:
-    """Whether no weight is more than ten averages: the tail then ends, whatever is fitted to it.
+def _even(log_weights: np.ndarray) -> bool:
+    """Whether half of the draws are effective, and no weight is far above the average.
 
-    Where weights are bounded, many lie close to the bound, and a Pareto fitted to these few values
-    may be of any shape. Of a shape of 0.7 the largest of a thousand is about forty averages.
+    A Pareto fitted to the few largest of such weights may be of any shape. Of a shape of 0.7 the
+    largest of a thousand is about forty averages, and a third of the draws are effective.
     """
-    above = log_ratios.max() - _log_sum_exp(log_ratios) + math.log(len(log_ratios))
-    return bool(above < math.log(BOUND))
+    weights = np.exp(log_weights)
+    effective = weights.sum() ** 2 / (weights**2).sum()
+    return bool(effective > len(weights) / 2 and weights.max() < LARGEST * weights.mean())
 
 
 def smooth_each(log_ratios: np.ndarray, efficiency: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,8 @@ probabilities, correlations), and of the others those that change the curvature 
 move. The rest is split into blocks and a border by what its second derivatives leave at zero.
 """
 
+import math
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -167,12 +169,13 @@ def _by_plate(
     by_plate: dict[str, list[Tensor]] = {}
     for piece in density.pieces:
         site = density.model.site(piece.site)
-        entries = torch.arange(piece.start, piece.stop).reshape(piece.shape)
-        if piece.shape != site.shape or not piece.stop - piece.start > SMALL_SITE:
+        entries = torch.arange(piece.start, piece.stop)
+        if len(entries) != math.prod(site.shape) or len(entries) <= SMALL_SITE:
             continue
+        entries = entries.reshape(site.shape)
         for axis, dim in enumerate(site.dims):
             if dim in density.model.plates and piece.start in own:
-                columns = entries.movedim(axis, 0).reshape(piece.shape[axis], -1)
+                columns = entries.movedim(axis, 0).reshape(site.shape[axis], -1)
                 by_plate.setdefault(dim, []).append(columns)
     if not by_plate:
         return rest, rest[:0].reshape(0, 0)

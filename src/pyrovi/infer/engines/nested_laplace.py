@@ -48,9 +48,12 @@ FEWEST_ROWS = 100  # of each round, for every entry of the few
 ROWS_WITHOUT_REST = 2  # times as many, where a row needs no search
 ENOUGH = 0.5  # of a round's rows are effective: another would gain little
 FEWEST_ROUNDS = 2  # the first, from a guess, may not have seen the tails
+FEWEST_STALLED = 5  # rounds, sooner than which it is too soon to tell
 STALLED = 1.1  # times the effective rows before
-MOST_AXES = 3  # along which the first mixture is widened
-NARROWER = 0.7  # its components, as a share of the whole covariance
+MORE = 4  # components that a mixture is widened by
+NARROWER = 0.5  # their covariance, as a share of the whole
+TINY = 1e-12
+HELD, MOST_OFF = 128, 2.0  # draws at which what is smooth is tried; nats that it may be off at one
 MOST_PLACES, PLACE_ENTRIES = 100, 4_000_000  # of modes that are kept
 
 
@@ -104,7 +107,7 @@ class NestedLaplace(Settings):
         if len(state.rounds) < FEWEST_ROUNDS:
             return False
         effective = [each.effective for each in state.rounds]
-        stalled = len(effective) > 3 and effective[-1] < STALLED * max(effective[:-1])
+        stalled = len(effective) > FEWEST_STALLED and effective[-1] < STALLED * max(effective[:-1])
         return effective[-1] >= ENOUGH or stalled or len(effective) == self.rounds
 
     def outcome(self, state: "NestedState") -> Outcome:
@@ -253,8 +256,9 @@ class NestedState:
         few = mixture.spread(self.rows, stream(self.seed, "round", len(self.rounds)))
         self.rounds.append(Round(mixture, few, self.search.given(few)))
         few, weights, average = self._rows()
-        if len(self.rounds) == 1 and self.rounds[0].effective < ENOUGH:
-            mixture = widened(mixture, few, weights)
+        if self.rounds[-1].effective < ENOUGH:
+            seed = stream(self.seed, "components", len(self.rounds))
+            mixture = widened(mixture, few, weights, torch.Generator().manual_seed(seed))
         self.mixture = mixture.fitted(few, weights, average)
         return -float(self.rounds[-1].log_weights.logsumexp(0) - math.log(self.rows))
 
@@ -269,7 +273,7 @@ class NestedState:
 
     def approximation(self) -> Nested:
         """What the rounds came to."""
-        rest, mixture = self.search.rest, self.mixture or self.search.guess()
+        rest, mixture = self.search.rest, self._tried_mixture()
         few, modes = self.search.few[None], self.search.mode[None]
         if self.rounds:
             few, modes = self.rounds[-1].few, self.rounds[-1].given.loc
@@ -291,27 +295,52 @@ class NestedState:
             modes[:kept],
         )
 
+    def _tried_mixture(self) -> StudentMixture:
+        """The mixture of which most rows were effective; the last one where none was tried."""
+        fitted = self.rounds[1:]
+        if fitted:
+            return max(fitted, key=lambda each: each.effective).mixture
+        return self.mixture or self.search.guess()
+
     def _polynomials(self) -> Polynomials | None:
         if not self.rounds or not len(self.search.mode):
             return None
         few, weights, _ = self._rows()
         given = together([each.given for each in self.rounds])
         generator = torch.Generator().manual_seed(stream(self.seed, "smooth"))
-        return smooth_rest(self.search.rest.split, few, given, weights, generator)
+        split = self.search.rest.split
+        polynomials = smooth_rest(split, few, given, weights, generator)
+        if polynomials is None or self._farthest_off(polynomials, generator) > MOST_OFF:
+            return None
+        return polynomials
+
+    def _farthest_off(self, polynomials: Polynomials, generator: torch.Generator) -> float:
+        """By how many nats polynomials miss the log density of the rest, at the worst of draws."""
+        few = self._tried_mixture().draw(HELD, generator)
+        few = few[polynomials.covers(few)]
+        if not len(few):
+            return math.inf
+        noise = torch.randn(
+            len(few), len(self.search.mode), generator=generator, dtype=torch.float64
+        )
+        split = self.search.rest.split
+        drawn, log_prob = split.conditional(polynomials(few)).draw(noise)
+        lost = log_prob - self.search.given(few).log_prob(drawn)
+        return float(lost.abs().nan_to_num(math.inf).max())
 
 
 def widened(
-    mixture: StudentMixture, rows: Float[Tensor, "row few"], weights: Float[Tensor, "row"]
+    mixture: StudentMixture,
+    rows: Float[Tensor, "row few"],
+    weights: Float[Tensor, "row"],
+    generator: torch.Generator,
 ) -> StudentMixture:
-    """With more components, along the longest axes of weighted rows, for the fit to choose of."""
-    mean = weights @ rows
-    apart = (rows - mean) * weights.sqrt()[:, None]
-    values, vectors = torch.linalg.eigh(apart.T @ apart)
-    axes = (vectors * values.clamp(min=0).sqrt()).T.flip(0)[:MOST_AXES]
+    """With more components, at some of the weighted rows, for the fit to choose of."""
+    apart = (rows - weights @ rows) * weights.sqrt()[:, None]
     factor, failed = torch.linalg.cholesky_ex(NARROWER * apart.T @ apart)
     if int(failed):
         return mixture
-    more = torch.cat([mean[None], mean + axes, mean - axes])
-    locs = torch.cat([mixture.locs, more])
-    factors = torch.cat([mixture.scale_trils, factor.expand(len(more), -1, -1)])
+    chosen = torch.multinomial(weights + TINY, MORE, replacement=False, generator=generator)
+    locs = torch.cat([mixture.locs, rows[chosen]])
+    factors = torch.cat([mixture.scale_trils, factor.expand(MORE, -1, -1)])
     return StudentMixture.heavy(locs.new_full((len(locs),), 1 / len(locs)), locs, factors)

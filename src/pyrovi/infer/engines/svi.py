@@ -339,7 +339,13 @@ def _start_options(family: Family, density: LogDensity, start: Tensor) -> dict[s
     told = "init_loc_fn" in family.options
     if told or not family.takes_start or density.model.subsampled:
         return {}
-    values = {name: value[0] for name, value in density.constrain(start[None]).items()}
+    nodes = (
+        density.model.prototype.nodes
+    )  # with the axes of one that stand for plates further left
+    values = {
+        name: value[0].reshape(nodes[name]["value"].shape)
+        for name, value in density.constrain(start[None]).items()
+    }
     return {"init_loc_fn": init_to_value(values=values, fallback=init_to_median)}
 
 

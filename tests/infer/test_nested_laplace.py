@@ -1,0 +1,184 @@
+"""Claims on nested Laplace, by closed forms, quadrature and what structure must be seen."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor
+
+import pyrovi as vi
+from infer.scripted import density_of
+from pyrovi.bound import bind, bind_model
+from pyrovi.density import LogDensity
+from pyrovi.infer.engines.nested_laplace import NestedLaplace
+from pyrovi.optimise import split_of
+
+EFFECTS = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0], dtype=torch.float64)
+ERRORS = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0], dtype=torch.float64)
+SCHOOLS = {"y": EFFECTS, "sigma": ERRORS}
+
+
+def centred(y: Tensor, sigma: Tensor) -> None:
+    """Eight schools, whose density runs away where the schools are alike: it has no mode."""
+    mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+    tau = pyro.sample("tau", dist.HalfCauchy(5.0))
+    with pyro.plate("school", len(y)):
+        theta = pyro.sample("theta", dist.Normal(mu, tau))
+        pyro.sample("y", dist.Normal(theta, sigma), obs=y)
+
+
+def noncentred(y: Tensor, sigma: Tensor) -> None:
+    mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+    tau = pyro.sample("tau", dist.HalfCauchy(5.0))
+    with pyro.plate("school", len(y)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.Normal(mu + tau * z, sigma), obs=y)
+
+
+def by_quadrature() -> tuple[float, float, float]:
+    """The log evidence of eight schools, and the mean and sd of log tau, over a fine grid."""
+    grid = torch.linspace(-14, 7, 20_001, dtype=torch.float64)
+    tau = grid.exp()
+    eye = torch.eye(8, dtype=torch.float64)
+    covariance = 25.0 + (tau.square()[:, None, None] * eye) + torch.diag(ERRORS.square())
+    zero = torch.zeros(8, dtype=torch.float64)
+    likelihood = dist.MultivariateNormal(zero, covariance).log_prob(EFFECTS)
+    log_density = likelihood + dist.HalfCauchy(5.0).log_prob(tau) + grid
+    log_evidence = log_density.logsumexp(0) + math.log(float(grid[1] - grid[0]))
+    weight = torch.softmax(log_density, 0)
+    mean = float(weight @ grid)
+    return float(log_evidence), mean, float((weight @ (grid - mean).square()).sqrt())
+
+
+def bound_to(model: Callable[..., Any], data: dict[str, Any]) -> LogDensity:
+    return LogDensity(bind_model(model, bind(model, data)))
+
+
+@pytest.mark.parametrize("model", [centred, noncentred])
+def test_where_the_rest_is_gaussian_evidence_and_moments_are_those_of_quadrature(
+    model: Callable[..., Any],
+) -> None:
+    log_evidence, mean, sd = by_quadrature()
+    fit = vi.fit(model, SCHOOLS, vi.NestedLaplace(), seed=0)
+    approximation = fit.approximations()[0]
+    drawn = approximation.draw(20_000, seed=1)
+    log_weights = fit.density.log_prob(drawn.flat) - drawn.log_guide
+    weights = torch.softmax(log_weights, 0)
+    effective = float(1 / weights.square().sum())
+    error = 4.3 / math.sqrt(effective)
+    reached = float(log_weights.logsumexp(0)) - math.log(len(log_weights))
+    log_tau = drawn.flat[:, approximation.few[0]]
+    weighted = float(weights @ log_tau)
+    assert effective > 12_000
+    assert abs(reached - log_evidence) < error
+    assert abs(weighted - mean) < 1.5 * error * sd
+    assert abs(float((weights @ (log_tau - weighted).square()).sqrt()) / sd - 1) < 1.5 * error
+
+
+@pytest.mark.parametrize("model", [centred, noncentred])
+def test_a_scale_is_one_of_the_few_and_each_school_a_block(model: Callable[..., Any]) -> None:
+    density = bound_to(model, SCHOOLS)
+    split = split_of(density, density.start(0), 0)
+    assert split is not None
+    labels = density.labels()
+    assert [labels[i] for i in split.few] == ["tau"]
+    assert [labels[i] for i in split.border] == ["mu"]
+    assert split.blocks.shape == (8, 1)
+    assert split.gaussian
+
+
+def test_intercepts_and_slopes_of_a_group_share_a_block() -> None:
+    def slopes(x: Tensor, y: Tensor) -> None:
+        tau = pyro.sample("tau", dist.HalfNormal(1.0))
+        with pyro.plate("group", 6, dim=-2):
+            a = pyro.sample("a", dist.Normal(0.0, tau))
+            b = pyro.sample("b", dist.Normal(0.0, tau))
+            with pyro.plate("row", 5, dim=-1):
+                pyro.sample("y", dist.Normal(a + b * x, 1.0), obs=y)
+
+    x = torch.linspace(-1, 2, 30, dtype=torch.float64).reshape(6, 5)
+    density = bound_to(slopes, {"x": x, "y": x.sin()})
+    split = split_of(density, density.start(0), 0)
+    assert split is not None
+    assert split.blocks.shape == (6, 2)
+    assert len(split.border) == 0
+    labels = density.labels()
+    for a, b in split.blocks.tolist():
+        assert labels[a].replace("a[", "b[") == labels[b]
+
+
+def test_groups_by_a_plate_are_seen_without_a_dense_matrix() -> None:
+    def many(y: Tensor) -> None:
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        tau = pyro.sample("tau", dist.HalfNormal(1.0))
+        with pyro.plate("group", len(y)):
+            z = pyro.sample("z", dist.Normal(mu, tau))
+            pyro.sample("y", dist.Normal(z, 1.0), obs=y)
+
+    y = torch.sin(torch.arange(1000.0, dtype=torch.float64))
+    density = bound_to(many, {"y": y})
+    split = split_of(density, density.start(0), 0)
+    assert split is not None
+    assert split.blocks.shape == (1000, 1)
+    assert [density.labels()[i] for i in split.border] == ["mu"]
+
+
+def test_a_chain_that_a_plate_hides_is_no_set_of_blocks() -> None:
+    def walk(y: Tensor) -> None:
+        tau = pyro.sample("tau", dist.HalfNormal(1.0))
+        with pyro.plate("time", len(y)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("y", dist.Normal(tau * z.cumsum(-1), 1.0), obs=y)
+
+    density = bound_to(walk, {"y": torch.ones(700, dtype=torch.float64)})
+    assert split_of(density, density.start(0), 0) is None
+
+
+def test_the_default_takes_it_in_a_hierarchy_and_says_so() -> None:
+    fit = vi.fit(centred, SCHOOLS, seed=0)
+    assert fit.rungs[0].engine == "NestedLaplace()"
+    assert (
+        "1 latent dimension may make the shape, and 9 others be nearly Gaussian"
+        in fit.rungs[0].why
+    )
+    assert fit.method.startswith("auto: NestedLaplace()")
+
+
+def test_a_banana_is_covered_by_adaptive_importance_sampling() -> None:
+    def banana() -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.Normal(x.square() / 2, 1.0))
+
+    fit = vi.fit(banana, {}, vi.NestedLaplace(), seed=0)
+    drawn = vi.draw(fit, draws=4000, resample=True)["posterior"]
+    x, y = (drawn[name].to_numpy().ravel() for name in ("x", "y"))
+    assert abs(x.std() - 1) < 0.06
+    assert abs(y.mean() - 0.5) < 0.1
+    assert abs(y.std() / math.sqrt(1.5) - 1) < 0.08
+    assert abs(np.corrcoef(y, x**2)[0, 1] - math.sqrt(1 / 3)) < 0.08
+
+
+def test_a_model_without_few_is_refused_in_one_sentence() -> None:
+    def regression(x: Tensor, y: Tensor) -> None:
+        b = pyro.sample("b", dist.Normal(torch.zeros(12), 1.0).to_event(1))
+        with pyro.plate("row", len(y)):
+            pyro.sample("y", dist.Normal(x @ b.to(x.dtype), 1.0), obs=y)
+
+    data = {"x": torch.ones(20, 12), "y": torch.ones(20)}
+    with pytest.raises(vi.errors.EngineError, match="needs a few entries that make the shape"):
+        vi.fit(regression, data, vi.NestedLaplace(), seed=0)
+
+
+def test_rounds_go_on_until_half_of_a_rounds_rows_are_effective() -> None:
+    density = density_of()
+    engine = NestedLaplace(rows=100)
+    state = engine.init(density, torch.zeros(1, dtype=torch.float64), 0)
+    while not engine.converged(state):
+        engine.step(state)
+    assert len(state.rounds) == 2
+    assert state.rounds[-1].effective > 0.9
