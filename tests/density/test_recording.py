@@ -100,6 +100,14 @@ def test_one_recording_of_a_long_loop_serves_any_few_rows() -> None:
     assert list(density.recordings.made) == [("gradient", FEW_ROWS)]
 
 
+def test_points_that_a_recording_takes_do_not_count_as_evaluated() -> None:
+    density, _ = long_densities()  # a search for a mode ends after so many evaluations
+    for _ in range(EARLY + 3):
+        density.value_and_gradient(torch.zeros(1, 2, dtype=torch.float64))
+    assert density.recordings.made
+    assert density.evaluations == EARLY + 3
+
+
 def test_more_rows_than_fit_go_through_a_long_recording_in_parts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -71,7 +71,7 @@ class LogDensity:
         """
         rows = flat.reshape(-1, self.dim)
         either = rows.requires_grad or self.recordings.long
-        recorded = either and self.recordings.of("gradient", self._differentiated, rows.detach())
+        recorded = either and self._recording("gradient", self._differentiated, rows.detach())
         values = Replayed.apply(rows, self.value_and_gradient) if recorded else self._values(rows)
         return _or_minus_infinity(values).reshape(flat.shape[:-1])
 
@@ -258,13 +258,27 @@ class LogDensity:
         unit: int = 1,
     ) -> tuple[Tensor, ...]:
         """``function(rows)``, from the recording of it where there is one."""
-        recording = self.recordings.of(kind, function, rows, unit)
+        recording = self._recording(kind, function, rows, unit)
         if recording is None:
             return function(rows)
         self.evaluations += len(rows)
         self.check_time()
         with torch.no_grad():
             return recording(rows)
+
+    def _recording(
+        self,
+        kind: str,
+        function: Callable[[Tensor], tuple[Tensor, ...]],
+        rows: Tensor,
+        unit: int = 1,
+    ) -> Callable[[Tensor], tuple[Tensor, ...]] | None:
+        """What is recorded of a function; those points that the recording takes do not count."""
+        evaluations = self.evaluations
+        try:
+            return self.recordings.of(kind, function, rows, unit)
+        finally:
+            self.evaluations = evaluations
 
     def _most_recorded(self) -> int:
         """Of how many rows a run is the same operations each time: it learns and draws nothing."""
