@@ -1,8 +1,7 @@
 """Which few entries make the shape of a posterior, and how the rest hangs together.
 
-The few are looked for among the entries of small sites: those that are bounded (scales,
-probabilities, correlations), and of the others those that change the curvature of the rest as they
-move. The rest is split into blocks and a border by what its second derivatives leave at zero.
+The few are the entries of small sites that are bounded: scales, probabilities, correlations. The
+rest is split into blocks and a border by what its second derivatives leave at zero.
 """
 
 import math
@@ -22,8 +21,6 @@ MOST_BORDER = 40  # entries, each of which costs one more product for every curv
 MOST_DENSE = 20  # entries of a rest without blocks
 PATTERN_DIM = 600  # above, blocks are those of a plate
 LARGEST_BLOCK = 4
-CHANGES = 0.3  # squared relative changes of the curvature, from which an entry is of the few
-PROBES = 8
 SAME = 1e-9  # relative; of two curvatures that are one
 
 
@@ -77,43 +74,6 @@ def small_entries(density: LogDensity) -> Bool[Tensor, "dim"]:
     for piece in density.pieces:
         small[piece.start : piece.stop] = piece.stop - piece.start <= SMALL_SITE
     return small
-
-
-def changes(
-    density: LogDensity,
-    flat: Float[Tensor, "dim"],
-    candidates: Int[Tensor, "candidate"],
-    rest: Int[Tensor, "rest"],
-    seed: int,
-) -> Float[Tensor, "candidate"]:
-    """By how much the curvature of the rest changes as each candidate moves by a width.
-
-    The sum of the squares of all relative changes, by random products (Hutchinson 1990,
-    https://doi.org/10.1080/03610919008812866), in units that make the curvature's diagonal one.
-    """
-    generator = torch.Generator().manual_seed(stream(seed, "probes"))
-    diagonal = _diagonal(density, flat, generator)
-    widths = diagonal.clamp(min=1e-2).rsqrt()
-    signs = torch.randint(0, 2, (PROBES, len(flat)), generator=generator).double() * 2 - 1
-    probes = torch.zeros_like(signs)
-    probes[:, rest] = signs[:, rest] * widths[rest]
-    moved = flat.repeat(1 + len(candidates), 1)
-    moved[1 + torch.arange(len(candidates)), candidates] += widths[candidates].clamp(max=1.0)
-    products = density.hessian_product(
-        moved.repeat_interleave(PROBES, 0), probes.repeat(len(moved), 1)
-    ).reshape(len(moved), PROBES, -1)[:, :, rest]
-    apart = (products[1:] - products[:1]) * widths[rest]
-    own = torch.ones_like(apart)
-    own[candidates[:, None] == rest] = 0
-    return (apart * own.reshape(apart.shape)).square().sum(-1).mean(-1)
-
-
-def _diagonal(density: LogDensity, flat: Tensor, generator: torch.Generator) -> Tensor:
-    """The diagonal of minus the second derivatives: exact where they are few, else by probes."""
-    if len(flat) <= PATTERN_DIM:
-        return -density.hessian(flat[None])[0].diagonal()
-    signs = torch.randint(0, 2, (4 * PROBES, len(flat)), generator=generator).double() * 2 - 1
-    return -(signs * density.hessian_product(flat.expand_as(signs), signs)).mean(0)
 
 
 def _pattern(density: LogDensity, start: Tensor, seed: int) -> Bool[Tensor, "dim dim"]:
