@@ -75,7 +75,7 @@ def test_each_rung_is_reported_and_one_is_chosen() -> None:
     assert len(fit.rungs) > 1
     assert [rung.chosen for rung in fit.rungs].count(True) == 1
     first = fit.rungs[0]
-    assert first.engine == "DADVI(whiten=True)"
+    assert first.engine == "NestedLaplace()"
     assert (first.status, first.worst) != ("ok", "")
     assert "tau" in str(first)
     assert re.search(r"k-hat \d", str(first))
@@ -208,7 +208,8 @@ def test_two_modes_of_one_evidence_are_both_held(seed: int) -> None:
 
     fit = vi.fit(square, {}, seed=seed)
     assert fit.method.startswith("auto: Modes(2 of")
-    assert "2 modes of about the same evidence were met" in fit.rungs[1].why
+    (chosen,) = (rung for rung in fit.rungs if rung.chosen)
+    assert "2 modes of about the same evidence were met" in chosen.why
     x = vi.draw(fit, draws=2000)["posterior"]["x"].to_numpy().ravel()
     assert 0.4 < (x > 0).mean() < 0.6
     # Quadrature on a fine grid.
@@ -247,7 +248,7 @@ def test_a_fit_that_nothing_can_judge_and_that_is_lost_is_a_divergence() -> None
 def test_restarts_that_have_no_bound_and_pass_are_kept() -> None:
     target = posterior("eight_schools-eight_schools_centered")
     fit = vi.fit(target.model, {"data": target.data}, seed=0, restarts=2)
-    assert all(one.rungs[-1].engine.startswith("Polish") for one in fit.restarts)
+    assert all(one.bound is None for one in fit.restarts)
     assert len(fit.kept) == 2
     rows = vi.verdict(vi.draw(fit)).table.query("check == 'restarts'")
     assert "best optimum" not in set(rows["quantity"])

@@ -7,7 +7,7 @@ Reference: Hoffman and Ma (2020), https://proceedings.mlr.press/v108/hoffman20a.
 chains from a variational start
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ TARGET_ACCEPTANCE = 0.7
 FEWEST_STEPS = 20
 STALLED = 0.9  # of the error that half the steps came to
 CHAINS, DRAWS = 512, 4000
+SPARE = 4  # times as many draws, where some of them are impossible
 CHAIN_ENTRIES = 200_000  # numbers in one evaluation of all chains: half a minute in all
 
 
@@ -56,7 +57,20 @@ class Polish(Settings):
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "PolishState":
         count = self.chains or chains_for(density, CHAINS, CHAIN_ENTRIES)
-        return PolishState(density, self.base.draw(count, stream(seed, "polish")), seed)
+        return PolishState(density, self._possible(density, count, stream(seed, "polish")), seed)
+
+    def _possible(self, density: LogDensity, count: int, seed: int) -> Draws:
+        """Draws of the base where the density is finite: a chain from elsewhere may stay there."""
+        drawn = self.base.draw(count, seed)
+        if bool(density.log_prob(drawn.flat).isfinite().all()):
+            return drawn
+        more = self.base.draw(SPARE * count, seed)
+        flat = more.flat[density.log_prob(more.flat).isfinite()][:count]
+        return (
+            replace(more, flat=flat, log_guide=None, by_site=None, stats={})
+            if len(flat)
+            else drawn
+        )
 
     def step(self, state: "PolishState") -> float:
         return state.step()
