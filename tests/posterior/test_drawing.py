@@ -319,7 +319,7 @@ def test_a_site_may_be_called_what_chains_are_asked() -> None:
             pyro.sample("y", dist.StudentT(3.0, rate, 3.0), obs=y)
 
     fit = vi.fit(model, {"y": np.arange(3.0)}, vi.DADVI(), seed=0)
-    tree = vi.draw(fit, draws=1000)
+    tree = vi.draw(fit, draws=250)
     assert tree["drift"]["acceptance_rate_"].shape[:2] == tree["drift"]["acceptance_rate"].shape
     judged = vi.verdict(tree).table
     of_site = judged[judged["quantity"] == "acceptance_rate_"]
