@@ -321,3 +321,25 @@ def test_discrete_sites_alone_are_not_taken_for_a_point():
     z = np.random.default_rng(0).integers(0, 2, (1, 100))
     with pytest.raises(DiagnosticError, match="no continuous"):
         psis(grow(tree, posterior=xr.Dataset({"z": (("chain", "draw"), z)})))
+
+
+def _taken_by_weights(khat: float, share: float):
+    """A good tree whose draws were resampled, each with a share of all weights."""
+    tree = trees.linear_gaussian_tree()
+    stats = tree["sample_stats"].to_dataset()
+    shape = stats["log_joint"].shape
+    each = {"pool_weight": np.full(shape, share), "pool_khat": np.full(shape, khat)}
+    added = stats.drop_vars("log_guide").assign(
+        {n: (("chain", "draw"), v) for n, v in each.items()}
+    )
+    tree["sample_stats"] = xr.DataTree(added)
+    return tree
+
+
+def test_draws_taken_by_even_weights_are_known_and_by_few_large_ones_are_not():
+    good = psis(_taken_by_weights(khat=0.3, share=1e-4))
+    assert set(good["status"].values) == {"ok"}
+    few = psis(_taken_by_weights(khat=0.3, share=0.05))  # twenty draws' worth
+    assert set(few["status"].values[1:]) == {"warn"}
+    heavy = psis(_taken_by_weights(khat=0.9, share=1e-4))
+    assert heavy["status"].values[0] == "warn"
