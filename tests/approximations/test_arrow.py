@@ -55,3 +55,17 @@ def test_a_matrix_that_is_not_positive_definite_is_raised_and_named() -> None:
     factor = arrow.factor()
     assert factor.usable.tolist() == [True, False, True]
     assert factor.log_det.isfinite().all()
+
+
+def test_what_is_not_finite_is_factored_as_the_unit_matrix() -> None:
+    whole = torch.full((1, 5, 5), torch.nan, dtype=torch.float64)
+    border, cross, blocks = (
+        whole[:, :1, :1],
+        whole[:, 1:, :1].reshape(1, 2, 2, 1),
+        whole[:, :2, :2],
+    )
+    factor = Arrow(border, cross, blocks[:, None].expand(1, 2, 2, 2)).factor()
+    noise = torch.arange(5.0, dtype=torch.float64)[None]
+    assert not bool(factor.usable)
+    assert torch.equal(factor.spread(noise), noise)
+    assert float(factor.log_det) == 0.0

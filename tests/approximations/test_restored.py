@@ -89,7 +89,8 @@ def nested(density: LogDensity) -> Nested:
     smooth = (zero, one[:, None], torch.zeros(0, 0, dtype=torch.float64))
     mixture = (one, zero[:, None], one[:, None, None], 5 * one)
     known = (zero[:, None], torch.zeros(1, 2, dtype=torch.float64))
-    return Nested(density, first, others, others[:0].reshape(0, 0), *mixture, *smooth, *known)
+    split = first, others, others[:0].reshape(0, 0)
+    return Nested(density, *split, *mixture, *smooth, torch.tensor(True), *known)
 
 
 DENSITY = density_of(3)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import pyrovi as vi
 from infer.scripted import density_of
+from pyrovi.approximations import Rest
 from pyrovi.bound import bind, bind_model
 from pyrovi.density import LogDensity
 from pyrovi.infer.engines.nested_laplace import NestedLaplace
@@ -182,3 +183,71 @@ def test_rounds_go_on_until_half_of_a_rounds_rows_are_effective() -> None:
         engine.step(state)
     assert len(state.rounds) == 2
     assert state.rounds[-1].effective > 0.9
+
+
+COUNTS = torch.tensor([0.0, 1, 0, 2, 0, 0, 5, 1, 0, 3, 1, 0], dtype=torch.float64)
+
+
+def counts(y: Tensor) -> None:
+    """One count a group: given the few, each effect is skewed."""
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    tau = pyro.sample("tau", dist.Gamma(5.0, 5.0))
+    with pyro.plate("group", len(y)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.Poisson((mu + tau * z).exp()), obs=y)
+
+
+def counts_by_quadrature() -> tuple[float, float, float]:
+    """The log evidence of `counts`, and the mean and sd of mu: each group summed over a grid."""
+    mu = torch.linspace(-5, 3, 161, dtype=torch.float64)
+    tau = torch.linspace(0.02, 5, 250, dtype=torch.float64)
+    z = torch.linspace(-8, 8, 161, dtype=torch.float64)
+    log_rate = mu[:, None, None] + tau[:, None] * z
+    prior = dist.Normal(0.0, 1.0).log_prob(z) + math.log(float(z[1] - z[0]))
+    likelihood = {
+        count: (dist.Poisson(log_rate.exp()).log_prob(torch.tensor(count)) + prior).logsumexp(-1)
+        for count in set(COUNTS.tolist())
+    }
+    area = math.log(float(mu[1] - mu[0])) + math.log(float(tau[1] - tau[0]))
+    log_density = sum(likelihood[count] for count in COUNTS.tolist())
+    log_density = log_density + dist.Normal(0.0, 1.0).log_prob(mu)[:, None]
+    log_density = log_density + dist.Gamma(5.0, 5.0).log_prob(tau) + area
+    weight = torch.softmax(log_density.flatten(), 0).reshape(log_density.shape).sum(1)
+    mean = float(weight @ mu)
+    spread = float((weight @ (mu - mean).square()).sqrt())
+    return float(log_density.logsumexp((0, 1))), mean, spread
+
+
+def test_where_groups_are_skewed_draws_are_nearly_those_of_the_posterior() -> None:
+    log_evidence, mean, sd = counts_by_quadrature()
+    fit = vi.fit(counts, {"y": COUNTS}, vi.NestedLaplace(), seed=0)
+    approximation = fit.approximations()[0]
+    drawn = approximation.draw(4_000, seed=1)
+    log_weights = fit.density.log_prob(drawn.flat) - drawn.log_guide
+    effective = float(1 / torch.softmax(log_weights, 0).square().sum())
+    reached = float(log_weights.logsumexp(0)) - math.log(len(log_weights))
+    mu = drawn.flat[:, 0]
+    assert bool(approximation.bent)
+    assert effective > 0.85 * len(mu)
+    assert abs(reached - log_evidence) < 0.03
+    assert abs(float(mu.mean()) - mean) < 0.1 * sd
+    assert abs(float(mu.std()) / sd - 1) < 0.1
+
+
+def test_the_distribution_of_the_rest_has_the_density_that_it_says() -> None:
+    density = bound_to(counts, {"y": COUNTS})
+    split = split_of(density, density.start(0), 0)
+    assert split is not None
+    few = torch.tensor([[0.3]], dtype=torch.float64)
+    rest = Rest(density, split)
+    given = rest.bent(few, rest.given(few, density.start(0)[None, split.rest]))
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(5, len(split.rest), generator=generator, dtype=torch.float64)
+    five = given.rows(torch.zeros(5, dtype=torch.long))
+    drawn, log_prob = five.draw(noise)
+    assert torch.allclose(five.log_prob(drawn), log_prob)
+    again = split.conditional(five.parameters)
+    assert torch.allclose(again.log_prob(drawn), log_prob)
+    jacobian = torch.autograd.functional.jacobian(lambda e: given.draw(e[None])[0][0], noise[0])
+    by_jacobian = dist.Normal(0.0, 1.0).log_prob(noise[0]).sum() - jacobian.slogdet().logabsdet
+    assert torch.allclose(by_jacobian, log_prob[0])

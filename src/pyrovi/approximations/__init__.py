@@ -14,10 +14,12 @@ from pyrovi.approximations.nested import (
     Nested as Nested,
     Polynomials as Polynomials,
     smooth_rest as smooth_rest,
+    terms_of as terms_of,
 )
 from pyrovi.approximations.points import Points as Points
 from pyrovi.approximations.resampled import POOL as POOL, Resampled as Resampled
 from pyrovi.approximations.rest import (
+    CLOSE as CLOSE,
     Conditional as Conditional,
     Rest as Rest,
     Split as Split,

@@ -32,7 +32,10 @@ class Arrow:
     blocks: Float[Tensor, "row block entry entry"]
 
     def factor(self) -> "ArrowFactor":
-        """Factored; where one is not positive definite, its diagonal is raised until it is."""
+        """Factored; where one is not positive definite, its diagonal is raised until it is.
+
+        Where nothing helps, numbers that are not finite, it is that of the unit matrix.
+        """
         damping = self.border.new_zeros(len(self.border))
         factor = first = self._factor(damping)
         for _ in range(DAMPINGS):
@@ -40,7 +43,13 @@ class Arrow:
                 break
             damping = torch.where(factor.usable, damping, (10 * damping).clamp(min=FIRST_DAMPING))
             factor = self._factor(damping)
-        return ArrowFactor(factor.border, factor.cross, factor.blocks, first.usable)
+        lost = ~factor.usable
+        border, blocks = (
+            torch.where(_spread(lost, part), torch.eye(part.shape[-1], dtype=part.dtype), part)
+            for part in (factor.border, factor.blocks)
+        )
+        cross = torch.where(_spread(lost, factor.cross), 0.0, factor.cross)
+        return ArrowFactor(border, cross, blocks, first.usable)
 
     def times(self, vector: Float[Tensor, "row dim"]) -> Float[Tensor, "row dim"]:
         """Each matrix times a vector, the border first."""
@@ -96,6 +105,13 @@ class ArrowFactor:
         border, blocks = self._parts(noise)
         return self._back(border[..., None], blocks[..., None])
 
+    def axis(self, entry: int) -> Float[Tensor, "row dim"]:
+        """What `spread` takes noise of one in this entry of every block to."""
+        rows, count, size, border = self.cross.shape
+        noise = self.cross.new_zeros(rows, count, size)
+        noise[:, :, entry] = 1.0
+        return self.spread(torch.cat([noise.new_zeros(rows, border), noise.flatten(1)], dim=1))
+
     def whiten(self, vector: Float[Tensor, "row dim"]) -> Float[Tensor, "row dim"]:
         """What `spread` takes to each vector."""
         border, blocks = self._parts(vector)
@@ -112,6 +128,10 @@ class ArrowFactor:
         border = _solve(self.border, border, transposed=True)
         blocks = _solve(self.blocks, blocks - self.cross @ border[:, None], transposed=True)
         return torch.cat([border[..., 0], blocks.reshape(len(border), -1)], dim=-1)
+
+
+def _spread(rows: Tensor, part: Tensor) -> Tensor:
+    return rows.reshape(-1, *(1,) * (part.dim() - 1))
 
 
 def _raised(matrix: Tensor, share: Tensor) -> Tensor:

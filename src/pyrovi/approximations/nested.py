@@ -1,4 +1,4 @@
-"""A few entries by a mixture of t distributions, and the rest Gaussian given them."""
+"""A few entries by a mixture of t distributions, and the rest nearly Gaussian given them."""
 
 import math
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pyrovi.approximations.base import Approximation, Draws
-from pyrovi.approximations.rest import CLOSE, Conditional, Rest, Split
+from pyrovi.approximations.rest import CLOSE, Conditional, Rest, Split, at_once
 from pyrovi.approximations.student import StudentMixture
 
 BULK = 0.05  # of the average weight, from which a row has to be in the box
 LEAST_SHARE = 1e-3  # of the average weight, with which a row counts for what is smooth
 MOST_SQUARED = 1e6  # nats squared: what is missed by more is no worse
 EDGE = 1e-9  # outside the box, that is rounding
-AT_ONCE = 256  # draws whose curvature is held at once
-DEGREES = (1, 2, 3, 4, 5)  # of polynomials
+DEGREES = range(1, 10)  # of polynomials
+LITTLE_LOST = 0.02  # nats, at which a higher degree would gain nothing
 MOST_LOST = 0.4  # nats by which polynomials may miss the log density of the rest
 
 
@@ -97,13 +97,14 @@ class Polynomials:
 class Nested(Approximation):
     """Of nested Laplace: q(few) q(rest | few), with a density.
 
-    The Gaussian of the rest is by `Polynomials` of the few where these hold; else it is worked
-    out at each draw.
+    The distribution of the rest is by `Polynomials` of the few where these hold; else it is
+    worked out at each draw.
 
     Attributes:
         few, border, blocks: The indices that `pyrovi.approximations.Split` has.
         weights, locs, scale_trils, freedoms: Those of the `StudentMixture` over the few.
         centre, sides, coefficients: Those of the `Polynomials`.
+        bent: Whether the rest is not Gaussian given the few.
         places: Values of the few for which the mode of the rest is known.
         modes: The mode of the rest for each; the search for others starts at the nearest.
     """
@@ -118,6 +119,7 @@ class Nested(Approximation):
     centre: Float[Tensor, "few"]
     sides: Float[Tensor, "few few"]
     coefficients: Float[Tensor, "term parameter"]
+    bent: Bool[Tensor, ""]
     places: Float[Tensor, "place few"]
     modes: Float[Tensor, "place rest"]
     kind: ClassVar[str] = "nested"
@@ -129,7 +131,7 @@ class Nested(Approximation):
     @property
     def split(self) -> Split:
         """Which entries are the few."""
-        return Split(self.few, self.border, self.blocks)
+        return Split(self.few, self.border, self.blocks, not bool(self.bent))
 
     @property
     def mixture(self) -> StudentMixture:
@@ -143,14 +145,19 @@ class Nested(Approximation):
         log_rest = torch.empty(draws, dtype=torch.float64)
         polynomials = Polynomials(self.centre, self.sides, self.coefficients)
         smooth = polynomials.covers(few)
-        for own in _chunks(smooth):
-            given = self.split.conditional(polynomials(few[own]))
-            rest[own], log_rest[own] = given.draw(rest[own])
-        for own in _chunks(~smooth):
-            search = Rest(self.density, self.split)
-            given = search.given(few[own], self._start(few[own]), CLOSE)
-            rest[own], log_rest[own] = given.draw(rest[own])
+        ways = (
+            (smooth, lambda own: self.split.conditional(polynomials(own))),
+            (~smooth, self._exact),
+        )
+        for which, given in ways:
+            for own in _chunks(which, at_once(rest.shape[1])):
+                rest[own], log_rest[own] = given(few[own]).draw(rest[own])
         return Draws(self.split.flat(few, rest), self.mixture.log_prob(few) + log_rest)
+
+    def _exact(self, few: Tensor) -> Conditional:
+        """The rest by a search from a known mode."""
+        rest = Rest(self.density, self.split)
+        return rest.bent(few, rest.given(few, self._start(few), CLOSE))
 
     def _start(self, few: Tensor) -> Tensor:
         """The known mode of the rest that is nearest by the widths of the mixture."""
@@ -159,9 +166,9 @@ class Nested(Approximation):
         return self.modes[torch.cdist(few / units, self.places / units).argmin(-1)]
 
 
-def _chunks(which: Bool[Tensor, "row"]) -> tuple[Tensor, ...]:
+def _chunks(which: Bool[Tensor, "row"], size: int) -> tuple[Tensor, ...]:
     """The indices of some rows, so many at once; none where there are none."""
-    return torch.nonzero(which).flatten().split(AT_ONCE) if bool(which.any()) else ()
+    return torch.nonzero(which).flatten().split(size) if bool(which.any()) else ()
 
 
 def smooth_rest(
@@ -171,7 +178,7 @@ def smooth_rest(
     weights: Float[Tensor, "row"],
     generator: torch.Generator,
 ) -> Polynomials | None:
-    """The Gaussian of the rest as polynomials of the few; None where none are accurate.
+    """The distribution of the rest as polynomials of the few; None where none are accurate.
 
     Those of half of the rows are held against what is known of the others, by how log densities
     of draws differ; the degree that does best is taken.
@@ -189,6 +196,8 @@ def smooth_rest(
         share = weights[held] * trial.covers(few[held])
         share = share / share.sum()
         missed[degree] = float(share @ lost.nan_to_num(MOST_SQUARED).clamp(max=MOST_SQUARED))
+        if missed[degree] < LITTLE_LOST**2:
+            break
     best = min(missed, key=missed.__getitem__, default=0)
     if not best or missed[best] > MOST_LOST**2:
         return None

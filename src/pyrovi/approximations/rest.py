@@ -3,25 +3,34 @@
 In a hierarchy a few entries, scales and correlations mostly, make the shape of the posterior, and
 given them the rest is Gaussian or nearly so. Its modes for many values of the few are sought at
 once, by Newton's method, and its curvature comes from as many products as its blocks have entries.
+What is not Gaussian in a block is told by gradients on both sides of the mode, which are those of
+all blocks at once, since blocks are independent given the few and the border.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyrovi.approximations.arrow import Arrow, ArrowFactor
+from pyrovi.approximations.bends import PLACES, Bends, bends_of
 from pyrovi.density import LogDensity
 
-CHUNK = 128  # rows whose curvature is worked out together: what a processor's cache holds
+CHUNK, CHUNK_ENTRIES = 128, 2_000_000  # rows, and their entries, worked out together
 NEWTON_STEPS = 30
 DECREMENT = 1e-6  # nats that a step still promises, at which a mode is reached
 CLOSE = 0.05  # nats, near enough to the mode to take the curvature, and a last step, from there
 LEAST_SHORTENING = 1e-3
+QUADRATURE = 5  # places at which a mean over the blocks is taken
 LOG_TWO_PI = math.log(2 * math.pi)
+
+Change = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ class Split:
         return Arrow((border + border.mT) / 2, cross, (blocks + blocks.mT) / 2)
 
     def conditional(self, parameters: Float[Tensor, "row parameter"]) -> "Conditional":
-        """The Gaussians whose `Conditional.parameters` these are; they have no value."""
+        """The distributions whose `Conditional.parameters` these are; they have no value."""
         border, (count, size) = len(self.border), self.blocks.shape
         lengths = (
             len(self.rest),
@@ -73,7 +82,8 @@ class Split:
             count * size * border,
             count * _triangle(size),
         )
-        loc, corner, cross, blocks = parameters.split(lengths, dim=1)
+        gaussian = sum(lengths)
+        loc, corner, cross, blocks = parameters[:, :gaussian].split(lengths, dim=1)
         rows = len(parameters)
         factor = ArrowFactor(
             _lower(corner, border),
@@ -81,7 +91,8 @@ class Split:
             _lower(blocks.reshape(rows, count, _triangle(size)), size),
             torch.ones(rows, dtype=torch.bool),
         )
-        return Conditional(loc, factor, torch.full((rows,), torch.nan, dtype=loc.dtype))
+        bends = Bends.of(parameters[:, gaussian:]) if parameters.shape[1] > gaussian else None
+        return Conditional(loc, factor, torch.full((rows,), torch.nan, dtype=loc.dtype), bends)
 
     def _directions(self, places: Int[Tensor, "block entry"]) -> Float[Tensor, "direction rest"]:
         """One for each entry of all blocks together, and one for each entry of the border."""
@@ -95,46 +106,69 @@ class Split:
 
 @dataclass(frozen=True)
 class Conditional:
-    """The Gaussian that the rest is about, for each value of the few.
+    """How the rest is distributed for each value of the few: a Gaussian, whose blocks may bend.
 
     Attributes:
         loc: Where it is centred.
-        factor: Of its precision.
-        value: The log density of the model there.
+        factor: Of its precision there.
+        value: The log density of the model there, and the log of what the bends add.
+        bends: The maps of the noise in the blocks; None where the rest is Gaussian.
     """
 
     loc: Float[Tensor, "row rest"]
     factor: ArrowFactor
     value: Float[Tensor, "row"]
+    bends: Bends | None = None
 
     @property
     def log_evidence(self) -> Float[Tensor, "row"]:
-        """The log of the density summed over the rest, as if it were this Gaussian."""
+        """The log of the density summed over the rest, as if it were this distribution."""
         area = 0.5 * (self.loc.shape[1] * LOG_TWO_PI - self.factor.log_det)
         return torch.where(self.factor.usable, self.value + area, -torch.inf)
 
     @property
     def parameters(self) -> Float[Tensor, "row parameter"]:
-        """The numbers that make each Gaussian, all of them free to be any."""
+        """The numbers that make each distribution, all of them free to be any."""
         factor, rows = self.factor, len(self.loc)
-        parts = self.loc, _entries(factor.border), factor.cross, _entries(factor.blocks)
+        parts = [self.loc, _entries(factor.border), factor.cross, _entries(factor.blocks)]
+        parts += [] if self.bends is None else [self.bends.parameters]
         return torch.cat([each.reshape(rows, -1) for each in parts], dim=1)
 
     def rows(self, which: Int[Tensor, "some"]) -> "Conditional":
         """Some of them."""
         factor = {name: value[which] for name, value in vars(self.factor).items()}
-        return Conditional(self.loc[which], ArrowFactor(**factor), self.value[which])
+        bends = None if self.bends is None else self.bends.rows(which)
+        return Conditional(self.loc[which], ArrowFactor(**factor), self.value[which], bends)
 
     def log_prob(self, rest: Float[Tensor, "row rest"]) -> Float[Tensor, "row"]:
-        """The log density of each Gaussian at a value of the rest."""
+        """The log density of each distribution at a value of the rest."""
         noise = self.factor.whiten(rest - self.loc)
-        return 0.5 * self.factor.log_det + _log_normal(noise)
+        return self._log_prob(*self._unbent(noise))
 
     def draw(
         self, noise: Float[Tensor, "row rest"]
     ) -> tuple[Float[Tensor, "row rest"], Float[Tensor, "row"]]:
         """A draw for each row of standard normal noise, and its log density."""
-        return self.loc + self.factor.spread(noise), _log_normal(noise) + 0.5 * self.factor.log_det
+        bent, log_slope = self._bent(noise)
+        return self.loc + self.factor.spread(bent), self._log_prob(noise, log_slope)
+
+    def _log_prob(self, noise: Tensor, log_slope: Tensor) -> Tensor:
+        return _log_normal(noise) + 0.5 * self.factor.log_det - log_slope
+
+    def _bent(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """What the bends make of noise, and the log of their slopes."""
+        return self._mapped(noise, None if self.bends is None else self.bends.__call__)
+
+    def _unbent(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """What the bends made it of, and the log of their slopes."""
+        return self._mapped(noise, None if self.bends is None else self.bends.inverse)
+
+    def _mapped(self, noise: Tensor, change: Change | None) -> tuple[Tensor, Tensor]:
+        if change is None:
+            return noise, noise.new_zeros(len(noise))
+        border = self.factor.border.shape[-1]
+        mapped, log_slope = change(noise[:, border:])
+        return torch.cat([noise[:, :border], mapped], dim=1), log_slope.sum(-1)
 
 
 @dataclass(frozen=True)
@@ -151,11 +185,44 @@ class Rest:
         decrement: float = DECREMENT,
     ) -> Conditional:
         """The Gaussian at the mode for each value of the few, sought from ``start``."""
-        parts = [
-            self._given(*rows, decrement)
-            for rows in zip(few.split(CHUNK), start.split(CHUNK), strict=True)
-        ]
-        return together(parts)
+        size = at_once(start.shape[1])
+        parts = zip(few.split(size), start.split(size), strict=True)
+        return together([self._given(own, at, decrement) for own, at in parts])
+
+    def bent(self, few: Float[Tensor, "row few"], given: Conditional) -> Conditional:
+        """With what the blocks have beyond the Gaussian that is given."""
+        if self.split.gaussian or not self.split.blocks.numel():
+            return given
+        rows = torch.arange(len(few)).split(at_once(given.loc.shape[1]))
+        return together([self._bent(few[own], given.rows(own)) for own in rows])
+
+    def _bent(self, few: Tensor, given: Conditional) -> Conditional:
+        count, size = self.split.blocks.shape
+        slopes = given.loc.new_empty(len(few), count, size, len(PLACES))
+        for entry in range(size):
+            along = given.factor.axis(entry)
+            for index, place in enumerate(PLACES):
+                gradient = self._climb(few, given.loc + float(place) * along)[1] * along
+                blocks = gradient[:, len(self.split.border) :]
+                slopes[:, :, entry, index] = blocks.reshape(-1, count, size).sum(-1)
+        bends, held = bends_of(slopes.flatten(1, 2))
+        return self._moved(few, replace(given, value=given.value + held.sum(-1), bends=bends))
+
+    def _moved(self, few: Tensor, given: Conditional) -> Conditional:
+        """With the border where its density is highest once the blocks are summed out.
+
+        The slope of that density is the mean of the border's own slope over the blocks.
+        """
+        border = len(self.split.border)
+        slope = torch.zeros_like(given.loc)
+        for noise, weight in zip(*_quadrature(), strict=True):
+            at = torch.full_like(given.loc, float(noise))
+            at[:, :border] = 0.0
+            gradient = self._climb(few, given.draw(at)[0])[1]
+            slope[:, :border] += weight * gradient[:, :border]
+        step = given.factor.solve(slope)
+        gained = 0.5 * (slope * step).sum(-1)
+        return replace(given, loc=given.loc + step, value=given.value + gained)
 
     def _given(self, few: Tensor, start: Tensor, decrement: float) -> Conditional:
         """Newton's method on all rows at once; a step that goes down is halved."""
@@ -233,11 +300,25 @@ def _nothing(place: Tensor) -> ArrowFactor:
     return ArrowFactor(place.new_zeros(size, 0, 0), blocks, blocks, usable)
 
 
+def _quadrature() -> tuple[Tensor, Tensor]:
+    """The places and weights of Gauss and Hermite's rule for the standard normal."""
+    places, weights = np.polynomial.hermite_e.hermegauss(QUADRATURE)
+    return torch.as_tensor(places), torch.as_tensor(weights / weights.sum())
+
+
+def at_once(dim: int) -> int:
+    """Of how many rows the curvature is worked out together."""
+    return max(1, min(CHUNK, CHUNK_ENTRIES // max(1, dim)))
+
+
 def together(parts: list[Conditional]) -> Conditional:
-    """The rows of all."""
-    factors = {
-        name: torch.cat([getattr(part.factor, name) for part in parts])
-        for name in ("border", "cross", "blocks", "usable")
-    }
+    """The rows of all, of which all bend or none does."""
+    factors = _joined([part.factor for part in parts], ArrowFactor)
+    bends = [part.bends for part in parts if part.bends is not None]
     loc, value = (torch.cat([getattr(p, name) for p in parts]) for name in ("loc", "value"))
-    return Conditional(loc, ArrowFactor(**factors), value)
+    return Conditional(loc, factors, value, _joined(bends, Bends) if bends else None)
+
+
+def _joined(parts: list[Any], kind: type[Any]) -> Any:
+    names = vars(parts[0])
+    return kind(**{name: torch.cat([vars(part)[name] for part in parts]) for name in names})

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-HEAVY, FREEDOMS = 5.0, (5.0, 12.0, 40.0)  # degrees of freedom
+HEAVY, FREEDOMS = 5.0, (5.0, 10.0)  # degrees of freedom
 DEFENCE = (
     0.1  # of a fitted mixture that is heavy in the tails, so that no weight is far beyond ten
 )

@@ -116,10 +116,10 @@ class LogDensity:
     ) -> Float[Tensor, "draw direction entry"]:
         """The second derivatives in some entries times each direction, at each flat vector.
 
-        What hangs on the other entries alone is worked out once for all directions.
+        What hangs on other sites alone is worked out once for all directions.
         """
         own = flat.detach()[:, entries].requires_grad_()
-        value = self._values(flat.detach().index_copy(1, entries, own))
+        value = self._values(flat.detach().index_copy(1, entries, own), self._untouched(entries))
         (first,) = torch.autograd.grad(value.sum(), own, create_graph=True)
         along = directions[:, None].expand(-1, len(flat), -1)
         (second,) = torch.autograd.grad(first, own, along, is_grads_batched=True)
@@ -139,15 +139,23 @@ class LogDensity:
         with self.model.running(whole=False):
             return at_once_or_each(at_once, one, flat, failures=NEED_PARTS)
 
-    def _values(self, rows: Tensor) -> Tensor:
+    def _untouched(self, entries: Int[Tensor, "entry"]) -> frozenset[str]:
+        """The sites that hold none of some entries."""
+        held = torch.ones(self.dim, dtype=torch.bool)
+        held[entries] = False
+        return frozenset(p.site for p in self.pieces if bool(held[p.start : p.stop].all()))
+
+    def _values(self, rows: Tensor, held: frozenset[str] = frozenset()) -> Tensor:
+        """The log density, of which ``held`` sites are not differentiated."""
         self.evaluations += len(rows)
         self.check_time()
-        return self._over_rows(self._point.log_prob, rows, self._log_prob_or_minus_infinity)
+        one, alone = self._point.log_prob, self._log_prob_or_minus_infinity
+        return self._over_rows(partial(one, held=held), rows, partial(alone, held=held))
 
-    def _log_prob_or_minus_infinity(self, row: Tensor) -> Tensor:
+    def _log_prob_or_minus_infinity(self, row: Tensor, held: frozenset[str]) -> Tensor:
         """One point by itself; where the model fails, the density is zero there."""
         try:
-            return self._point.log_prob(row)
+            return self._point.log_prob(row, held)
         except FAILS_AT_A_POINT:
             return row.sum() * 0 - torch.inf
 

@@ -38,10 +38,11 @@ class OnePoint:
         self.pieces = tuple(_layout(model))
         self.dim = self.pieces[-1].stop
 
-    def trace(self, flat: Tensor) -> tuple[Trace, Place]:
-        """One run, and where it put each site."""
+    def trace(self, flat: Tensor, held: frozenset[str] = frozenset()) -> tuple[Trace, Place]:
+        """One run, and where it put each site; ``held`` sites are not differentiated."""
         flat = flat.to(self.model.dtype)
         pieces = {p.site: flat[p.start : p.stop].reshape(p.shape) for p in self.pieces}
+        pieces |= {site: pieces[site].detach() for site in held}
         place = Place(pieces, self.model.free)
         return self.model.traced(place(self._enumerated())), place
 
@@ -67,9 +68,9 @@ class OnePoint:
         """Work out what is the same at every point, which could not be kept under vmap."""
         _ = self.model.free, (self.enumerator if self.model.discrete else None)
 
-    def log_prob(self, flat: Tensor) -> Tensor:
-        """The unconstrained log density."""
-        trace, place = self.trace(flat)
+    def log_prob(self, flat: Tensor, held: frozenset[str] = frozenset()) -> Tensor:
+        """The unconstrained log density; ``held`` sites are not differentiated."""
+        trace, place = self.trace(flat, held)
         return (self.log_joint(trace) + place.log_abs_det).double()
 
     def log_joint(self, trace: Trace) -> Tensor:

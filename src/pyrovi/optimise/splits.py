@@ -18,7 +18,7 @@ from pyrovi.seeds import stream
 MOST_FEW = 8
 SMALL_SITE = 8  # entries; larger ones are of the rest
 MOST_BORDER = 40  # entries, each of which costs one more product for every curvature
-MOST_DENSE = 20  # entries of a rest without blocks
+MOST_DENSE = 64  # entries of a rest without blocks
 PATTERN_DIM = 600  # above, blocks are those of a plate
 LARGEST_BLOCK = 4
 SAME = 1e-9  # relative; of two curvatures that are one

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyrovi.approximations import (
+    CLOSE,
     Conditional,
     Gaussian,
     Nested,
@@ -29,6 +30,7 @@ from pyrovi.approximations import (
     Split,
     StudentMixture,
     smooth_rest,
+    terms_of,
     together,
 )
 from pyrovi.density import LogDensity
@@ -45,15 +47,18 @@ FIRST_WIDTH, WIDEST = 0.1, 2.0  # over which the curvature of the evidence is ta
 LEAST_CURVATURE = 0.1  # of the evidence, in units of its widths
 WIDTHS_AGREE, MOST_WIDTHS = 0.3, 3  # on the log scale; times that they are worked out
 FEWEST_ROWS = 100  # of each round, for every entry of the few
-ROWS_WITHOUT_REST = 2  # times as many, where a row needs no search
+ROWS_WITHOUT_REST = 200  # where a row needs no search
+DEAR_WORK, DEAR_ROWS = 20_000, 60  # numbers in an evaluation, above which rows are saved
 ENOUGH = 0.5  # of a round's rows are effective: another would gain little
+HEAVIEST = 5.0  # average weights, above which a tail was missed
 FEWEST_ROUNDS = 2  # the first, from a guess, may not have seen the tails
 FEWEST_STALLED = 5  # rounds, sooner than which it is too soon to tell
 STALLED = 1.1  # times the effective rows before
 MORE = 4  # components that a mixture is widened by
 NARROWER = 0.5  # their covariance, as a share of the whole
 TINY = 1e-12
-HELD, MOST_OFF = 128, 2.0  # draws at which what is smooth is tried; nats that it may be off at one
+NEAR_DEGREES = (1, 2, 3)  # of the polynomials that say about where a mode is
+HELD, MOST_OFF = 32, 2.0  # draws at which what is smooth is tried; nats that it may be off at one
 MOST_PLACES, PLACE_ENTRIES = 100, 4_000_000  # of modes that are kept
 
 
@@ -65,7 +70,7 @@ class NestedLaplace(Settings):
         split: Which entries are the few; None to find out.
         modes: Where to start if there is no rest; none to search for them.
         rows: How many values of the few to take in each round; None for a hundred for each of
-            their entries, and two hundred where there is no rest.
+            their entries, sixty where these are dear, and two hundred where there is no rest.
         rounds: How many rounds to take at the most.
         max_steps: How many steps to take at the most, of the search and the rounds together.
     """
@@ -89,9 +94,7 @@ class NestedLaplace(Settings):
                 f"others curvature in small blocks; {density.model.name!r} does not have both. "
                 "Use DADVI(whiten=True)."
             )
-        rows = self.rows or FEWEST_ROWS * len(split.few) * (
-            1 if len(split.rest) else ROWS_WITHOUT_REST
-        )
+        rows = self.rows or _rows_for(density, split)
         search = Search(Rest(density, split), start[split.few], start[split.rest])
         return NestedState(search, rows, seed, self.modes)
 
@@ -103,15 +106,21 @@ class NestedLaplace(Settings):
         return state.seek() if state.mixture is None else state.sample(state.mixture)
 
     def converged(self, state: "NestedState") -> bool:
-        """Whether the rounds are at an end: a share of their rows is effective, or it stalls."""
+        """Whether the rounds are at an end: the last one suffices, or they stall."""
         if len(state.rounds) < FEWEST_ROUNDS:
             return False
         effective = [each.effective for each in state.rounds]
         stalled = len(effective) > FEWEST_STALLED and effective[-1] < STALLED * max(effective[:-1])
-        return effective[-1] >= ENOUGH or stalled or len(effective) == self.rounds
+        return state.rounds[-1].suffices or stalled or len(effective) == self.rounds
 
     def outcome(self, state: "NestedState") -> Outcome:
         return Outcome(approximation=state.approximation(), modes=state.modes)
+
+
+def _rows_for(density: LogDensity, split: Split) -> int:
+    """Of a round: fewer where each takes long, more where none needs a search."""
+    rows = DEAR_ROWS if density.work > DEAR_WORK else FEWEST_ROWS
+    return len(split.few) * (rows if len(split.rest) else ROWS_WITHOUT_REST)
 
 
 class Search:
@@ -121,7 +130,10 @@ class Search:
         rest: The rest, and how to search for its mode.
         few: The best values of the few so far.
         mode: The mode of the rest there.
+        near: About where the modes are for other values of the few; None if not known.
     """
+
+    near: Polynomials | None = None
 
     def __init__(self, rest: Rest, few: Tensor, mode: Tensor) -> None:
         self.rest, self.few, self.mode = rest, few, mode
@@ -138,6 +150,34 @@ class Search:
     def given(self, few: Float[Tensor, "row few"]) -> Conditional:
         """The Gaussians of the rest, sought from the mode at the best few."""
         return self.rest.given(few, self.mode.expand(len(few), -1))
+
+    def bent(self, few: Float[Tensor, "row few"]) -> Conditional:
+        """The same, with what the blocks have beyond a Gaussian."""
+        return self.rest.bent(few, self.rest.given(few, self._start(few), CLOSE))
+
+    def learn(
+        self,
+        few: Float[Tensor, "row few"],
+        modes: Float[Tensor, "row rest"],
+        weights: Float[Tensor, "row"],
+    ) -> None:
+        """Where modes are, from which other modes are sought."""
+        if self.rest.split.gaussian or not len(self.mode):
+            return  # one step reaches a mode from anywhere
+        degree = max(
+            d for d in NEAR_DEGREES if d == 1 or 2 * terms_of(few.shape[1], d) <= len(few)
+        )
+        self.near = Polynomials.fitted(few, modes, weights, degree)
+
+    def _start(self, few: Tensor) -> Tensor:
+        """About where the modes are, by what was learnt, where it is better than the best one."""
+        mode = self.mode.expand(len(few), -1)
+        if self.near is None:
+            return mode
+        near, density = self.near(few), self.rest.density
+        flat = [self.rest.split.flat(few, each) for each in (near, mode)]
+        value, other = (density.log_prob(each).detach() for each in flat)
+        return torch.where((value > other)[:, None], near, mode)
 
     def _descent(self, few: Tensor) -> tuple[float, Tensor]:
         """Minus the log evidence, and its gradient by differences."""
@@ -175,7 +215,9 @@ class Search:
         # along each entry, and along the sum of each two
         moves = torch.where((row == column)[:, None], steps[row], steps[row] + steps[column])
         ends = self.few + torch.cat([moves, -moves, torch.zeros_like(moves[:1])])
-        ahead, behind, here = self.given(ends).log_evidence.split((len(moves), len(moves), 1))
+        given = self.given(ends)
+        self.learn(ends, given.loc, torch.ones(len(ends), dtype=torch.float64))
+        ahead, behind, here = given.log_evidence.split((len(moves), len(moves), 1))
         lost = (2 * here - ahead - behind).nan_to_num(0.0, 0.0, 0.0)
         whole = torch.zeros_like(steps)
         whole[row, column] = whole[column, row] = lost
@@ -212,6 +254,12 @@ class Round:
     def effective(self) -> float:
         """The share of the rows that are effective."""
         return float(1 / torch.softmax(self.log_weights, 0).square().sum()) / len(self.few)
+
+    @property
+    def suffices(self) -> bool:
+        """Whether a share of the rows is effective, and none has far more than its share."""
+        heaviest = float(torch.softmax(self.log_weights, 0).max()) * len(self.few)
+        return self.effective >= ENOUGH and heaviest <= HEAVIEST
 
 
 class NestedState:
@@ -254,9 +302,10 @@ class NestedState:
     def sample(self, mixture: StudentMixture) -> float:
         """Take a round, and fit the mixture to all rows so far."""
         few = mixture.spread(self.rows, stream(self.seed, "round", len(self.rounds)))
-        self.rounds.append(Round(mixture, few, self.search.given(few)))
+        self.rounds.append(Round(mixture, few, self.search.bent(few)))
         few, weights, average = self._rows()
-        if self.rounds[-1].effective < ENOUGH:
+        self.search.learn(few, torch.cat([each.given.loc for each in self.rounds]), weights)
+        if not self.rounds[-1].suffices:
             seed = stream(self.seed, "components", len(self.rounds))
             mixture = widened(mixture, few, weights, torch.Generator().manual_seed(seed))
         self.mixture = mixture.fitted(few, weights, average)
@@ -291,6 +340,7 @@ class NestedState:
             polynomials.centre,
             polynomials.sides,
             polynomials.coefficients,
+            torch.tensor(not rest.split.gaussian),
             few[:kept],
             modes[:kept],
         )
@@ -320,12 +370,11 @@ class NestedState:
         few = few[polynomials.covers(few)]
         if not len(few):
             return math.inf
-        noise = torch.randn(
-            len(few), len(self.search.mode), generator=generator, dtype=torch.float64
-        )
+        size = len(few), len(self.search.mode)
+        noise = torch.randn(size, generator=generator, dtype=torch.float64)
         split = self.search.rest.split
         drawn, log_prob = split.conditional(polynomials(few)).draw(noise)
-        lost = log_prob - self.search.given(few).log_prob(drawn)
+        lost = log_prob - self.search.bent(few).log_prob(drawn)
         return float(lost.abs().nan_to_num(math.inf).max())
 
 
