@@ -251,3 +251,46 @@ def test_the_distribution_of_the_rest_has_the_density_that_it_says() -> None:
     jacobian = torch.autograd.functional.jacobian(lambda e: given.draw(e[None])[0][0], noise[0])
     by_jacobian = dist.Normal(0.0, 1.0).log_prob(noise[0]).sum() - jacobian.slogdet().logabsdet
     assert torch.allclose(by_jacobian, log_prob[0])
+
+
+def log_scale(y: Tensor) -> None:
+    mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+    log_tau = pyro.sample("log_tau", dist.Normal(0.0, 1.0))
+    with pyro.plate("group", len(y)):
+        theta = pyro.sample("theta", dist.Normal(mu, log_tau.exp()))
+        pyro.sample("y", dist.Normal(theta, 1.0), obs=y)
+
+
+def log_scale_apart(y: Tensor) -> None:
+    mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+    log_tau = pyro.sample("log_tau", dist.Normal(0.0, 1.0))
+    with pyro.plate("group", len(y)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.Normal(mu + log_tau.exp() * z, 1.0), obs=y)
+
+
+@pytest.mark.parametrize("model", [log_scale, log_scale_apart])
+def test_a_scale_that_is_sampled_by_its_logarithm_is_one_of_the_few(
+    model: Callable[..., Any],
+) -> None:
+    density = bound_to(model, {"y": torch.linspace(-2, 3, 12, dtype=torch.float64)})
+    split = split_of(density, density.start(0), 0)
+    assert split is not None
+    assert [density.labels()[i] for i in split.few] == ["log_tau"]
+    assert split.gaussian
+
+
+def test_a_funnel_is_drawn_as_it_is() -> None:
+    def funnel() -> None:
+        v = pyro.sample("v", dist.Normal(0.0, 3.0))
+        with pyro.plate("entry", 9):
+            pyro.sample("x", dist.Normal(0.0, (v / 2).exp()))
+
+    fit = vi.fit(funnel, {}, seed=0)
+    posterior = vi.draw(fit)["posterior"]
+    v = posterior["v"].to_numpy().ravel()
+    assert fit.method.startswith("auto: NestedLaplace")
+    assert abs(v.mean()) < 0.3
+    assert abs(v.std() / 3 - 1) < 0.1
+    standard = posterior["x"].to_numpy().reshape(len(v), 9) / np.exp(v / 2)[:, None]
+    assert abs(standard.std() - 1) < 0.05

@@ -182,6 +182,12 @@ class LogDensity:
             one = partial(explain, self._point, without=self._without_pointwise)
             return self._over_rows(one, flat.reshape(-1, self.dim))
 
+    def log_priors(self, flat: Float[Tensor, "dim"]) -> dict[str, Tensor]:
+        """The log density of each continuous latent site at one flat vector, differentiable."""
+        trace = self._point.trace_alone(flat)
+        trace.compute_log_prob()
+        return {piece.site: trace.nodes[piece.site]["log_prob_sum"] for piece in self.pieces}
+
     def constrain(self, flat: Float[Tensor, "draw dim"]) -> dict[str, Tensor]:
         """The value of each continuous latent site at each flat vector."""
         with torch.no_grad():

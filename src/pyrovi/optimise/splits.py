@@ -1,7 +1,8 @@
 """Which few entries make the shape of a posterior, and how the rest hangs together.
 
-The few are the entries of small sites that are bounded: scales, probabilities, correlations. The
-rest is split into blocks and a border by what its second derivatives leave at zero.
+The few are entries of small sites: those that are bounded (scales, probabilities, correlations),
+and those of the real line that scale the prior of another site, as the logarithm of a scale does.
+The rest is split into blocks and a border by what its second derivatives leave at zero.
 """
 
 import math
@@ -21,6 +22,7 @@ MOST_BORDER = 40  # entries, each of which costs one more product for every curv
 MOST_DENSE = 64  # entries of a rest without blocks
 PATTERN_DIM = 600  # above, blocks are those of a plate
 LARGEST_BLOCK = 4
+AWAY = 0.25  # from the start, so that what changes is seen
 SAME = 1e-9  # relative; of two curvatures that are one
 
 
@@ -30,8 +32,10 @@ def split_of(density: LogDensity, start: Float[Tensor, "dim"], seed: int) -> Spl
     nothing = everything[:0]
     if density.dim <= MOST_FEW:
         return Split(everything, nothing, nothing.reshape(0, 0))
-    small = small_entries(density)
-    few = torch.nonzero(small & bounded_entries(density)).flatten()
+    shape = small_entries(density) & (bounded_entries(density) | scaling_entries(density, start))
+    if not bool(shape.any()):
+        shape = bending_entries(density, start, seed)
+    few = torch.nonzero(shape).flatten()
     if not 0 < len(few) <= MOST_FEW:
         return None
     return split_by(density, start, few, seed)
@@ -66,6 +70,54 @@ def bounded_entries(density: LogDensity) -> Bool[Tensor, "dim"]:
             support = support.base_constraint
         bounded[piece.start : piece.stop] = support is not constraints.real
     return bounded
+
+
+def scaling_entries(density: LogDensity, start: Float[Tensor, "dim"]) -> Bool[Tensor, "dim"]:
+    """Which entries the curvature of another site's prior depends on."""
+    flat = (start + AWAY).requires_grad_()
+    scaling = torch.zeros(density.dim, dtype=torch.bool)
+    priors = density.log_priors(flat)
+    for piece in density.pieces:
+        own = torch.zeros_like(flat)
+        own[piece.start : piece.stop] = 1.0
+        curvature = _along(_along(priors[piece.site], flat, own), flat, own)
+        scaling |= (_gradient(curvature, flat) != 0) & (own == 0)
+    return scaling
+
+
+def bending_entries(
+    density: LogDensity, start: Float[Tensor, "dim"], seed: int
+) -> Bool[Tensor, "dim"]:
+    """Which sites of one entry the curvature of the larger ones depends on, all priors alike."""
+    single = torch.tensor(
+        [piece.start for piece in density.pieces if piece.stop == piece.start + 1]
+    )
+    bending = torch.zeros(density.dim, dtype=torch.bool)
+    if not 0 < len(single) < density.dim:
+        return bending
+    flat = start.repeat(len(single) + 1, 1)
+    flat[torch.arange(len(single)), single] += AWAY
+    generator = torch.Generator().manual_seed(stream(seed, "bending"))
+    direction = torch.randn(density.dim, generator=generator, dtype=torch.float64)
+    direction[single] = 0.0
+    products = density.hessian_product(flat, direction.expand_as(flat)) * (direction != 0)
+    size = products.abs().amax()
+    bending[single] = (products[:-1] - products[-1]).abs().amax(-1) > SAME * size
+    return bending
+
+
+def _along(value: Tensor, flat: Tensor, direction: Tensor) -> Tensor:
+    """The derivative of a number along a direction, differentiable itself."""
+    return (_gradient(value, flat) * direction).sum()
+
+
+def _gradient(value: Tensor, flat: Tensor) -> Tensor:
+    if not value.requires_grad:
+        return torch.zeros_like(flat)
+    (gradient,) = torch.autograd.grad(
+        value, flat, create_graph=True, allow_unused=True, materialize_grads=True
+    )
+    return gradient
 
 
 def small_entries(density: LogDensity) -> Bool[Tensor, "dim"]:
