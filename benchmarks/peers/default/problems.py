@@ -27,6 +27,10 @@ class Problem:
         sites: The latent variables that are compared, all their entries.
         hierarchy: Whether it is one of those that a nested Laplace approximation is held to.
         reference: Whether a long run of NUTS is cheap enough to compare with.
+        noncentred: Sites that the long run moves in non-centred form, out of a funnel's neck.
+        even: Sites whose entries have no sign that the posterior knows: the long run, which seldom
+            crosses from one mode to the other, gets random ones.
+        linked: Whether its entries are so correlated that the long run needs a full mass matrix.
         bar: CPU seconds that fit, draws and verdict may take, where there is such a bar.
         of_bar: Which seconds the bar is for: ``cold``, ``warm`` or ``fit``.
         twin: Another problem of the same posterior, whose NumPyro sides stand for this one's too.
@@ -39,6 +43,9 @@ class Problem:
     sites: tuple[str, ...]
     hierarchy: bool = False
     reference: bool = True
+    noncentred: tuple[str, ...] = ()
+    even: tuple[str, ...] = ()
+    linked: bool = False
     bar: float | None = None
     of_bar: str = "cold"
     twin: str = ""
@@ -327,6 +334,7 @@ PROBLEMS = {
             crossed,
             ("mu", "sd_rater", "sd_essay", "sigma", "rater_effect", "essay_effect"),
             hierarchy=True,
+            linked=True,
         ),
         Problem(
             "varying_slopes",
@@ -341,6 +349,7 @@ PROBLEMS = {
             eight_schools,
             ("mu", "tau", "theta"),
             hierarchy=True,
+            noncentred=("theta",),
         ),
         Problem(
             "gp_length",
@@ -355,6 +364,7 @@ PROBLEMS = {
             bimodal_effects,
             ("tau", "a"),
             hierarchy=True,
+            even=("a",),
         ),
         Problem(
             "single_bernoulli",
@@ -362,6 +372,7 @@ PROBLEMS = {
             single_bernoulli,
             ("mu", "tau", "effect"),
             hierarchy=True,
+            noncentred=("effect",),
         ),
     )
 }

@@ -12,6 +12,7 @@ from jax import Array, lax
 from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 from numpyro.infer import MCMC, NUTS, SVI, Trace_ELBO
 from numpyro.infer.autoguide import AutoNormal
+from numpyro.infer.reparam import LocScaleReparam
 from numpyro.infer.util import log_density
 
 from peers.default.problems import PROBLEMS, Draws, compared
@@ -321,10 +322,18 @@ class Svi:
 
 def reference(name: str, data: Given) -> dict[str, np.ndarray]:
     """Four chains of 4,000 draws in float64: what is compared, R-hat and the effective draws."""
-    kernel = NUTS(MODELS[name], target_accept_prob=0.95)
+    problem = PROBLEMS[name]
+    apart = {site: LocScaleReparam(0) for site in problem.noncentred}
+    model = numpyro.handlers.reparam(MODELS[name], config=apart)
+    kernel = NUTS(model, target_accept_prob=0.95, dense_mass=problem.linked)
     run = _chains(kernel, warmup=2000, draws=4000)
     run.run(jax.random.PRNGKey(2), **arrays(data))
-    values = compared(PROBLEMS[name], _numpy(run.get_samples()))
+    draws = _numpy(run.get_samples())
+    signs = np.random.default_rng(0)
+    draws |= {
+        site: signs.choice([-1, 1], draws[site].shape) * draws[site] for site in problem.even
+    }
+    values = compared(problem, draws)
     chains = values.reshape(CHAINS, -1, values.shape[1])
     moving = chains.std(axis=(0, 1)) > 0
     return {
