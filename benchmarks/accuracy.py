@@ -1,303 +1,211 @@
-"""`vi.fit` as it comes, on every posterior of posteriordb at hand, against its reference draws.
+"""`vi.fit` as it comes, on models that others wrote: what it costs, and how right it is.
 
-    python benchmarks/accuracy.py                              all of ../shared/posteriordb
-    python benchmarks/accuracy.py --posterior nes1972-nes      one of them; may be repeated
-    python benchmarks/accuracy.py --folder elsewhere           another folder of the same layout
-    python benchmarks/accuracy.py --peers                      plain Pyro SVI and NUTS beside it
+    python benchmarks/accuracy.py                       both sets of models
+    python benchmarks/accuracy.py --set posteriordb     one of them: posteriordb or foreign
+    python benchmarks/accuracy.py --model nes1972-nes   one model; may be repeated
+    python benchmarks/accuracy.py --source ../before    another checkout of pyrovi, beside this one
+    python benchmarks/accuracy.py --side NUTS           one side; may be repeated
+    python benchmarks/accuracy.py --rounds 3            processes for each number; 1 if unsaid
+    python benchmarks/accuracy.py --limit 400           CPU seconds after which one is ended
+    python benchmarks/accuracy.py --folder elsewhere    another folder laid out as posteriordb
+    python benchmarks/accuracy.py --table               what runs/accuracy holds, printed again
 
-Each fit has a process of its own. *Cold* is the wall time from the start of that process to the
-end of the first fit, imports and all; *warm* is a second fit in it; *check* is draws, diagnostics
-and verdict; *evals* counts the points at which the first fit evaluated the density.
+*posteriordb* is every posterior of ../shared/posteriordb, each with 10,000 reference draws;
+*foreign* the models of Pyro's own examples, tutorials and tests (`tests/foreign.py`).
+
+Each fit has a process of its own, on one thread, and every number is CPU seconds: *start* until
+the libraries and the model are there, ``vi.fit(model, data, seed=0)``, ``vi.draw(fit)`` and
+``vi.verdict(vi.check(tree))``. *evals* counts the points at which the density was evaluated. The
+sides are *pyrovi*, *before* (the checkout of ``--source``) and, where asked for, plain Pyro:
+*AutoNormal* and *AutoMultivariateNormal* by 10,000 steps of Adam at 0.01, and *NUTS*, one chain of
+1,000 + 1,000; what these have by 80 % of the limit is taken.
 
 Errors are in standard deviations of the reference: of means (largest and mean over the
-quantities), of the 5 and 95% quantiles (largest), and the Wasserstein-1 distance to the reference
+quantities), of the 5 and 95 % quantiles (largest), and the Wasserstein-1 distance to the reference
 draws (largest). A posterior counts as right if every mean is within 0.1 sd and every ratio of
 standard deviations within 0.9 and 1.1. The verdict is that on the fit; *names* counts the
 quantities it flags among the wrong ones and among the right ones, and lists what else it flags.
+Foreign models have no reference: where two sides differ by as much, the quantities are listed.
 """
 
 import argparse
-import contextlib
 import json
-import os
 import re
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import wasserstein_distance
+from peers import apart
+from peers.apart import OWN, STAGES, Record, run_apart
 
 from pyrovi.evidence import limits
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from gold import FOLDER, Posterior, names, read
+sys.path.append(str(OWN / "tests"))
+from foreign import FOREIGN
+from gold import FOLDER, names
 
+KEPT = OWN / "runs" / "accuracy"
 MEAN_WITHIN = limits.SHIFT.high  # reference standard deviations
 RATIO_WITHIN = limits.REFERENCE_RATIO.low, limits.REFERENCE_RATIO.high
-DRAWS = 10_000  # as many as the reference has: 0.01 sd of noise in a mean
-GIVEN_UP = 900  # seconds after which a process is ended
-PEER_STEPS, PEER_STEP_SIZE = 10_000, 0.01
-NUTS_DRAWS = 1000  # and as many to warm up: Pyro's own defaults in its examples
-FEWEST_NUTS_DRAWS = 100
+OURS = ("pyrovi", "before")
+PEERS = ("AutoNormal", "AutoMultivariateNormal", "NUTS")
+SIDES = OURS + PEERS
+LISTED = 6  # quantities, where sides differ
 
-Record = dict[str, Any]
-Draws = Mapping[str, np.ndarray]
+Records = Mapping[str, Record]  # by model
 
 
-# One fit, in a process of its own
+def measure(name: str, side: str, asked: argparse.Namespace) -> Record:
+    """Rounds of one side; one alone where the first did not come back."""
+    source = asked.source if side == "before" else OWN
+    task = {"name": name, "side": "pyrovi" if side in OURS else side, "limit": asked.limit}
+    task |= {"folder": str(asked.folder)}
+    rounds: list[Record] = []
+    while len(rounds) < asked.rounds and not (rounds and "ended" in rounds[0]):
+        rounds.append(run_apart("peers.accuracy", task, asked.limit, source))
+    return {"name": name, "side": side, "limit": asked.limit, "rounds": rounds}
 
 
-def by_pyrovi(posterior: Posterior, began: float, _limit: float) -> Record:
-    """The fit with no tuning, and what the verdict says of it."""
-    import pyrovi as vi
-    from pyrovi.tree import quantities
-
-    fit = vi.fit(posterior.model, {"data": posterior.data}, seed=0)
-    cold = time.perf_counter() - began
-    evaluations = getattr(fit.density, "evaluations", None)
-    again = time.perf_counter()
-    vi.fit(posterior.model, {"data": posterior.data}, seed=0)
-    warm = time.perf_counter() - again
-    again = time.perf_counter()
-    tree = vi.check(vi.draw(fit))
-    verdict = vi.verdict(tree)
-    check = time.perf_counter() - again
-    judge = {n for n, each in tree["diagnostics"].children.items() if _about(each) == "fit"}
-    flagged = verdict.table["status"].ne("ok") & verdict.table["check"].isin(judge)
-    rows = verdict.table[flagged]
-    values = vi.draw(fit, draws=DRAWS)["posterior"].to_dataset()
-    return {
-        "cold": cold,
-        "warm": warm,
-        "check": check,
-        "evaluations": evaluations,
-        "status": fit.status.value,
-        "engine": repr(fit.engine),
-        "verdict": verdict.fit_status,
-        "flagged": _flagged(posterior, set(rows["quantity"])),
-        "by": sorted(set(rows["check"])),
-        **errors(posterior, {_from_one(n): v.ravel() for n, v in quantities(values)}),
-    }
+def seconds(record: Record, *parts: str) -> float:
+    return apart.seconds(record["rounds"], *parts)
 
 
-def _about(diagnostic: Any) -> str:
-    return diagnostic.to_dataset().attrs["about"]
+def cost(record: Record) -> float:
+    """CPU seconds of fit, draws and verdict; the limit, where it was not back by then."""
+    value = seconds(record, *STAGES)
+    return record["limit"] if np.isnan(value) and late(record) else value
 
 
-def _flagged(posterior: Posterior, labels: set[str]) -> list[str]:
-    """What is flagged, by the reference's names; a flagged site stands for all its entries."""
-    found = {_from_one(label) for label in labels}
-    whole = {name for name in posterior.names if name.split("[")[0] in labels}
-    return sorted((found | whole) - {name.split("[")[0] for name in whole - found})
+def late(record: Record) -> bool:
+    return record["rounds"][0].get("ended", "").startswith("not back")
 
 
-def _from_one(label: str) -> str:
-    """A label of the tree, which counts from zero, as the reference has it: from one."""
-    return re.sub(r"\d+(?=[\d,]*\]$)", lambda found: str(int(found[0]) + 1), label)
+def back(record: Record) -> bool:
+    return "ended" not in record["rounds"][0]
 
 
-def by_pyro_svi(guide: str) -> Callable[[Posterior, float, float], Record]:
-    """Plain Pyro: Adam at one step size, and as many steps as it is given time for."""
-
-    def run(posterior: Posterior, began: float, limit: float) -> Record:
-        import pyro
-        import torch
-        from pyro.infer import SVI, Predictive, Trace_ELBO, autoguide
-
-        torch.set_default_dtype(torch.float64)
-        pyro.set_rng_seed(0)
-        made = getattr(autoguide, guide)(posterior.model)
-        adam = pyro.optim.Adam({"lr": PEER_STEP_SIZE})
-        svi = SVI(posterior.model, made, adam, Trace_ELBO())
-        steps = 0
-        again = time.perf_counter()
-        while steps < PEER_STEPS and time.perf_counter() - again < limit:
-            svi.step(posterior.data)
-            steps += 1
-        seconds = time.perf_counter() - began
-        drawn = Predictive(posterior.model, guide=made, num_samples=DRAWS, parallel=True)(
-            posterior.data
-        )
-        found = errors(posterior, _by_quantity(posterior, drawn))
-        return {"cold": seconds, "how": f"{steps} steps", **found}
-
-    return run
-
-
-def by_pyro_nuts(posterior: Posterior, began: float, limit: float) -> Record:
-    """Plain Pyro's NUTS, cut off when its time is spent."""
-    import pyro
-    import torch
-    from pyro.infer import MCMC, NUTS, Predictive
-
-    torch.set_default_dtype(torch.float64)
-    pyro.set_rng_seed(0)
-    kept: list[dict[str, Any]] = []
-    again = time.perf_counter()
-
-    def keep(_kernel: Any, flat: dict[str, Any], stage: str, _index: int) -> None:
-        if time.perf_counter() - again > limit:
-            raise TimeoutError
-        if not stage.startswith("Warmup"):
-            kept.append({name: value.detach().clone() for name, value in flat.items()})
-
-    kernel = NUTS(posterior.model)
-    run = MCMC(kernel, NUTS_DRAWS, NUTS_DRAWS, hook_fn=keep, disable_progbar=True)
-    with contextlib.suppress(TimeoutError):
-        run.run(posterior.data)
-    seconds = time.perf_counter() - began
-    if len(kept) < FEWEST_NUTS_DRAWS:
-        return {"error": f"{len(kept)} draws after warm-up in {limit:.0f} s"}
-    stacked = {name: torch.stack([each[name] for each in kept]) for name in kept[0]}
-    latent = {
-        name: kernel.transforms[name].inv(value) if name in kernel.transforms else value
-        for name, value in stacked.items()
-    }
-    drawn = Predictive(posterior.model, latent, parallel=True)(posterior.data)
-    found = errors(posterior, _by_quantity(posterior, latent | drawn))
-    return {"cold": seconds, "how": f"{len(kept)} draws", **found}
-
-
-def _by_quantity(posterior: Posterior, drawn: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    found = {}
-    for name in {label.split("[")[0] for label in posterior.names}:
-        array = drawn[name].detach().numpy()
-        array = array.reshape(len(array), *(n for n in array.shape[1:] if n > 1))
-        for index in np.ndindex(array.shape[1:]):
-            label = f"{name}[{','.join(str(i + 1) for i in index)}]" if index else name
-            found[label] = array[(slice(None), *index)]
-    return found
-
-
-SIDES: dict[str, Callable[[Posterior, float, float], Record]] = {
-    "pyrovi": by_pyrovi,
-    "AutoNormal": by_pyro_svi("AutoNormal"),
-    "AutoMultivariateNormal": by_pyro_svi("AutoMultivariateNormal"),
-    "NUTS": by_pyro_nuts,
-}
-
-
-def errors(posterior: Posterior, draws: Draws) -> Record:
-    """How far draws are from the reference, quantity by quantity, in its standard deviations."""
-    file = posterior.draws()
-    reference = file["draws"].reshape(-1, file["draws"].shape[-1])
-    columns = dict(zip(file["names"].tolist(), reference.T, strict=True))
-    found: dict[str, list[float]] = {"mean": [], "ratio": [], "quantile": [], "wasserstein": []}
-    for name, mean, sd in zip(posterior.names, posterior.mean, posterior.sd, strict=True):
-        own, gold = draws[name], columns[name]
-        ends = np.quantile(own, [0.05, 0.95]) - np.quantile(gold, [0.05, 0.95])
-        found["mean"].append((own.mean() - mean) / sd)
-        found["ratio"].append(own.std() / sd)
-        found["quantile"].append(np.abs(ends).max() / sd)
-        found["wasserstein"].append(
-            wasserstein_distance(own, gold) / sd if np.isfinite(own).all() else np.inf
-        )
-    low, high = RATIO_WITHIN
-    wrong = [
-        name
-        for name, mean, ratio in zip(posterior.names, found["mean"], found["ratio"], strict=True)
-        if not (abs(mean) <= MEAN_WITHIN and low <= ratio <= high)  # so that nan is wrong
-    ]
-    return found | {"names": list(posterior.names), "wrong": wrong}
-
-
-# Many, one after the other
-
-
-def run_apart(name: str, side: str, folder: Path, limit: float) -> Record:
-    """One fit in a fresh process; a record with an ``error`` where it fails."""
-    began = time.perf_counter()  # on Linux one clock for all processes
-    command = [sys.executable, __file__, "--one", name, "--side", side, "--folder", str(folder)]
-    command += ["--began", repr(began), "--limit", str(limit)]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, check=False, text=True, timeout=GIVEN_UP
-        )
-    except subprocess.TimeoutExpired:
-        return {"error": f"ended after {GIVEN_UP} s"}
-    if done.returncode:
-        return {"error": (done.stderr.strip().splitlines() or ["no word"])[-1][:150]}
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def line(record: Record) -> str:
-    """One row of the table."""
-    if "error" in record:
-        return f"  -- {record['error']}"
-    mean, ratio = np.abs(record["mean"]), record["ratio"]
-    text = f"{len(mean):4d}{_seconds(record, 'cold')}{_seconds(record, 'warm')}"
-    text += f"{_seconds(record, 'check')}{record.get('evaluations') or '-':>8}"
-    text += f"{mean.max():8.3f}{mean.mean():7.3f}   {min(ratio):5.2f} -{max(ratio):5.2f}"
-    text += f"{max(record['quantile']):8.3f}{max(record['wasserstein']):8.3f}"
-    text += f"  {'WRONG' if record['wrong'] else 'right':6}"
-    if "verdict" not in record:
-        return text + record["how"]
-    return text + f"{record['verdict']:5}{naming(record)}"
-
-
-def _seconds(record: Record, key: str) -> str:
-    return f"{record[key]:7.2f}" if key in record else f"{'-':>7}"
-
-
-def naming(record: Record) -> str:
-    """Whether the verdict names what is wrong."""
-    wrong, flagged = set(record["wrong"]), set(record["flagged"])
-    if not wrong and not flagged:
-        return ""
-    rest = flagged - set(record["names"])
-    text = f"names {len(wrong & flagged)} of {len(wrong)} wrong"
-    text += f", {len(flagged - wrong - rest)} of {len(record['names']) - len(wrong)} right"
-    text += f", {' '.join(sorted(rest))}" if rest else ""
-    return f"{text} ({' '.join(record['by'])})"
+# One line
 
 
 HEAD = (
-    f"{'posterior':46}{'d':>4}{'cold':>7}{'warm':>7}{'check':>7}{'evals':>8}{'mean':>8}{'avg':>7}"
-    f"   {'sd ratio':12}{'5-95%':>8}{'W1':>8}  {'':6}verdict on the fit"
+    f"{'':44}{'start':>7}{'fit':>8}{'draw':>7}{'verdict':>8}{'sum':>8}{'evals':>9}"
+    f"{'d':>5}{'mean':>7}{'avg':>6}{'sd ratio':>12}{'5-95%':>7}{'W1':>7}  "
 )
 
 
-def summarise(records: Mapping[str, Record]) -> str:
-    """What the default fit did, in five lines."""
-    ran = {name: each for name, each in records.items() if "error" not in each}
-    wrong = [name for name, each in ran.items() if each["wrong"]]
-    right = [name for name in ran if name not in wrong]
-    silent = [name for name in wrong if ran[name]["verdict"] == "ok"]
-    misnamed = [n for n in wrong if not set(ran[n]["wrong"]) <= set(ran[n]["flagged"])]
-    alarms = {s: [n for n in right if ran[n]["verdict"] == s] for s in ("fail", "warn")}
-    low, high = RATIO_WITHIN
-    count = f"{len(right)} right, {len(wrong)} wrong, {len(records) - len(ran)} without an answer"
-    asked = f"every mean within {MEAN_WITHIN} sd and every sd ratio within {low} and {high}"
-    lines = [
-        f"{len(records)} posteriors: {count}; right is {asked}",
-        f"wrong: {_listed(wrong)}; of these not naming every wrong quantity: {_listed(misnamed)}",
-        f"wrong and ok: {_listed(silent)}",
-        f"false alarms: fail {_listed(alarms['fail'])}; warn {_listed(alarms['warn'])}",
-    ]
-    if ran:
-        medians = {k: np.median([each[k] for each in ran.values()]) for k in TIMES}
-        lines.append("median seconds: " + ", ".join(f"{k} {v:.2f}" for k, v in medians.items()))
-    return "\n".join(lines)
+def line(label: str, record: Record) -> str:
+    """One row of the table."""
+    one = record["rounds"][0]
+    ended = one.get("ended", "")
+    parts = (("start", 7), ("fit", 8), ("draw", 7), ("verdict", 8))
+    text = f"{label:44}" + "".join(_shown(record, ended, w, part) for part, w in parts)
+    text += _shown(record, ended, 8, *STAGES) + f"{one.get('evaluations') or '-':>9}"
+    text += _errors(one) if "names" in one else f"{'':44}"
+    said = f"{one['verdict_of_fit']:5}{rung(one)}" if "verdict" in one else one.get("method", "")
+    return f"{text}  {ended or said}  {naming(one) if 'flagged' in one else ''}".rstrip()
 
 
-TIMES = ("cold", "warm", "check")
+def _shown(record: Record, ended: str, width: int, *parts: str) -> str:
+    return apart.shown(seconds(record, *parts), width, ended=ended, limit=record["limit"])
 
 
-def summarise_peer(side: str, records: Mapping[str, Record]) -> str:
-    """What a peer did, in one line."""
-    ran = [each for each in records.values() if "error" not in each]
-    right = sum(not each["wrong"] for each in ran)
-    means = sum(bool(np.all(np.abs(each["mean"]) <= MEAN_WITHIN)) for each in ran)
-    far = sum(not np.all(np.abs(each["mean"]) <= 1) for each in ran)
-    seconds = f"{np.median([each['cold'] for each in ran]):.1f} s" if ran else "-"
-    return (
-        f"{side}: {right} of {len(records)} right, {means} with every mean within "
-        f"{MEAN_WITHIN} sd, {far} off by more than a whole sd, {len(records) - len(ran)} without "
-        f"an answer; median {seconds}"
+def _errors(one: Record) -> str:
+    mean, ratio = np.abs(one["mean"]), one["ratio"]
+    text = f"{len(mean):5}{mean.max():7.3f}{mean.mean():6.3f}{min(ratio):7.2f} -{max(ratio):5.2f}"
+    text += f"{max(one['quantile']):6.3f}{max(one['wasserstein']):7.3f}"
+    return f"{text} {'WRONG' if wrong(one) else 'right'}"
+
+
+def wrong(one: Record) -> list[str]:
+    """The quantities that are off."""
+    entries = zip(one["names"], one["mean"], one["ratio"], strict=True)
+    return [name for name, mean, ratio in entries if not within(mean, ratio)]
+
+
+def within(mean: float, ratio: float) -> bool:
+    """Whether an error is small; one that is not a number is not."""
+    return abs(mean) <= MEAN_WITHIN and RATIO_WITHIN[0] <= ratio <= RATIO_WITHIN[1]
+
+
+def naming(one: Record) -> str:
+    """What the verdict flags, and whether it is what is wrong."""
+    flagged, by = set(one["flagged"]), " ".join(one["by"])
+    if "names" not in one:
+        return f"flags {len(flagged)} ({by})" if flagged else ""
+    off = set(wrong(one))
+    if not off and not flagged:
+        return ""
+    rest = flagged - set(one["names"])
+    text = f"names {len(off & flagged)} of {len(off)} wrong"
+    text += f", {len(flagged - off - rest)} of {len(one['names']) - len(off)} right"
+    text += f", {' '.join(sorted(rest))}" if rest else ""
+    return f"{text} ({by})"
+
+
+def rung(one: Record) -> str:
+    """The engine that the answer came from, without its settings; and how often it was climbed."""
+    chosen = [each["engine"] for each in one["rungs"] if each["chosen"]]
+    name = (chosen or [one["method"].removeprefix("auto: ")])[0]
+    return re.sub(r"\(.*\)", "", name)
+
+
+# Many
+
+
+def summaries(title: str, sides: Mapping[str, Records]) -> Iterator[str]:
+    """What each side came to, and its seconds."""
+    for side, records in sides.items():
+        ran = {name: each["rounds"][0] for name, each in records.items() if back(each)}
+        lost = len(records) - len(ran)
+        yield f"{title}, {side}: {len(records)} models, {lost} without an answer"
+        gold = {name: one for name, one in ran.items() if "names" in one}
+        if gold:
+            yield from rightness(gold, said=side in OURS)
+        if side in OURS:
+            yield from ends(ran)
+            yield from costs(list(records.values()))
+
+
+def rightness(ran: Records, *, said: bool) -> Iterator[str]:
+    """How many are right; and of ours, whether the verdict knows."""
+    off = {name: wrong(one) for name, one in ran.items()}
+    bad = [name for name, found in off.items() if found]
+    asked = f"every mean within {MEAN_WITHIN} sd and every sd ratio within {RATIO_WITHIN}"
+    yield f"  {len(ran) - len(bad)} right ({asked}); wrong: {_listed(bad)}"
+    if not said:
+        far = sum(not np.all(np.abs(one["mean"]) <= 1) for one in ran.values())
+        yield f"  a mean off by more than a whole sd: {far}"
+        return
+    silent = [name for name in bad if ran[name]["verdict_of_fit"] == "ok"]
+    unnamed = [name for name in bad if not set(off[name]) <= set(ran[name]["flagged"])]
+    yield f"  wrong and ok: {_listed(silent)}; not naming every wrong quantity: {_listed(unnamed)}"
+    alarms = [name for name in ran if not off[name] and ran[name]["verdict_of_fit"] != "ok"]
+    yield f"  false alarms: {_listed(alarms)}"
+
+
+def ends(ran: Records) -> Iterator[str]:
+    """Where the ladder ended, and what was said of it."""
+    for what, of in (("verdict on the fit", "verdict_of_fit"), ("verdict", "verdict")):
+        found = Counter(one[of] for one in ran.values())
+        yield f"  {what}: " + ", ".join(f"{each} {found[each]}" for each in ("ok", "warn", "fail"))
+    found = Counter(rung(one) for one in ran.values())
+    yield "  ended on: " + ", ".join(f"{each} {n}" for each, n in found.most_common())
+
+
+def costs(records: Sequence[Record]) -> Iterator[str]:
+    """Sums and medians of the seconds; what was not back counts with its limit in the sum."""
+    total = [cost(each) for each in records]
+    bound = ">" if any(map(late, records)) else ""
+    each = {stage: [seconds(record, stage) for record in records] for stage in STAGES}
+    shares = np.divide(each["verdict"], each["fit"])
+    yield (
+        f"  CPU seconds: sum {bound}{np.nansum(total):.0f}, median {np.nanmedian(total):.2f}, "
+        f"most {bound}{np.nanmax(total):.0f}; medians: "
+        + ", ".join(f"{stage} {np.nanmedian(values):.2f}" for stage, values in each.items())
+        + f", verdict / fit {np.nanmedian(shares):.2f}"
     )
 
 
@@ -305,45 +213,101 @@ def _listed(found: list[str]) -> str:
     return f"{len(found)} ({', '.join(found)})" if found else "none"
 
 
+def disagreements(sides: Mapping[str, Records]) -> Iterator[str]:
+    """Where two sides of a model without a reference differ by more than one that is right may."""
+    pairs = [(a, b) for a in ("pyrovi", "before") for b in ("before", "NUTS") if a != b]
+    for mine, theirs in ((a, b) for a, b in pairs if a in sides and b in sides):
+        for name in sides[mine]:
+            found = [sides[side].get(name, {}).get("rounds", [{}])[0] for side in (mine, theirs)]
+            if all("moments" in one for one in found):
+                off = list(differing(*(one["moments"] for one in found)))
+                rest = f" and {len(off) - LISTED} more" if len(off) > LISTED else ""
+                if off:
+                    yield f"  {name}, {mine} against {theirs}: {'; '.join(off[:LISTED])}{rest}"
+
+
+def differing(mine: Record, theirs: Record) -> Iterator[str]:
+    """Each entry whose mean or sd differs, with both, the largest distance first."""
+    found: list[tuple[float, str]] = []
+    for site in mine.keys() & theirs.keys():
+        columns = (
+            np.array(side[site][part]) for side in (mine, theirs) for part in ("mean", "sd")
+        )
+        for index, (m, s, n, t) in enumerate(zip(*columns, strict=True)):
+            scale = max(t, s)
+            if scale > 0 and not within((m - n) / scale, s / t if t else np.inf):
+                text = f"{site}[{index}] {m:.3g} ± {s:.3g} against {n:.3g} ± {t:.3g}"
+                found.append((abs(m - n) / scale, text))
+    return (text for _, text in sorted(found, reverse=True))
+
+
+# All
+
+
+def table(models: Mapping[str, str]) -> Iterator[str]:
+    """A line a record, and the summaries of each set."""
+    found = {side: {name: _read(name, side) for name in models} for side in SIDES}
+    kept = {side: {n: r for n, r in of.items() if r} for side, of in found.items()}
+    yield HEAD
+    for name in models:
+        for side in (each for each in SIDES if name in kept[each]):
+            yield line(name if side == "pyrovi" else f"    {side}", kept[side][name])
+    for group in dict.fromkeys(models.values()):
+        own = {s: {n: r for n, r in of.items() if models[n] == group} for s, of in kept.items()}
+        yield ""
+        yield from summaries(group, {side: of for side, of in own.items() if of})
+    yield from ["", "differences:", *disagreements(kept)]
+
+
+def _read(name: str, side: str) -> Record | None:
+    file = _file(name, side)
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
+def _file(name: str, side: str) -> Path:
+    return KEPT / f"{name}_{side}.json"
+
+
 def main() -> None:
-    """Print the table, a line as each fit ends, and the summary."""
+    """Measure, keep the records, print a line as each fit ends, and the summaries."""
     asked = _arguments()
-    if asked.one:
-        posterior = read(asked.one, asked.folder)
-        record = SIDES[asked.side](posterior, asked.began, asked.limit)
-        print(json.dumps(record, default=float))
-        return
-    there = names(asked.folder)
-    if not there:
-        print(f"Skipped: there is no posterior at {asked.folder}, so nothing to compare with.")
-        return
-    unknown = set(asked.posterior) - set(there)
+    models = dict.fromkeys(names(asked.folder), "posteriordb")
+    models |= dict.fromkeys((each.name for each in FOREIGN), "foreign")
+    unknown = set(asked.model) - set(models)
     if unknown:
-        sys.exit(f"No posterior {', '.join(sorted(unknown))} at {asked.folder}.")
-    sides = list(SIDES) if asked.peers else ["pyrovi"]
-    found: dict[str, dict[str, Record]] = {side: {} for side in sides}
-    threads = os.environ.get("OMP_NUM_THREADS", "as torch chooses")
-    print(f"threads: {threads}; peers have {asked.limit:.0f} s each, besides imports\n\n{HEAD}")
-    for name in asked.posterior or there:
+        sys.exit(f"No model {', '.join(sorted(unknown))}; there are {', '.join(models)}.")
+    chosen = {
+        name: group
+        for name, group in models.items()
+        if group in asked.set and (name in asked.model or not asked.model)
+    }
+    KEPT.mkdir(parents=True, exist_ok=True)
+    sides = asked.side or (OURS if asked.source else OURS[:1])
+    for name in () if asked.table else chosen:
         for side in sides:
-            record = found[side][name] = run_apart(name, side, asked.folder, asked.limit)
-            label = name if side == "pyrovi" else f"    {side}"
-            print(f"{label:46}{line(record)}", flush=True)
-    print(f"\n{summarise(found['pyrovi'])}")
-    for side in sides[1:]:
-        print(summarise_peer(side, found[side]))
+            record = measure(name, side, asked)
+            _file(name, side).write_text(json.dumps(record) + "\n")
+            print(line(f"{name} {side}", record), flush=True)
+    print("\n".join(table(chosen)))
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Accuracy of the default fit on posteriordb.")
+    parser = argparse.ArgumentParser(description="The default fit on models that others wrote.")
+    sets = ("posteriordb", "foreign")
+    parser.add_argument("--set", action="append", choices=sets, help="only this one")
+    parser.add_argument("--model", action="append", default=[], help="only this one")
+    parser.add_argument("--side", action="append", default=[], choices=SIDES, help="only this one")
+    parser.add_argument("--source", type=Path, help="another checkout of pyrovi: the side before")
+    parser.add_argument("--rounds", type=int, default=1, help="processes for each number")
+    parser.add_argument("--limit", type=float, default=600.0, help="CPU seconds of a process")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the posteriors are")
-    parser.add_argument("--posterior", action="append", default=[], help="only this one")
-    parser.add_argument("--peers", action="store_true", help="plain Pyro SVI and NUTS too")
-    parser.add_argument("--limit", type=float, default=60.0, help="seconds for each peer")
-    for own in ("--one", "--side"):
-        parser.add_argument(own, help=argparse.SUPPRESS)
-    parser.add_argument("--began", type=float, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    parser.add_argument("--table", action="store_true", help="print what runs/accuracy holds")
+    asked: Any = parser.parse_args()
+    asked.set = asked.set or sets
+    asked.source = asked.source and asked.source.resolve()
+    if "before" in asked.side and not asked.source:
+        parser.error("the side before needs --source")
+    return asked
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     python benchmarks/default.py                        every problem and side: hours
     python benchmarks/default.py --problem radon        one of them; may be repeated
+    python benchmarks/default.py --hierarchies          those that nested Laplace is held to
     python benchmarks/default.py --side pyrovi          one side; may be repeated
     python benchmarks/default.py --rounds 1             processes for each number; 3 if unsaid
     python benchmarks/default.py --limit 400            CPU seconds after which a process is ended
@@ -28,67 +29,35 @@ over every entry of every latent variable.
 
 import argparse
 import json
-import os
-import resource
-import subprocess
 import sys
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peers import apart
+from peers.apart import OWN, STAGES, Record, run_apart
 from peers.default.problems import PROBLEMS, Problem
-from peers.threads import ONE_THREAD
 
-HERE = Path(__file__).parent
-FOLDER = HERE.parent / "runs" / "default"
+FOLDER = OWN / "runs" / "default"
 NEEDED = ("numpyro",)
 SIDES = {"pyrovi": "pyrovi", "before": "pyrovi", "nuts": "nuts", "svi": "svi"}  # and their tasks
-STAGES = ("fit", "draw", "verdict")
-WAITING = 6  # wall seconds to a CPU second, on a busy machine
 LONGEST = 3600  # CPU seconds of a long run
 AGREEMENT = 1e-9  # of log densities, relative
 
-Record = dict[str, Any]
-
 
 def run(task: str, problem: str, limit: float, source: Path) -> Record:
-    """One task in a fresh process on one thread, and what it came to; ``ended`` says why, if."""
+    """One task in a process of its own, and what it came to."""
     data = FOLDER / f"{problem}.npz"
     made: dict[str, Any] = PROBLEMS[problem].data()
     np.savez(data, **made)
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out.json"
-        asked = {"task": task, "problem": problem, "data": str(data), "out": str(out)}
-        ended = _call(asked, limit, source)
-        record = json.loads(out.read_text()) if out.is_file() else {"seconds": {}}
-    return record | ({"ended": ended} if ended else {})
-
-
-def _call(asked: Record, limit: float, source: Path) -> str:
-    whole = int(limit)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "peers.default.worker", json.dumps(asked)],
-            cwd=HERE,
-            env=os.environ | ONE_THREAD | {"PYTHONPATH": str(source / "src")},
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (whole, whole + 5)),
-            capture_output=True,
-            check=False,
-            text=True,
-            timeout=WAITING * limit,
-        )
-    except subprocess.TimeoutExpired:
-        return f"not back in {limit:.0f} s"
-    if done.returncode < 0:
-        return f"not back in {limit:.0f} s" if done.returncode in {-24, -9} else "crashed"
-    return (done.stderr.strip().splitlines() or ["no word"])[-1][:200] if done.returncode else ""
+    asked = {"task": task, "problem": problem, "data": str(data)}
+    return run_apart("peers.default.worker", asked, limit, source)
 
 
 def measure(problem: str, side: str, asked: argparse.Namespace) -> Record:
     """Rounds of one side; one alone where the first did not come back."""
-    source = asked.source if side == "before" else HERE.parent
+    source = asked.source if side == "before" else OWN
     rounds: list[Record] = []
     while len(rounds) < asked.rounds and not (rounds and "ended" in rounds[0]):
         rounds.append(run(SIDES[side], problem, asked.limit, source))
@@ -97,10 +66,7 @@ def measure(problem: str, side: str, asked: argparse.Namespace) -> Record:
 
 def seconds(record: Record | None, *parts: str) -> float:
     """The median over the rounds of the sum of the parts; NaN where one lacks."""
-    if record is None:
-        return np.nan
-    sums = [sum(each["seconds"].get(part, np.nan) for part in parts) for each in record["rounds"]]
-    return float(np.median(sums))
+    return np.nan if record is None else apart.seconds(record["rounds"], *parts)
 
 
 def whole(record: Record | None, *, warm: bool = False) -> float:
@@ -111,12 +77,8 @@ def whole(record: Record | None, *, warm: bool = False) -> float:
 
 def shown(record: Record | None, value: float, width: int = 8) -> str:
     """Seconds; the limit, where the side was not back by then."""
-    if not np.isnan(value):
-        return f"{value:{width}.1f}"
     ended = record["rounds"][0].get("ended", "") if record else ""
-    known = record is not None and ended.startswith("not back")
-    text = f">{record['limit']:.0f}" if record and known else "failed" if ended else "-"
-    return f"{text:>{width}}"
+    return apart.shown(value, width, ended=ended, limit=record["limit"] if record else np.nan)
 
 
 def least(record: Record | None, *, warm: bool = False) -> tuple[float, bool]:
@@ -185,11 +147,11 @@ def medians(found: dict[tuple[str, str], Record]) -> list[str]:
     return lines
 
 
-def accuracy(found: dict[tuple[str, str], Record]) -> list[str]:
+def accuracy(found: dict[tuple[str, str], Record], names: list[str]) -> list[str]:
     """Every side's errors against the long run, and what pyrovi says of itself."""
     heads = f"{'seconds':>9}{'mean':>7}{'sd ratios':>14}{'5, 95 %':>9}  verdict (of the fit)"
     lines = [f"{'':26}{heads}"]
-    for name in PROBLEMS:
+    for name in names:
         kept = _reference(name)
         if kept:
             lines.append(
@@ -240,7 +202,7 @@ def make_reference(name: str) -> None:
     if PROBLEMS[name].twin or not PROBLEMS[name].reference or file.is_file():
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    made = run("reference", name, LONGEST, HERE.parent)
+    made = run("reference", name, LONGEST, OWN)
     if "ended" in made:
         print(f"{name}: no long run: {made['ended']}", flush=True)
         return
@@ -259,7 +221,7 @@ def _reference(name: str) -> Record | None:
 
 def agree(name: str) -> None:
     """Print whether the log densities of both sides differ by a constant alone."""
-    made = run("densities", name, LONGEST, HERE.parent)
+    made = run("densities", name, LONGEST, OWN)
     if "ended" in made:
         print(f"{name:18}{made['ended']}", flush=True)
         return
@@ -288,7 +250,8 @@ def main() -> None:
     if missing and not asked.table:
         print(f"Skipped: {missing[0]} is not here; install the extra: pip install .[bench]")
         return
-    names = asked.problem or list(PROBLEMS)
+    every = [each.name for each in PROBLEMS.values() if each.hierarchy or not asked.hierarchies]
+    names = asked.problem or every
     unknown = set(names) - set(PROBLEMS)
     if unknown:
         sys.exit(f"No problem {', '.join(sorted(unknown))}; there are {', '.join(PROBLEMS)}.")
@@ -305,7 +268,7 @@ def main() -> None:
             print(f"{name:18}{side:8}{shown(record, whole(record))}{_warm(record)}", flush=True)
     if not asked.agree:
         found = {place: each for place, each in kept().items() if place[0] in names}
-        print("\n".join([*times(found), "", *medians(found), "", *accuracy(found)]))
+        print("\n".join([*times(found), "", *medians(found), "", *accuracy(found, names)]))
 
 
 def _sides(name: str, asked: argparse.Namespace) -> list[str]:
@@ -318,6 +281,7 @@ def _sides(name: str, asked: argparse.Namespace) -> list[str]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="The default, beside NUTS and SVI.")
     parser.add_argument("--problem", action="append", default=[], help="only this one")
+    parser.add_argument("--hierarchies", action="store_true", help="only the hierarchies")
     parser.add_argument("--side", action="append", default=[], choices=SIDES, help="only this one")
     parser.add_argument("--rounds", type=int, default=3, help="processes for each number")
     parser.add_argument("--limit", type=float, default=600.0, help="CPU seconds of a process")

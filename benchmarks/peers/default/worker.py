@@ -1,20 +1,16 @@
 """One task in a process of its own: ``python -m peers.default.worker '{"task": ..., ...}'``.
 
-It imports one side's library and no other. After each part it writes what is known so far to the
-file ``out``, so that a process that is ended leaves what it had.
+It imports one side's library and no other.
 """
 
 import json
-import resource
 import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from peers.apart import Notes, said, stages
 from peers.default.problems import PROBLEMS, Draws, compared
 
 __all__: list[str] = []
@@ -23,69 +19,23 @@ LONG = 100.0  # CPU seconds; what takes longer is not run again
 POINTS = 3  # where densities are compared
 
 
-class Notes:
-    """What was measured, kept in a file as it grows."""
-
-    def __init__(self, out: str) -> None:
-        self.file = Path(out)
-        self.seconds: dict[str, float] = {}
-        self.others: dict[str, Any] = {}
-
-    @contextmanager
-    def clock(self, part: str) -> Iterator[None]:
-        """CPU seconds of all threads of the process."""
-        began = time.process_time()
-        yield
-        self.seconds[part] = time.process_time() - began
-        self.write()
-
-    def write(self) -> None:
-        """Replace the file."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        record = {"seconds": self.seconds, **self.others, "peak": round(peak)}
-        self.file.write_text(json.dumps(record))
-
-
 def pyrovi(name: str, data: Any, notes: Notes) -> None:
     """Fit, draw and judge, twice."""
     with notes.clock("start"):
-        import pyrovi as vi
+        import pyrovi  # noqa: F401  which counts as the start
         from peers.default.with_pyro import model_of
 
         model = model_of(name)
-    notes.others["module"] = vi.__file__
-
-    def run(prefix: str) -> tuple[Any, Any, Any]:
-        with notes.clock(f"{prefix}fit"):
-            fit = vi.fit(model, data, seed=0)
-        with notes.clock(f"{prefix}draw"):
-            tree = vi.draw(fit)
-        with notes.clock(f"{prefix}verdict"):
-            verdict = vi.verdict(vi.check(tree))
-        return fit, tree, verdict
-
-    fit, tree, verdict = run("")
+    fit, tree, verdict = stages(model, data, notes)
     posterior = tree["posterior"]
     draws = {
         site: posterior[site].to_numpy().reshape(-1, *posterior[site].shape[2:])
         for site in PROBLEMS[name].sites
     }
-    notes.others |= {
-        "method": fit.method,
-        "status": fit.status.value,
-        "rungs": [
-            {"engine": r.engine, "status": r.status, "seconds": r.seconds, "chosen": r.chosen}
-            for r in fit.rungs
-        ],
-        "verdict": verdict.status,
-        "verdict_of_fit": verdict.fit_status,
-        "evaluations": getattr(fit.density, "evaluations", None),
-        "notes": list(fit.notes),
-        "summary": summary(name, draws),
-    }
+    notes.others |= said(fit, verdict) | {"summary": summary(name, draws)}
     notes.write()
     if _short(notes):
-        run("warm ")
+        stages(model, data, notes, "warm ")
 
 
 def nuts(name: str, data: Any, notes: Notes) -> None:
