@@ -2,6 +2,8 @@
 
     python benchmarks/speed.py                     all six problems: an hour; needs extra `bench`
     python benchmarks/speed.py --problem gp        one of them; may be repeated
+    python benchmarks/speed.py --family full-rank  one of the two, which is the default's
+    python benchmarks/speed.py --side numpyro      pyrovi beside this one; may be repeated
     python benchmarks/speed.py --limit 20          seconds a stochastic run may take; 60 if unsaid
     python benchmarks/speed.py --again             time all anew, without the searches for steps
     python benchmarks/speed.py --table             what runs/speed holds, printed again
@@ -12,17 +14,17 @@ same unconstrained vector. What counts is the time until the ELBO is within 0.1 
 that any side reached for that family; every ELBO is computed by the same function from the side's
 parameters, off the clock.
 
-*Cold* is wall time from the start of a fresh process, with imports and compilation; *warm* is the
-median of three more fits in it. A stochastic side first runs with checkpoints, at step sizes
+*Cold* is CPU seconds of a fresh process, with imports and compilation; *warm* is the median of
+three more fits in it. A stochastic side first runs with checkpoints, at step sizes
 0.001, 0.01 and 0.1. The one that is there first is run again for exactly so many steps, and that
 is timed: nobody knows the number beforehand, so these are the least seconds a user could see.
 *0.001* is the cold time with that step size, the default of Pyro's Adam and of PyMC. pyrovi and
 Pathfinder stop by themselves.
 
-pyrovi's mean field is ``DADVI()``, its full rank ``DADVI(whiten=True)``. *Default* is the ladder
-of ``vi.fit(model, data)``, which also judges what it found, and may end in something other than a
-Gaussian; where that is draws without a bound, it counts as there if its largest error of a mean is
-no larger than that of any side that is.
+pyrovi's mean field is ``DADVI()``, its full rank ``DADVI(whiten=True)``. *Default* is
+``vi.fit(model, data)``, with its draws and its verdict: a ladder, which also judges what it found,
+and may end in something other than a Gaussian; where that is draws without a bound, it counts as
+there if its largest error of a mean is no larger than that of any side that is.
 
 One thread for every side. NumPyro and Pyro compute in float32, PyMC and pyrovi in float64: their
 defaults. NumPyro's ``svi.run`` compiles its loop whenever it is called; *kept* is that loop
@@ -41,7 +43,6 @@ from pathlib import Path
 import numpy as np
 
 FOLDER = Path(__file__).parents[1] / "runs" / "speed"
-NEEDED = ("numpyro", "pymc", "pymc_extras")
 NAMES = {
     "pyrovi": "pyrovi",
     "default": "pyrovi, default",
@@ -52,6 +53,12 @@ NAMES = {
 }
 
 PEERS = ("numpyro", "pymc", "pyro", "pathfinder")
+NEEDED = {
+    "numpyro": ("numpyro",),
+    "pymc": ("numpyro", "pymc"),
+    "pyro": ("numpyro",),
+    "pathfinder": ("numpyro", "pymc", "pymc_extras"),
+}  # by all sides NumPyro, for the long runs
 
 Record = dict[str, object]
 
@@ -179,14 +186,16 @@ def main() -> None:
         files = sorted(FOLDER.glob("*.json"))
         print(table([record for file in files for record in json.loads(file.read_text())]))
         return
-    missing = [name for name in NEEDED if find_spec(name) is None]
+    sides = asked.side or PEERS
+    needed = dict.fromkeys(part for side in sides for part in NEEDED[side])
+    missing = [name for name in needed if find_spec(name) is None]
     if missing:
         print(
             f"Skipped: {', '.join(missing)} is not here; install the extra: pip install .[bench]"
         )
         return
     from peers.problems import PROBLEMS
-    from peers.race import Bench, measure
+    from peers.race import FAMILIES, Bench, measure
 
     unknown = set(asked.problem) - set(PROBLEMS)
     if unknown:
@@ -197,7 +206,8 @@ def main() -> None:
         own = []
         file = FOLDER / f"{name}.json"
         kept = json.loads(file.read_text()) if asked.again and file.is_file() else []
-        for record in measure(Bench(name, FOLDER, asked.limit), kept):
+        bench = Bench(name, FOLDER, asked.limit, asked.family or FAMILIES, sides)
+        for record in measure(bench, kept):
             own.append(record)
             print(f"{record['family']:>12} {line(record)}", flush=True)
         file.write_text(json.dumps(own, indent=1, default=_plain) + "\n")
@@ -212,6 +222,9 @@ def _plain(value: object) -> object:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Seconds to the best bound, side by side.")
     parser.add_argument("--problem", action="append", default=[], help="only this one")
+    families = ("mean-field", "full-rank")
+    parser.add_argument("--family", action="append", choices=families, help="only this one")
+    parser.add_argument("--side", action="append", choices=PEERS, help="only this one")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds for a stochastic run")
     parser.add_argument(
         "--again", action="store_true", help="with the step sizes and numbers of steps as kept"

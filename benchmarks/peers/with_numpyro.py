@@ -1,6 +1,5 @@
 """The models in NumPyro, fitted by its SVI, and the reference by its NUTS."""
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from numpyro.infer import MCMC, NUTS, SVI, Trace_ELBO, init_to_uniform, init_to_
 from numpyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 from numpyro.infer.util import potential_energy
 
-from peers.clock import CHUNK, Clock, Gaussian
+from peers.clock import CHUNK, Clock, Gaussian, cpu_seconds
 from peers.problems import INVERSE_NOISE, PROBLEMS, Data
 
 __all__ = ["density", "fit", "kept", "reference", "timed"]
@@ -100,9 +99,9 @@ def fit(name: str, data: Data, family: str, rate: float, clock: Clock) -> None:
         state = jax.block_until_ready(piece(state))
         step += CHUNK
         if clock.due(step):
-            began = time.perf_counter()
+            began = cpu_seconds()
             order = _order(name, guide) if order is None else order
-            clock.paused += time.perf_counter() - began
+            clock.paused += cpu_seconds() - began
             clock.note(step, _moments(name, svi.get_params(state), order))
 
 

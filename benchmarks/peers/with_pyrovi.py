@@ -14,8 +14,11 @@ __all__ = ["fit", "gaussian"]
 
 
 def fit(name: str, data: Data, family: str) -> Any:
-    """The family's engine; the default for ``"default"``, which may end in any approximation."""
-    return vi.fit(MODELS[name], data, ENGINES[family], seed=0)
+    """The family's engine; the default for ``"default"``, with its draws and its verdict."""
+    found = vi.fit(MODELS[name], data, ENGINES[family], seed=0)
+    if family == "default":
+        vi.verdict(vi.check(vi.draw(found)))
+    return found
 
 
 ENGINES: dict[str, Any] = {

@@ -5,14 +5,13 @@ It imports one side's library and no other, and writes what it found to the file
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from peers.clock import Clock, Gaussian
+from peers.clock import Clock, Gaussian, cpu_seconds
 
 __all__: list[str] = []
 
@@ -24,7 +23,7 @@ LONG = 20.0  # seconds; what takes longer is repeated once
 def _fit(task: Any, data: Any) -> Found:
     """A search: parameters at checkpoints, each with when it was reached."""
     side = import_module(f"peers.with_{task['side']}")
-    clock = Clock(task["began"], task["limit"])
+    clock = Clock(task["limit"])
     options = {"judge": _stops_at(task, data)} if task["side"] == "pyro" else {}
     try:
         side.fit(task["name"], data, task["family"], task["rate"], clock, **options)
@@ -56,7 +55,7 @@ def _timed(task: Any, data: Any) -> Found:
     """So many steps in one go: cold, then warm."""
     side = import_module(f"peers.with_{task['side']}")
     what = (task["name"], data, task["family"], task["rate"], task["steps"])
-    found = {"cold": _cold(task, lambda: side.timed(*what))}
+    found = {"cold": _cold(lambda: side.timed(*what))}
     found["warm"] = _warm(lambda: side.timed(*what), found["cold"])
     if task["side"] == "numpyro":
         again = side.kept(*what)
@@ -71,7 +70,7 @@ def _pyrovi(task: Any, data: Any) -> Found:
 
     fits: list[Any] = []
     what = (task["name"], data, task["family"])
-    cold = _cold(task, lambda: fits.append(with_pyrovi.fit(*what)))
+    cold = _cold(lambda: fits.append(with_pyrovi.fit(*what)))
     warm = _warm(lambda: fits.append(with_pyrovi.fit(*what)), cold)
     first = fits[0]
     found: Found = {"cold": cold, "warm": warm, "engine": repr(first.engine)}
@@ -90,7 +89,7 @@ def _pathfinder(task: Any, data: Any) -> Found:
     from peers import with_pymc
 
     drawn: list[np.ndarray] = []
-    cold = _cold(task, lambda: drawn.append(with_pymc.pathfinder(task["name"], data)))
+    cold = _cold(lambda: drawn.append(with_pymc.pathfinder(task["name"], data)))
     warm = _warm(lambda: drawn.append(with_pymc.pathfinder(task["name"], data)), cold)
     elbo = with_pymc.pathfinder_elbo(task["name"], data)
     return {"cold": cold, "warm": warm, "flat": drawn[0], "elbo": elbo}
@@ -109,17 +108,17 @@ def _reference(task: Any, data: Any) -> Found:
     return {"flat": with_numpyro.reference(task["name"], data)}
 
 
-def _cold(task: Any, run: Callable[[], object]) -> float:
+def _cold(run: Callable[[], object]) -> float:
     run()
-    return time.perf_counter() - task["began"]
+    return cpu_seconds()
 
 
 def _warm(run: Callable[[], object], cold: float) -> list[float]:
     seconds = []
     for _ in range(1 if cold > LONG else REPEATS):
-        began = time.perf_counter()
+        began = cpu_seconds()
         run()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(cpu_seconds() - began)
     return seconds
 
 
