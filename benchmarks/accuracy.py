@@ -146,7 +146,7 @@ def naming(one: Record) -> str:
 
 
 def rung(one: Record) -> str:
-    """The engine that the answer came from, without its settings; and how often it was climbed."""
+    """The engine that the answer came from, without its settings."""
     chosen = [each["engine"] for each in one["rungs"] if each["chosen"]]
     name = (chosen or [one["method"].removeprefix("auto: ")])[0]
     return re.sub(r"\(.*\)", "", name)
