@@ -357,6 +357,7 @@ PROBLEMS = {
             gp_length,
             ("rho", "alpha", "sigma", "z"),
             hierarchy=True,
+            linked=True,
         ),
         Problem(
             "bimodal_effects",
