@@ -11,6 +11,7 @@ from pyrovi.infer.ladder.judge import (
     Judgement as Judgement,
     importance_khat as importance_khat,
     judge as judge,
+    judge_by_weights as judge_by_weights,
     send_out as send_out,
 )
 from pyrovi.infer.named import (

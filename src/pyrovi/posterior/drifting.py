@@ -8,7 +8,7 @@ from torch import Tensor
 from pyrovi.approximations import Draws
 from pyrovi.bound import BoundModel, predictions
 from pyrovi.density import LogDensity
-from pyrovi.infer import Fit, Run, judge, send_out
+from pyrovi.infer import Fit, Run, judge, judge_by_weights, send_out
 from pyrovi.optimise import Chains
 from pyrovi.posterior.chain import Arrays, as_arrays, computed, stack_chains
 from pyrovi.seeds import stream
@@ -44,8 +44,18 @@ def drift(fit: Fit, drawn: Sequence[Draws]) -> dict[str, Arrays]:
 
 def _sent(run: Run, drawn: Draws, seed: int) -> Chains | None:
     """The chains that one run is judged by; None where none were needed, or can be run."""
-    before = run.judgement.chains if run.judgement else None
-    return before or judge(run.density, drawn, seed).chains
+    before = run.judgement
+    if before is not None and before.chains is not None:
+        return before.chains
+    if before is not None and before.passes and _agree(run.density, drawn):
+        return None
+    return judge(run.density, drawn, seed).chains
+
+
+def _agree(density: LogDensity, drawn: Draws) -> bool:
+    """Whether the weights of draws say nothing against a fit that those of others have shown."""
+    weighed = judge_by_weights(density, drawn)
+    return weighed is not None and weighed.as_drawn.status == "ok"
 
 
 def _filled(
