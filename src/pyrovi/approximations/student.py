@@ -126,7 +126,8 @@ class StudentMixture:
         whole, pulled, freedoms = whole[kept], pulled[:, kept], self.freedoms[kept]
         locs = (pulled.T @ rows) / pulled.sum(0)[:, None]
         apart = rows[None] - locs[:, None]
-        matrices = torch.einsum("rc,cri,crj->cij", pulled, apart, apart) / whole[:, None, None]
+        own = share[:, kept] * (freedoms - 2) / freedoms  # so that the variance is the rows' own
+        matrices = torch.einsum("rc,cri,crj->cij", own, apart, apart) / whole[:, None, None]
         factors, failed = torch.linalg.cholesky_ex(_ridged(matrices))
         sound = (failed == 0) & factors.isfinite().all(-1).all(-1)
         if not bool(sound.any()):
