@@ -26,3 +26,9 @@ from pyrovi.approximations.rest import (
     together as together,
 )
 from pyrovi.approximations.student import StudentMixture as StudentMixture
+from pyrovi.approximations.transported import (
+    CONSTANT as CONSTANT,
+    Transported as Transported,
+    TriangularMap as TriangularMap,
+    sinh_arcsinh as sinh_arcsinh,
+)

@@ -19,3 +19,5 @@ from pyrovi.optimise.chains import move as move
 from pyrovi.optimise.linalg import curvature_cholesky as curvature_cholesky
 from pyrovi.optimise.linalg import lower_factor as lower_factor
 from pyrovi.optimise.splits import split_of as split_of
+from pyrovi.optimise.transport import TransportedDraws as TransportedDraws
+from pyrovi.optimise.transport import terms_of as terms_of

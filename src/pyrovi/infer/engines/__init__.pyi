@@ -2,6 +2,7 @@ from pyrovi.infer.engines.svi import SVI as SVI
 from pyrovi.infer.engines.dadvi import DADVI as DADVI
 from pyrovi.infer.engines.laplace import Laplace as Laplace
 from pyrovi.infer.engines.nested_laplace import NestedLaplace as NestedLaplace
+from pyrovi.infer.engines.transport_map import TransportMap as TransportMap
 from pyrovi.infer.engines.pathfinder import Pathfinder as Pathfinder
 from pyrovi.infer.engines.batch_and_match import BatchAndMatch as BatchAndMatch
 from pyrovi.infer.engines.ensemble import Ensemble as Ensemble
