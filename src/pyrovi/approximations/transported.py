@@ -48,7 +48,8 @@ class TriangularMap:
     def units(self) -> Float[Tensor, "parameter"]:
         """Lengths in which the curvature of minus a bound is about one near the identity."""
         of_each = torch.tensor([1.0, 0.5**0.5, 1.0, 1.0], dtype=torch.float64)
-        of_terms = torch.where(self._scales | self._squares, 0.5**0.5, 1.0).double()
+        squares = self.terms[:, 1] == self.terms[:, 2]
+        of_terms = torch.where(self._scales | squares, 0.5**0.5, 1.0).double()
         return torch.cat([of_each.repeat_interleave(self.dim), of_terms])
 
     def __call__(
@@ -57,31 +58,38 @@ class TriangularMap:
         """The bent rows, and the log determinant of the map's derivative at each."""
         sizes = [self.dim] * 4 + [len(self.terms)]
         shift, log_scale, skew, tail, coefficients = parameters.split(sizes)
-        terms = self._products(noise) * coefficients
-        log_scale = log_scale + self._summed(terms, self._scales)
         own, log_slope = sinh_arcsinh(noise, skew, tail)
-        bent = shift + self._summed(terms, ~self._scales) + log_scale.exp() * own
+        shifting, scaling = self._matrices(coefficients)
+        log_scale = log_scale + noise @ scaling
+        bent = shift + self._products(noise) @ shifting + log_scale.exp() * own
         return bent, (log_scale + log_slope).sum(-1)
 
     def _products(self, noise: Tensor) -> Tensor:
-        """What each coefficient stands before, ``(draw, term)``."""
-        one = torch.ones_like(noise[:, :1])
-        _, first, second = self.terms.T
-        last = torch.cat([noise, one], dim=1)[:, second]
-        return torch.where(self._scales, last, noise[:, first] * last - self._squares.double())
+        """What shifts, each product once: ``(draw, product)``."""
+        first, second = self._pairs[0]
+        last = torch.cat([noise, torch.ones_like(noise[:, :1])], dim=1)[:, second]
+        return noise[:, first] * last - (first == second).double()
 
-    def _summed(self, terms: Tensor, which: Tensor) -> Tensor:
-        """The sum of some terms for each entry, ``(draw, dim)``."""
-        zero = terms.new_zeros(len(terms), self.dim)
-        return zero.index_add(1, self.terms[which, 0], terms[:, which])
+    def _matrices(self, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+        """The coefficients of products that shift, and of entries that scale, by entry."""
+        (pairs, place), (entry, _, last), scales = self._pairs, self.terms.T, self._scales
+        shifting = coefficients.new_zeros(pairs.shape[1], self.dim)
+        scaling = coefficients.new_zeros(self.dim, self.dim)
+        return (
+            shifting.index_put((place, entry[~scales]), coefficients[~scales]),
+            scaling.index_put((last[scales], entry[scales]), coefficients[scales]),
+        )
+
+    @cached_property
+    def _pairs(self) -> tuple[Tensor, Tensor]:
+        """What is multiplied in the terms that shift, each pair once; and the pair of each term."""
+        shifts = self.terms[~self._scales, 1:]
+        pairs, place = torch.unique(shifts, dim=0, return_inverse=True)
+        return pairs.T, place
 
     @cached_property
     def _scales(self) -> Tensor:
         return self.terms[:, 0] == self.terms[:, 1]
-
-    @cached_property
-    def _squares(self) -> Tensor:
-        return ~self._scales & (self.terms[:, 1] == self.terms[:, 2])
 
 
 def sinh_arcsinh(

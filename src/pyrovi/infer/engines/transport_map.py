@@ -32,8 +32,8 @@ GAUSSIAN = DADVI(whiten=True)
 TERM_DIM = 100  # above, entries have skew and tails alone: the terms are of the third power of it
 FEWEST, MOST_PARTICLES = 256, 1024
 FEWEST_A_DIM = 8  # draws
-FIT_WORK = 8_000_000  # numbers in one evaluation of all draws, if it is to be cheap
-TERM_SHARE = 3  # times as many draws, from which the terms are read
+FIT_WORK = 4_000_000  # numbers in one evaluation of all draws, if it is to be cheap
+TERM_SHARE = 4  # times as many draws, from which the terms are read
 ROUGH_SHARE, ROUGH = 2, 10  # so many times fewer draws, and a larger tolerance, to begin with
 HELD_UP = 3  # steps in a row that go no further down, after which none will
 

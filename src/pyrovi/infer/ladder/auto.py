@@ -5,13 +5,14 @@
 2. A Gaussian in a space turned by the curvature (`dadvi`), or what `first_rung` says instead;
    where its starts end in several modes of about the same evidence, a Gaussian in each (`modes`).
 3. Adaptive importance sampling (`nested_laplace` without a rest), where all entries are few.
-4. The draws of the best polished by many short Markov chains (`polish`), where the density is
+4. The Gaussian bent by a triangular map (`transport_map`), where it is no single answer.
+5. The draws of the best polished by many short Markov chains (`polish`), where the density is
    vectorised.
-5. A flow that starts as the Gaussian, where there are few enough dimensions.
+6. A flow that starts as the Gaussian, where there are few enough dimensions.
 
 After each rung the approximation is held against the posterior, quantity by quantity (`judge`): by
 its importance weights, and where their tail is light its draws are resampled by them. Markov
-chains judge the best of the first three where no weights are enough, and what comes after.
+chains judge the best of the first four where no weights are enough, and what comes after.
 The first that passes is the answer, else the one that is least far off, as the verdict will say.
 What the ladder must know of a rung stands in its `Plan`: any engine can be one.
 """
@@ -33,6 +34,7 @@ from pyrovi.infer.engines.dadvi import DADVI
 from pyrovi.infer.engines.nested_laplace import NestedLaplace
 from pyrovi.infer.engines.pathfinder import Pathfinder
 from pyrovi.infer.engines.svi import SVI
+from pyrovi.infer.engines.transport_map import TransportMap
 from pyrovi.infer.ladder.judge import (
     ByWeights,
     Judgement,
@@ -122,6 +124,12 @@ class Tried:
         """How far off its worst quantity is; infinite as long as that is not judged."""
         return self.outcome.judgement.excess if self.outcome.judgement else math.inf
 
+    @property
+    def pool(self) -> int:
+        """How many draws it takes to give one."""
+        approximation = self.outcome.approximation
+        return approximation.pool if isinstance(approximation, Resampled) else 1
+
 
 class AutoState:
     """The rung that stands, and those that were climbed."""
@@ -185,7 +193,9 @@ class AutoState:
     def _best(self) -> Tried:
         candidates = self.tried[self.candidates_from :] or self.tried
         passed = [each for each in candidates if each.passes]
-        return passed[0] if passed else min(candidates, key=lambda e: (e.excess, e.rung.khat))
+        if passed:
+            return min(passed, key=lambda each: each.pool > SURE_POOL)
+        return min(candidates, key=lambda e: (e.excess, e.rung.khat))
 
     def _begin(self, plan: Plan) -> None:
         self.plan = plan
@@ -278,6 +288,7 @@ class AutoState:
         yield from self._gaussian()
         if split is not None and not len(split.rest) and not self._passed():
             yield nested(split, self._rivals())
+        yield from self._bent()
         self.cheap = False
         if not self._passed():
             self._settle()
@@ -317,6 +328,16 @@ class AutoState:
             return modes[:1]
         least = log_evidence(modes[0]) - RIVAL_NATS if modes else 0.0
         return tuple(mode for mode in modes if log_evidence(mode) > least)
+
+    def _bent(self) -> Iterator[Plan]:
+        """The Gaussian bent, where no few draws make one of the posterior, and there is one mode."""
+        gaussian = self.tried[self.gaussian_at].outcome.approximation
+        near = self._passed() and self._best.pool <= SURE_POOL
+        if near or self.candidates_from or not isinstance(gaussian, Gaussian):
+            return
+        if self.density.vectorised and affordable(self.density):
+            why = "Few draws of the others are near the posterior; bent, the Gaussian may be."
+            yield Plan(engine=TransportMap(around=gaussian), why=why, max_steps=MOST_STEPS)
 
     def _polish(self) -> Iterator[Plan]:
         if self.density.vectorised and FEWEST_CHAINS * self.density.work <= DEAR_CHAINS:
