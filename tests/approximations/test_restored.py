@@ -21,6 +21,7 @@ from pyrovi.approximations import (
     Nested,
     Points,
     Resampled,
+    Transported,
     restored,
 )
 from pyrovi.approximations.base import KINDS
@@ -100,6 +101,7 @@ GAUSSIAN = Gaussian(DENSITY, LOC, EYE)
 MIXTURE = GaussianMixture(
     DENSITY, ROWS[:2], EYE.expand(2, 3, 3), torch.tensor([0.5, 0.5]).double()
 )
+TERMS = torch.tensor([[2, 1, 0], [1, 1, 0]])
 MADE: dict[str, Callable[[], Approximation]] = {
     "gaussian": lambda: GAUSSIAN,
     "diagonal": lambda: Gaussian(DENSITY, LOC, EYE[0] + 1),
@@ -107,6 +109,7 @@ MADE: dict[str, Callable[[], Approximation]] = {
     "chain": lambda: Empirical(DENSITY, ROWS, ROWS[:, 0] > 1),
     "pool": lambda: Empirical(DENSITY, ROWS, in_order=False),
     "nested": lambda: nested(DENSITY),
+    "transported": lambda: Transported(DENSITY, LOC, ROWS[1:4], TERMS, ROWS.flatten()[:14]),
     "points": lambda: Points(DENSITY, ROWS),
     "factors": lambda: Factors(DENSITY, {"x": Normal(LOC)}),
     "guide": lambda: guided(DENSITY),

@@ -25,6 +25,7 @@ QUICK: dict[str, Callable[[], Any]] = {
     "dadvi": vi.DADVI,
     "laplace": vi.Laplace,
     "nested_laplace": vi.NestedLaplace,
+    "transport_map": vi.TransportMap,
     "pathfinder": vi.Pathfinder,
     "batch_and_match": vi.BatchAndMatch,
     "ensemble": vi.Ensemble,

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from pyrovi.approximations import CONSTANT, Gaussian, Transported, TriangularMap
 from pyrovi.density import LogDensity
+from pyrovi.errors import EngineError
 from pyrovi.infer.engine import EXACTLY, Capabilities, Outcome
 from pyrovi.infer.engines.dadvi import DADVI, DADVIState
 from pyrovi.infer.settings import Settings, positive, whole
@@ -31,10 +32,11 @@ from pyrovi.tree import INDEPENDENT
 GAUSSIAN = DADVI(whiten=True)
 TERM_DIM = 100  # above, entries have skew and tails alone: the terms are of the third power of it
 FEWEST, MOST_PARTICLES = 256, 1024
-FEWEST_A_DIM = 8  # draws
+FEWEST_A_DIM, LEAST_A_DIM = 8, 4  # draws; half as many mirrored pairs tell linear terms apart
 FIT_WORK = 4_000_000  # numbers in one evaluation of all draws, if it is to be cheap
 TERM_SHARE = 4  # times as many draws, from which the terms are read
 ROUGH_SHARE, ROUGH = 2, 10  # so many times fewer draws, and a larger tolerance, to begin with
+ROUGH_STEPS = 50  # of a search with few draws, which need not end
 HELD_UP = 3  # steps in a row that go no further down, after which none will
 
 
@@ -63,6 +65,13 @@ class TransportMap(Settings):
         positive(self, "tolerance")
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "TransportState":
+        least = LEAST_A_DIM * min(density.dim, TERM_DIM)
+        if self.particles is not None and self.particles < least:
+            raise EngineError(
+                f"TransportMap needs four fixed draws for each dimension at the least: "
+                f"{density.dim} dimensions and particles={self.particles} came. Give {least} or "
+                "more, or leave particles out."
+            )
         state = TransportState(density, seed, self.particles or particles_for(density))
         if self.around is None:
             state.first = GAUSSIAN.init(density, start, seed)
@@ -74,7 +83,7 @@ class TransportMap(Settings):
         """Take a quasi-Newton iteration, and give minus the ELBO it reached."""
         if state.first is not None:
             return GAUSSIAN.step(state.first)
-        return state.searches[-1].search.step()
+        return state.searches[-1].step()
 
     def converged(self, state: "TransportState") -> bool:
         """Whether the search with all draws has a small gradient, or goes no further down."""
@@ -124,7 +133,7 @@ class TransportState:
 
     def best(self) -> Transported:
         """The map with the best bound on other draws; it may be plain."""
-        noise = self._noise(self.particles, "held out")
+        noise = self._noise(max(self.particles, particles_for(self.density)), "held out")
         maps = [self.plain, *(each.reached for each in self.searches)]
         return min(maps, key=lambda each: TransportedDraws(each, noise).loss())
 
@@ -155,12 +164,19 @@ class Bending:
         self.problem, self.rough = problem, rough
         self.units = problem.base.map.units
         self.search = QuasiNewton(problem.evaluate, problem.base.parameters, self.units)
+        self.taken = 0
+
+    def step(self) -> float:
+        """Take a quasi-Newton iteration, and give the loss it reached."""
+        self.taken += 1
+        return self.search.step()
 
     def arrived(self, tolerance: float) -> bool:
         """Whether every gradient entry is small, or no step makes the loss smaller."""
         largest = float((self.search.gradient * self.units).abs().max())
         enough = tolerance * (ROUGH if self.rough else 1)
-        return largest < enough or self.search.stuck_for >= HELD_UP
+        spent = self.rough and self.taken == ROUGH_STEPS
+        return spent or largest < enough or self.search.stuck_for >= HELD_UP
 
     @property
     def reached(self) -> Transported:

@@ -283,7 +283,7 @@ class AutoState:
         split = split_for(self.density, self.start, self.seed)
         if split is not None and len(split.rest):
             yield nested(split, otherwise=first_rung(self.density))
-        if self._passed():
+        if self._near():
             return
         yield from self._gaussian()
         if split is not None and not len(split.rest) and not self._passed():
@@ -305,6 +305,13 @@ class AutoState:
     def _passed(self) -> bool:
         """Whether some rung is good enough, or nothing can judge any."""
         return bool(self.tried) and (not self._judgeable or self._best.passes)
+
+    def _near(self) -> bool:
+        """Whether few draws of one that is good enough make one of the posterior.
+
+        Weights of which few decide look lighter in some draws than in others.
+        """
+        return self._passed() and self._best.pool <= SURE_POOL
 
     def _told(self) -> bool:
         """Whether there was any evidence on the best of them."""
@@ -330,12 +337,11 @@ class AutoState:
         return tuple(mode for mode in modes if log_evidence(mode) > least)
 
     def _bent(self) -> Iterator[Plan]:
-        """The Gaussian bent, where no few draws make one of the posterior, and there is one mode."""
+        """The Gaussian bent, where few draws so far are near the posterior, if there is one mode."""
         gaussian = self.tried[self.gaussian_at].outcome.approximation
-        near = self._passed() and self._best.pool <= SURE_POOL
-        if near or self.candidates_from or not isinstance(gaussian, Gaussian):
+        if self.candidates_from or not isinstance(gaussian, Gaussian):
             return
-        if self.density.vectorised and affordable(self.density):
+        if not self._near() and self.density.vectorised and affordable(self.density):
             why = "Few draws of the others are near the posterior; bent, the Gaussian may be."
             yield Plan(engine=TransportMap(around=gaussian), why=why, max_steps=MOST_STEPS)
 
