@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from infer.scripted import density_of
-from pyrovi.approximations import Transported, TriangularMap, sinh_arcsinh
-from pyrovi.approximations import transported as module
+from pyrovi.approximations import Transported, TriangularMap, sinh_arcsinh, transported as module
 
 TERMS = torch.tensor(
     [[1, 0, -1], [3, 2, -1], [1, 0, 0], [2, 1, 0], [3, 2, 2], [2, 2, 0], [3, 3, 1]]

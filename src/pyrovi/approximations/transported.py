@@ -22,7 +22,9 @@ AT_ONCE = 4_000_000  # numbers that are worked out together
 
 @dataclass(frozen=True)
 class TriangularMap:
-    """Bends each entry by itself and by those before it,
+    """Bends each entry of a vector by itself and by those before it.
+
+    The bent entries are
 
         u_i = shift_i + sum of terms + exp(log_scale_i + sum of terms) S(z_i; skew_i, tail_i),
 
@@ -82,7 +84,7 @@ class TriangularMap:
 
     @cached_property
     def _pairs(self) -> tuple[Tensor, Tensor]:
-        """What is multiplied in the terms that shift, each pair once; and the pair of each term."""
+        """What is multiplied in terms that shift, each pair once; and the pair of each term."""
         shifts = self.terms[~self._scales, 1:]
         pairs, place = torch.unique(shifts, dim=0, return_inverse=True)
         return pairs.T, place

@@ -89,7 +89,7 @@ class TransportMap(Settings):
         """Whether the search with all draws has a small gradient, or goes no further down."""
         if state.first is not None:
             if GAUSSIAN.converged(state.first):
-                state.bend(GAUSSIAN.outcome(state.first).approximation)
+                state.bend(state.first.gaussian())
             return False
         return state.searches[-1].arrived(self.tolerance) and not state.go_on()
 
@@ -102,7 +102,7 @@ class TransportMap(Settings):
 
 
 class TransportState:
-    """The searches: of the Gaussian, then of a map in each order, then of the better of the two."""
+    """The searches: of the Gaussian, then of a map in each order, then of the better of these."""
 
     first: DADVIState | None = None
     gaussian: Gaussian

@@ -337,7 +337,7 @@ class AutoState:
         return tuple(mode for mode in modes if log_evidence(mode) > least)
 
     def _bent(self) -> Iterator[Plan]:
-        """The Gaussian bent, where few draws so far are near the posterior, if there is one mode."""
+        """The Gaussian bent, where few draws are near the posterior, if there is one mode."""
         gaussian = self.tried[self.gaussian_at].outcome.approximation
         if self.candidates_from or not isinstance(gaussian, Gaussian):
             return
