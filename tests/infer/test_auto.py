@@ -160,24 +160,6 @@ def test_a_posterior_that_is_bent_is_met_by_the_gaussian_bent(leaves: int) -> No
     assert vi.verdict(vi.draw(fit)).fit_status == "ok"
 
 
-def test_draws_of_which_few_decide_are_not_resampled_where_a_bent_gaussian_is_near() -> None:
-    def coins(y: torch.Tensor) -> None:
-        mu = pyro.sample("mu", dist.Normal(0.0, 2.0))
-        tau = pyro.sample("tau", dist.HalfNormal(3.0))
-        with pyro.plate("coin", len(y)):
-            effect = pyro.sample("effect", dist.Normal(mu, tau))
-            pyro.sample("y", dist.Bernoulli(logits=effect), obs=y)
-
-    y = torch.tensor([1.0, 1, 0, 1, 1, 1, 0, 1, 1, 1])
-    fit = vi.fit(coins, {"y": y}, seed=0)
-    chosen = next(rung for rung in fit.rungs if rung.chosen)
-    assert chosen.engine.startswith("TransportMap()")
-    assert any(r.engine == "NestedLaplace(), resampled" and r.status == "ok" for r in fit.rungs)
-    (made,) = fit.approximations()
-    assert isinstance(made, Resampled)
-    assert made.pool <= SURE_POOL
-
-
 def test_a_flow_that_starts_as_the_gaussian_gains_on_it() -> None:
     target = posterior("eight_schools-eight_schools_noncentered")
     gaussian = vi.fit(target.model, {"data": target.data}, vi.DADVI(whiten=True), seed=0)
@@ -289,6 +271,39 @@ def at_first(*modes: Gaussian) -> Any:
 def tried(shift: float, **says: Any) -> Tried:
     outcome = Outcome(approximation=gaussian(DENSITY), judgement=judged(shift), **says)
     return Tried(Rung(str(shift), "", 1, 0.0), outcome)
+
+
+def resampled(pool: int) -> Tried:
+    """One that passes, and takes so many draws for each that it gives."""
+    approximation = Resampled(DENSITY, gaussian(DENSITY), pool)
+    outcome = Outcome(approximation=approximation, judgement=judged(0.0))
+    return Tried(Rung(f"of {pool}", "", 1, 0.0), outcome)
+
+
+@pytest.mark.parametrize(
+    ("rungs", "best"),
+    [
+        ([resampled(SURE_POOL), tried(0.0)], f"of {SURE_POOL}"),  # the first that will do
+        ([resampled(SURE_POOL + 1), tried(0.0)], "0.0"),
+        ([resampled(SURE_POOL + 1), resampled(SURE_POOL + 2)], f"of {SURE_POOL + 1}"),
+        ([resampled(SURE_POOL + 1), tried(1.0)], f"of {SURE_POOL + 1}"),
+    ],
+)
+def test_draws_of_which_few_decide_are_chosen_where_nothing_nearer_passes(
+    rungs: list[Tried], best: str
+) -> None:
+    state = at_first()
+    state.tried = rungs
+    assert chosen(state) == [best]
+
+
+@pytest.mark.parametrize(("pool", "bent"), [(SURE_POOL, False), (SURE_POOL + 1, True)])
+def test_a_gaussian_of_which_few_draws_are_near_is_bent(pool: int, bent: bool) -> None:
+    state = at_first()
+    state.gaussian_at = 0
+    state.tried += [resampled(pool)]
+    state.tried[0] = tried(1.0)  # the Gaussian, which does not pass as it is
+    assert [type(plan.engine).__name__ for plan in state._bent()] == ["TransportMap"] * bent
 
 
 def weaker(nats: float) -> Gaussian:
