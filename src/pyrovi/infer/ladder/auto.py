@@ -298,8 +298,11 @@ class AutoState:
             yield from following()
 
     def _gaussian(self) -> Iterator[Plan]:
-        self.gaussian_at = len(self.tried)
-        yield first_rung(self.density)
+        first = first_rung(self.density)
+        done = bool(self.tried) and self.plan.engine == first.engine  # nested Laplace was lost
+        self.gaussian_at = 0 if done else len(self.tried)
+        if not done:
+            yield first
         yield from self._modes()
 
     def _passed(self) -> bool:
