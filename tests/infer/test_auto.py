@@ -1,5 +1,6 @@
 """Claims: the default is right or says that it is not, on gold-standard posteriors and others."""
 
+import math
 import re
 from typing import Any
 
@@ -331,6 +332,45 @@ def test_the_answer_is_the_first_that_passes_or_else_what_is_least_far_off(
     state = at_first()
     state.tried = [tried(shift) for shift in shifts]
     assert chosen(state) == [best]
+
+
+NAN, MOVED = math.nan, Difference(0.2, 0.001, 1.0, 0.001, 0.0, 1.0)
+STAYED = Difference(NAN, NAN, NAN, NAN, NAN, NAN)
+FAR = Difference(0.9, 0.001, 1.0, 0.001, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("worse", "khat"),
+    [
+        ((STAYED,), 0.1),
+        ((MOVED, STAYED), 0.1),
+        ((Difference(0.0, NAN, 0.0, NAN, 0.0, 0.0),), 0.1),
+        ((), 0.1),
+        ((FAR,), 0.1),
+        ((MOVED,), NAN),
+        ((MOVED,), 0.6),
+    ],
+)
+def test_what_is_no_number_loses_to_what_only_warns(
+    worse: tuple[Difference, ...], khat: float
+) -> None:
+    warns = Judgement(("x",), (MOVED,), 0.5)
+    other = Judgement(tuple("xy"[: len(worse)]), worse, khat)
+    for order in ((warns, other), (other, warns)):
+        state = at_first()
+        state.tried = [held(each) for each in order]
+        assert chosen(state) == [str(warns.khat)]
+
+
+def test_what_is_far_off_is_better_than_what_nothing_is_known_of() -> None:
+    state = at_first()
+    state.tried = [held(Judgement((), (), 0.1)), held(Judgement(("x",), (FAR,), 0.5))]
+    assert chosen(state) == ["0.5"]
+
+
+def held(judgement: Judgement) -> Tried:
+    outcome = Outcome(approximation=gaussian(DENSITY), judgement=judgement)
+    return Tried(Rung(str(judgement.khat), "", 1, 0.0, khat=judgement.khat), outcome)
 
 
 def test_what_missed_a_mode_is_no_answer_once_there_is_another() -> None:

@@ -144,6 +144,31 @@ def test_polish_finds_a_posterior_that_its_start_is_far_from() -> None:
     assert (flat.std(0) / exact_sd - 1).abs().max() < 0.12
 
 
+def factorised(y: Tensor) -> None:
+    """Counts whose log rate is a product: a little far out the rates are beyond all bounds."""
+    u = pyro.sample("u", dist.Normal(0.0, 1.0).expand([6, 2]).to_event(2))
+    v = pyro.sample("v", dist.Normal(0.0, 1.0).expand([5, 2]).to_event(2))
+    pyro.sample("y", dist.Poisson((u @ v.mT).exp()).to_event(2), obs=y)
+
+
+def test_chains_that_start_where_every_step_is_too_long_do_not_stay_there() -> None:
+    """Counts of at most three: a rate of 60 has a likelihood of less than e^-45 of the best."""
+    y = torch.tensor([[0, 1, 2, 3, 1], [1, 1, 0, 2, 0]]).double().repeat(3, 1)
+    density = LogDensity(bind_model(factorised, bind(factorised, {"y": y})))
+    wide = Gaussian(density, torch.zeros(22).double(), torch.full((22,), 1.8).double())
+    engine = Polish(base=wide, chains=64)
+    state = engine.init(density, torch.zeros(22).double(), seed=0)
+    assert float(rates(density, state.flat).max()) > 1e5
+    for _ in range(15):
+        engine.step(state)
+    assert float(rates(density, engine.outcome(state).approximation.flat).max()) < 60
+
+
+def rates(density: LogDensity, flat: Tensor) -> Tensor:
+    values = density.constrain(flat)
+    return (values["u"] @ values["v"].mT).exp()
+
+
 def test_more_chains_see_what_few_of_them_let_pass() -> None:
     """A mean 0.2 sd off, three errors of 64 chains; a model that is dear gets no more at first."""
 
@@ -177,6 +202,13 @@ def test_an_error_that_could_hide_a_failure_is_a_warning() -> None:
     assert Judgement(("x",), (hidden,), 0.1).status == "warn"
     assert Judgement((), (), 0.1).status == "warn"
     assert not Judgement((), (), 0.1).could_tell
+
+
+def test_an_effect_that_may_be_a_failure_is_no_pass() -> None:
+    """A sd of more than twice what it should be, and noise that makes that no more than likely."""
+    likely = Difference(0.0, 0.01, 2.3, 0.27, 0.0, 1.0, errors=3.7)
+    assert likely.status == "ok"
+    assert Judgement(("x",), (likely,), 0.1).status == "warn"
 
 
 def test_chains_take_shorter_steps_where_they_could_not_move(density: LogDensity) -> None:

@@ -96,8 +96,13 @@ class Difference:
 
     @property
     def error_hides_failure(self) -> bool:
-        """Whether the other account is so uncertain that what fails could read as ok."""
-        return not all(CORRECTION_ERRORS * e.error <= e.fail for e in self.effects)
+        """Whether the other account is so uncertain that this could fail and read as ok."""
+        return not all(e.size + CORRECTION_ERRORS * e.error <= e.fail for e in self.effects)
+
+    @property
+    def is_number(self) -> bool:
+        """Whether both effects and their errors are known."""
+        return all(np.isfinite((e.size, e.error)).all() for e in self.effects)
 
     @property
     def share_of_limit(self) -> float:

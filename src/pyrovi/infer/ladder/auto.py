@@ -60,6 +60,7 @@ FLOW_DIM, FLOW_STEPS = 50, 3_000
 RIVAL_NATS = 7.0  # less evidence by this is less than a thousandth of the posterior
 JUDGED_DRAWS = 2_000
 MANY_JUDGED_DRAWS, CHEAP_WORK = 4_000, 1_000  # where they cost next to nothing
+UNJUDGED = Judgement((), (), math.nan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +121,15 @@ class Tried:
         return bool(self.outcome.judgement and self.outcome.judgement.passes)
 
     @property
-    def excess(self) -> float:
-        """How far off its worst quantity is; infinite as long as that is not judged."""
-        return self.outcome.judgement.excess if self.outcome.judgement else math.inf
+    def rank(self) -> tuple[Any, ...]:
+        """What orders rungs of which none passes, the best first.
+
+        Last come those of which there is no evidence, or not yet; then by the status; within
+        one, what is not a number is farthest off; and the tail of the weights decides between
+        equals.
+        """
+        judged = self.outcome.judgement or UNJUDGED
+        return *judged.rank, math.inf if math.isnan(self.rung.khat) else self.rung.khat
 
     @property
     def pool(self) -> int:
@@ -195,7 +202,7 @@ class AutoState:
         passed = [each for each in candidates if each.passes]
         if passed:
             return min(passed, key=lambda each: each.pool > SURE_POOL)
-        return min(candidates, key=lambda e: (e.excess, e.rung.khat))
+        return min(candidates, key=lambda each: each.rank)
 
     def _begin(self, plan: Plan) -> None:
         self.plan = plan
@@ -252,7 +259,7 @@ class AutoState:
         open_ones = [i for i in self.waiting if i >= self.candidates_from]
         if not open_ones:
             return
-        index = min(open_ones, key=lambda i: self.tried[i].rung.khat)
+        index = min(open_ones, key=lambda i: self.tried[i].rank)
         began, waiting = time.perf_counter(), self.tried[index]
         judged = judge(self.density, self.waiting[index], stream(self.seed, "judge chains"))
         seconds = waiting.rung.seconds + time.perf_counter() - began

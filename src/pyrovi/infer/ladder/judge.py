@@ -18,6 +18,7 @@ from pyrovi.approximations import POOL, Draws
 from pyrovi.density import LogDensity
 from pyrovi.evidence import (
     MIN_DRAWS,
+    SEVERITY,
     Difference,
     Status,
     first_case,
@@ -92,8 +93,17 @@ class Judgement:
 
     @property
     def excess(self) -> float:
-        """How far off the worst quantity is, in units of what is allowed; else infinite."""
-        return self.worst[1].share_of_limit if self.worst else np.inf
+        """How far off the worst quantity is, in units of what is allowed.
+
+        It is infinite where any of them is not a number, or nothing could tell.
+        """
+        shares = [each.share_of_limit for each in self.differences if each.is_number]
+        return max(shares) if shares and len(shares) == len(self.differences) else np.inf
+
+    @property
+    def rank(self) -> tuple[bool, int, float]:
+        """Less is better: whether there is no evidence at all, the status, and the excess."""
+        return not self.could_tell, SEVERITY[self.status], self.excess
 
 
 def judge(density: LogDensity, drawn: Draws, seed: int, chains: Chains | None = None) -> Judgement:

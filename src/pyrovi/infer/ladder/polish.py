@@ -7,7 +7,7 @@ Reference: Hoffman and Ma (2020), https://proceedings.mlr.press/v108/hoffman20a.
 chains from a variational start
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,7 +26,11 @@ TARGET_ACCEPTANCE = 0.7
 FEWEST_STEPS = 20
 STALLED = 0.9  # of the error that half the steps came to
 CHAINS, DRAWS = 512, 4000
-SPARE = 4  # times as many draws, where some of them are impossible
+RESCUED_STEPS = FEWEST_STEPS // 2  # which are never kept
+LOST_NATS, LOST_NATS_PER_DIM = (
+    50.0,
+    10.0,
+)  # below the best chain: no draw of a posterior lies there
 CHAIN_ENTRIES = 200_000  # numbers in one evaluation of all chains: half a minute in all
 
 
@@ -57,20 +61,7 @@ class Polish(Settings):
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "PolishState":
         count = self.chains or chains_for(density, CHAINS, CHAIN_ENTRIES)
-        return PolishState(density, self._possible(density, count, stream(seed, "polish")), seed)
-
-    def _possible(self, density: LogDensity, count: int, seed: int) -> Draws:
-        """Draws of the base where the density is finite: a chain from elsewhere may stay there."""
-        drawn = self.base.draw(count, seed)
-        if bool(density.log_prob(drawn.flat).isfinite().all()):
-            return drawn
-        more = self.base.draw(SPARE * count, seed)
-        flat = more.flat[density.log_prob(more.flat).isfinite()][:count]
-        return (
-            replace(more, flat=flat, log_guide=None, by_site=None, stats={})
-            if len(flat)
-            else drawn
-        )
+        return PolishState(density, self.base.draw(count, stream(seed, "polish")), seed)
 
     def step(self, state: "PolishState") -> float:
         return state.step()
@@ -96,6 +87,8 @@ class PolishState:
 
     def step(self) -> float:
         """Move, and adapt the mass and the step size to where the chains are now."""
+        if self.taken < RESCUED_STEPS:
+            self.rescue()
         chains = move(
             self.density,
             self.flat,
@@ -112,6 +105,20 @@ class PolishState:
         self.mean_errors.append(self.error())
         self.step_size *= float(torch.exp(chains.acceptance.mean() - TARGET_ACCEPTANCE))
         return -float(self.density.log_prob(self.flat).mean())
+
+    def rescue(self) -> None:
+        """Put chains that are lost where others are.
+
+        Where a rate is e^100, or none at all, every step is too long: such a chain would stay.
+        """
+        values = self.density.log_prob(self.flat)
+        lost = values < values.max() - LOST_NATS - LOST_NATS_PER_DIM * self.density.dim
+        others = self.flat[~lost]
+        if bool(lost.any()) and len(others):
+            generator = torch.Generator().manual_seed(stream(self.seed, "rescue", self.taken))
+            picked = torch.randint(len(others), (int(lost.sum()),), generator=generator)
+            self.flat = self.flat.clone()
+            self.flat[lost] = others[picked]
 
     def factor(self) -> Tensor:
         """The Cholesky factor of where the chains are, within one mode where there are several."""
