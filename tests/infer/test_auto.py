@@ -80,6 +80,10 @@ def test_each_rung_is_reported_and_one_is_chosen() -> None:
     assert "tau" in str(first)
     assert re.search(r"k-hat \d", str(first))
     assert sum(rung.seconds for rung in fit.rungs) <= fit.seconds
+    last = fit.rungs[-1]
+    assert last.chosen
+    assert fit.engine_reason.startswith(last.why)
+    assert f"{first.engine} ({first.status})" in fit.engine_reason
     assert fit.method.startswith("auto: ")
     assert fit.method in repr(fit)
 

@@ -8,10 +8,13 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from infer.scripted import Scripted, density_of
+from infer.scripted import Scripted, density_of, gaussian
 from pyrovi.density import LogDensity
-from pyrovi.infer.ladder import auto
+from pyrovi.infer.ladder import auto, price
 from pyrovi.infer.ladder.auto import Auto, AutoState, Plan
+from pyrovi.infer.ladder.judge import price_of_chains
+from pyrovi.infer.ladder.polish import Polish
+from pyrovi.infer.ladder.price import Price
 
 NAN = math.nan
 
@@ -92,6 +95,40 @@ def test_what_weights_can_mend_is_resampled_by_them(monkeypatch: pytest.MonkeyPa
     assert (first.chosen, mended.chosen, mended.status) == (False, True, "ok")
     assert first.khat == pytest.approx(0.5, abs=0.3)
     assert outcome.approximation.kind == "resampled"
+
+
+def test_chains_are_expected_to_take_what_their_evaluations_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By hand: 2,048 chains, of fifteen trajectories of eight steps and where they begin."""
+    assert price_of_chains(density_of()) == Price(evaluations=121, points=2048)
+    base = gaussian(density_of())
+    polished = Polish(base=base, max_steps=2).price(density_of())
+    assert polished == Price(evaluations=2 * (10 * 8 + 3), points=512)
+    monkeypatch.setattr(price, "timed", lambda density, flat, points: points / 1024)
+    assert polished.seconds(density_of(), torch.zeros(1)) == 83.0
+
+
+def test_an_evaluation_is_timed_often_enough_to_be_recorded() -> None:
+    density = density_of()
+    assert price.timed(density, torch.zeros(1).double(), 3) > 0
+    assert ("gradient", 3) in density.recordings.made
+
+
+@pytest.mark.parametrize(("by_nuts", "notes"), [(0.0, 1), (math.inf, 0)])
+def test_what_nuts_would_do_for_less_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, by_nuts: float, notes: int
+) -> None:
+    monkeypatch.setattr(auto, "of_nuts", lambda density, flat: by_nuts)
+    monkeypatch.setattr(auto, "split_for", lambda density, start, seed: None)
+    state = on(monkeypatch, Plan(engine=Scripted((4.0, 3.0), loc=4.0), why="first"))
+    climbed(state)
+    outcome = state.outcome()
+    assert len(outcome.notes) == notes
+    first, last = outcome.rungs
+    assert (first.engine[:8], last.engine[:6]) == ("Scripted", "Polish")
+    assert first.predicted > 0
+    assert last.predicted > 0
 
 
 def test_before_a_rung_is_finished_there_is_its_own_outcome(

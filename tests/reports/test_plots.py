@@ -1,11 +1,15 @@
 """Claims about the report's pictures: what is drawn of what, and that they show what is so."""
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 
 from pyrovi.diagnostics import Verdict
+from pyrovi.infer import Rung
 from pyrovi.reports.figures import draw
 from pyrovi.reports.sections.fit import fit_section
 from pyrovi.reports.sections.maps import field_plots, is_field, station_plots
@@ -165,6 +169,23 @@ def test_each_observation_is_shown_beside_its_prediction_where_these_differ() ->
     np.testing.assert_allclose(ignorance, 0.09, rtol=0.35)
     for plot in plots.values():
         assert "<svg" in draw(plot).light
+
+
+def test_each_rung_says_why_it_was_tried_and_how_long_it_was_expected_to_take() -> None:
+    tried = (
+        Rung("DADVI()", "It is cheap.", 3, 1.5),
+        Rung("Polish(...)", "It is the last.", 36, 20.0, 0.3, "ok", "x", 0.01, 1.02, True, 25.0),
+    )
+    tree = xr.DataTree()
+    without_nan = [
+        {k: None if v != v else v for k, v in asdict(each).items()}  # noqa: PLR0124
+        for each in tried
+    ]
+    stats = xr.Dataset(attrs={"rungs": json.dumps(without_nan)})
+    (table,) = fit_section(grow(tree, sample_stats=stats), NOTHING).tables
+    shown = [dict(zip((c.title for c in table.columns), row, strict=True)) for row in table.rows]
+    assert [row["Why it was tried"] for row in shown] == ["It is cheap.", "It is the last."]
+    assert [row["Expected"] for row in shown] == ["", "25 s"]
 
 
 def test_a_loss_that_is_exact_at_once_has_no_curve() -> None:

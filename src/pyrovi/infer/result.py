@@ -101,8 +101,13 @@ class Fit:
 
     @property
     def engine_reason(self) -> str:
-        """Why the first of the rungs was picked; empty where the user picked the engine."""
-        return self.rungs[0].why if self.rungs else ""
+        """Why the rung that is the answer was tried, and after which; empty under no ladder."""
+        at = next((i for i, rung in enumerate(self.rungs) if rung.chosen), None)
+        if at is None:
+            return ""
+        before = [f"{rung.engine} ({rung.status})" for rung in self.rungs[:at]]
+        after = f" Tried before it: {'; '.join(before)}." if before else ""
+        return f"{self.rungs[at].why}{after}"
 
     @cached_property
     def notes(self) -> tuple[str, ...]:

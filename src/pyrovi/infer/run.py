@@ -43,6 +43,8 @@ class Rung:
         shift: By how many sds the mean of that is off.
         ratio: Its sd, in sds of the posterior.
         chosen: Whether it is the answer.
+        predicted: The seconds that were expected, before what is dear of it began; NaN where
+            nothing is.
     """
 
     engine: str
@@ -55,12 +57,15 @@ class Rung:
     shift: float = np.nan
     ratio: float = np.nan
     chosen: bool = False
+    predicted: float = np.nan
 
     def __str__(self) -> str:
         off = f"{self.worst}: mean off by {self.shift:+.2f} sd, sd {self.ratio:.2f} of it"
         khat = "" if np.isnan(self.khat) else f", k-hat {self.khat:.2f}"
         judged = f"{self.status} ({off}{khat})" if self.worst else self.status
-        return f"{self.engine}, {self.steps} steps, {self.seconds:.1f} s: {judged}. {self.why}"
+        expected = "" if np.isnan(self.predicted) else f" (about {self.predicted:.1f} expected)"
+        took = f"{self.engine}, {self.steps} steps, {self.seconds:.1f} s{expected}"
+        return f"{took}: {judged}. {self.why}"
 
 
 @dataclass(frozen=True, kw_only=True)

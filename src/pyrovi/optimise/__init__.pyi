@@ -10,6 +10,7 @@ from pyrovi.optimise.fixed_draws import FixedDraws as FixedDraws
 from pyrovi.optimise.fixed_draws import fixed_noise as fixed_noise
 from pyrovi.optimise.iterates import Iterates as Iterates
 from pyrovi.optimise.chains import FEWEST_CHAINS as FEWEST_CHAINS
+from pyrovi.optimise.chains import LEAPFROGS as LEAPFROGS
 from pyrovi.optimise.chains import STEP_SIZE as STEP_SIZE
 from pyrovi.optimise.chains import WIDE_JITTER as WIDE_JITTER
 from pyrovi.optimise.chains import Chains as Chains

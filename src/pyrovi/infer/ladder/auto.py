@@ -21,6 +21,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -41,9 +42,11 @@ from pyrovi.infer.ladder.judge import (
     importance_khat,
     judge,
     judge_by_weights,
+    price_of_chains,
 )
 from pyrovi.infer.ladder.modes import Modes
 from pyrovi.infer.ladder.polish import Polish
+from pyrovi.infer.ladder.price import NUTS_CALL, Price, of_nuts
 from pyrovi.infer.run import Rung
 from pyrovi.optimise import FEWEST_CHAINS, affordable, log_evidence, split_of
 from pyrovi.seeds import stream
@@ -56,7 +59,7 @@ MOST_STEPS = 500  # of the first rung: what takes more will not be mended by sti
 DEAR_ENTRIES = 20_000_000  # numbers in one evaluation of all fixed draws: a minute for the search
 SVI_STEPS = 5_000
 DEAR_CHAINS = 1_000_000  # numbers in one evaluation of the fewest chains: minutes for the polish
-FLOW_DIM, FLOW_STEPS = 50, 3_000
+FLOW_DIM, FLOW_STEPS, FLOW_DRAWS = 50, 3_000, 32
 RIVAL_NATS = 7.0  # less evidence by this is less than a thousandth of the posterior
 JUDGED_DRAWS = 2_000
 MANY_JUDGED_DRAWS, CHEAP_WORK = 4_000, 1_000  # where they cost next to nothing
@@ -70,6 +73,7 @@ class Plan:
     Attributes:
         engine: What runs there.
         why: Why it is tried.
+        prices: What it will take, where that is much.
         max_steps: How many of its steps to take at the most, if fewer than it would by itself.
         laid_over: The Gaussian that its guide starts as, where it is a flow.
         otherwise: What to begin with instead, where its very first step already is lost.
@@ -77,6 +81,7 @@ class Plan:
 
     engine: Engine
     why: str
+    prices: tuple[Price, ...] = ()
     max_steps: int | None = None
     laid_over: Gaussian | None = None
     otherwise: "Plan | None" = None
@@ -148,6 +153,7 @@ class AutoState:
         self.cheap = True  # as long as chains are put off
         self.waiting: dict[int, Draws] = {}  # of rungs that the weights left open
         self.taken, self.last_loss = 0, math.inf
+        self.notes: dict[str, str] = {}  # by what they are about
         self._rungs = self._planned()
         self._begin(next(self._rungs))
 
@@ -194,7 +200,8 @@ class AutoState:
             return self.plan.engine.outcome(self.inner)
         best = self._best
         rungs = tuple(replace(each.rung, chosen=each is best) for each in self.tried)
-        return replace(best.outcome, rungs=rungs)
+        notes = (*best.outcome.notes, *self.notes.values())
+        return replace(best.outcome, rungs=rungs, notes=notes)
 
     @property
     def _best(self) -> Tried:
@@ -207,6 +214,7 @@ class AutoState:
     def _begin(self, plan: Plan) -> None:
         self.plan = plan
         self.rung_taken, self.lost, self.began = 0, False, time.perf_counter()
+        self.predicted = self._expect(plan.prices) if plan.prices else math.nan
         self.inner: Any = plan.engine.init(self.density, self.start, self.seed)
         if plan.laid_over is not None:
             lay_over(self.inner.guide, plan.laid_over)
@@ -232,11 +240,14 @@ class AutoState:
         if weighed is not None and (weighed.as_drawn.passes or resampled is not None):
             self._keep(name, why, outcome, weighed.as_drawn)
             if resampled is not None:
-                self._keep(f"{name}, resampled", RESAMPLED, resampled, resampled.judgement)
+                why = f"{why} {RESAMPLED}"
+                self._keep(f"{name}, resampled", why, resampled, resampled.judgement)
         elif self.cheap and outcome.approximation.has_density:
             self.waiting[len(self.tried)] = drawn
             self._keep(name, why, outcome, None, khat=importance_khat(self.density, drawn))
         else:
+            if not self.plan.prices:
+                self.predicted = time.perf_counter() - self.began + self._expect_chains()
             judged = judge(self.density, drawn, stream(self.seed, "judge chains"))
             self._keep(name, why, outcome, judged)
 
@@ -261,10 +272,28 @@ class AutoState:
             return
         index = min(open_ones, key=lambda i: self.tried[i].rank)
         began, waiting = time.perf_counter(), self.tried[index]
+        predicted = waiting.rung.seconds + self._expect_chains()
         judged = judge(self.density, self.waiting[index], stream(self.seed, "judge chains"))
         seconds = waiting.rung.seconds + time.perf_counter() - began
-        rung = replace(waiting.rung, seconds=seconds, **_as_it_held(judged))
+        held = _as_it_held(judged)
+        rung = replace(waiting.rung, seconds=seconds, predicted=predicted, **held)
         self.tried[index] = Tried(rung, replace(waiting.outcome, judgement=judged))
+
+    def _expect_chains(self) -> float:
+        """The seconds that chains will take to judge; 0 where none can."""
+        chains = price_of_chains(self.density)
+        return self._expect((chains,)) if self.density.vectorised else 0.0
+
+    def _expect(self, prices: tuple[Price, ...]) -> float:
+        """The seconds that what is to come will take, with a note where NUTS would take fewer."""
+        seconds = sum(price.seconds(self.density, self.start) for price in prices)
+        if seconds > self._by_nuts:
+            self.notes.setdefault("nuts", cheaper_by_nuts(seconds, self._by_nuts))
+        return seconds
+
+    @cached_property
+    def _by_nuts(self) -> float:
+        return of_nuts(self.density, self.start)
 
     def _keep(
         self,
@@ -276,6 +305,7 @@ class AutoState:
     ) -> Tried:
         began, self.began = self.began, time.perf_counter()
         held: dict[str, Any] = {"khat": khat} if judged is None else _as_it_held(judged)
+        held["predicted"], self.predicted = self.predicted, math.nan
         rung = Rung(name, why, self.rung_taken, self.began - began, **held)
         steps = slice(self.taken - self.rung_taken, self.taken)
         self.tried.append(Tried(rung, replace(outcome, judgement=judged, losses=steps)))
@@ -357,9 +387,13 @@ class AutoState:
 
     def _polish(self) -> Iterator[Plan]:
         if self.density.vectorised and FEWEST_CHAINS * self.density.work <= DEAR_CHAINS:
-            off, base = self._best.rung.worst, self._best.outcome.approximation
-            why = f"{off} is off, and Markov chains from the draws are the cheapest mending."
-            yield Plan(engine=Polish(base=base), why=why)
+            engine = Polish(base=self._best.outcome.approximation)
+            price = engine.price(self.density)
+            why = (
+                f"{self._best.rung.worst} is off, and {price.points:,} Markov chains from the "
+                f"draws mend that by some {price.evaluations:,} evaluations of each."
+            )
+            yield Plan(engine=engine, why=why, prices=(price, price_of_chains(self.density)))
 
     def _flow(self) -> Iterator[Plan]:
         first = self.tried[self.gaussian_at].outcome.approximation
@@ -368,8 +402,9 @@ class AutoState:
         # Where a guide was the first, the density is dear, and a flow's many steps dearer still.
         if gaussian is not None and gaussian is first:
             why = f"{self._best.rung.worst} is still off; a flow bends where a Gaussian cannot."
-            engine = SVI(guide=turned_flow(), particles=32, max_steps=FLOW_STEPS)
-            yield Plan(engine=engine, why=why, laid_over=gaussian)
+            engine = SVI(guide=turned_flow(), particles=FLOW_DRAWS, max_steps=FLOW_STEPS)
+            prices = Price(FLOW_STEPS, FLOW_DRAWS), price_of_chains(self.density)
+            yield Plan(engine=engine, why=why, prices=prices, laid_over=gaussian)
 
 
 def _as_it_held(judged: Judgement) -> dict[str, Any]:
@@ -379,6 +414,14 @@ def _as_it_held(judged: Judgement) -> dict[str, Any]:
         return held
     name, off = judged.worst
     return {**held, "worst": name, "shift": off.shift, "ratio": off.ratio}
+
+
+def cheaper_by_nuts(seconds: float, by_nuts: float) -> str:
+    """That NUTS would have taken less than what was about to begin."""
+    return (
+        f"{NUTS_CALL} would take about {by_nuts:.0f} s; the rung that auto went on to was expected "
+        f"to take about {seconds:.0f} s."
+    )
 
 
 def split_for(density: LogDensity, start: Tensor, seed: int) -> Split | None:

@@ -30,7 +30,8 @@ from pyrovi.evidence import (
     smooth,
     threshold,
 )
-from pyrovi.optimise import STEP_SIZE, Chains, chains_for, mass_factor, move
+from pyrovi.infer.ladder.price import Price
+from pyrovi.optimise import LEAPFROGS, STEP_SIZE, Chains, chains_for, mass_factor, move
 from pyrovi.tree import POOL_KHAT, POOL_WEIGHT
 
 CHAINS, CHAIN_ENTRIES = 256, 600_000  # numbers in one evaluation of all: seconds at the most
@@ -287,11 +288,20 @@ def _can_move(density: LogDensity) -> bool:
     return density.vectorised and not (model.subsampled or model.parameters)
 
 
+def _usual(density: LogDensity) -> int:
+    """How many chains go out at first."""
+    few = chains_for(density, CHAINS, CHAIN_ENTRIES)
+    return max(few, chains_for(density, MANY_CHAINS, CHEAP_ENTRIES))
+
+
+def price_of_chains(density: LogDensity) -> Price:
+    """What it takes to send the first chains out, at their usual step size."""
+    return Price(TRANSITIONS * LEAPFROGS + 1, _usual(density))
+
+
 def send_out(density: LogDensity, drawn: Draws, seed: int, which: slice | None = None) -> Chains:
     """Short Markov chains from the first draws, with smaller steps where they cannot move."""
-    usual = chains_for(density, CHAINS, CHAIN_ENTRIES)
-    usual = max(usual, chains_for(density, MANY_CHAINS, CHEAP_ENTRIES))
-    start = drawn.flat[which or slice(usual)]
+    start = drawn.flat[which or slice(_usual(density))]
     factor = mass_factor(drawn.flat) if drawn.within is None else drawn.within
     sent = partial(move, density, start, factor, transitions=TRANSITIONS, kept=KEPT, seed=seed)
     chains = sent()

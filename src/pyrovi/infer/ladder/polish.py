@@ -16,14 +16,15 @@ from torch import Tensor
 from pyrovi.approximations import Approximation, Draws, Empirical
 from pyrovi.density import LogDensity
 from pyrovi.infer.engine import BY_DRAWS, Capabilities, Outcome
+from pyrovi.infer.ladder.price import Price
 from pyrovi.infer.settings import Settings, positive, whole
-from pyrovi.optimise import STEP_SIZE, WIDE_JITTER, chains_for, mass_factor, move
+from pyrovi.optimise import LEAPFROGS, STEP_SIZE, WIDE_JITTER, chains_for, mass_factor, move
 from pyrovi.seeds import stream
 from pyrovi.tree import INDEPENDENT
 
 TRANSITIONS = 10  # in a step
 TARGET_ACCEPTANCE = 0.7
-FEWEST_STEPS = 20
+FEWEST_STEPS, USUAL_STEPS = 20, 36  # the latter is the median over the benchmarks
 STALLED = 0.9  # of the error that half the steps came to
 CHAINS, DRAWS = 512, 4000
 RESCUED_STEPS = FEWEST_STEPS // 2  # which are never kept
@@ -60,8 +61,13 @@ class Polish(Settings):
         return {"base": "..."}
 
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "PolishState":
+        drawn = self.base.draw(self.price(density).points, stream(seed, "polish"))
+        return PolishState(density, drawn, seed)
+
+    def price(self, density: LogDensity) -> Price:
+        """What it takes, if it takes as many steps as it mostly does."""
         count = self.chains or chains_for(density, CHAINS, CHAIN_ENTRIES)
-        return PolishState(density, self.base.draw(count, stream(seed, "polish")), seed)
+        return Price(min(USUAL_STEPS, self.max_steps) * (TRANSITIONS * LEAPFROGS + 3), count)
 
     def step(self, state: "PolishState") -> float:
         return state.step()

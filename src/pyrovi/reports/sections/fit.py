@@ -69,7 +69,8 @@ def _rung_table(tree: xr.DataTree) -> Table:
         Column("Tried in turn"),
         Column("Held against the posterior", "status"),
         Column("Farthest off"),
-        *numbers("k-hat", "Steps", "Time"),
+        *numbers("k-hat", "Steps", "Time", "Expected"),
+        Column("Why it was tried"),
     )
     rungs = json_attr(tree, "rungs", [])
     rows = (
@@ -80,6 +81,8 @@ def _rung_table(tree: xr.DataTree) -> Table:
             "" if rung["khat"] is None else fixed(rung["khat"], 2),
             f"{rung['steps']:,}",
             seconds(rung["seconds"]),
+            seconds(rung["predicted"]) if rung.get("predicted") else "",
+            rung["why"],
         )
         for rung in rungs
         if len(rungs) > 1
