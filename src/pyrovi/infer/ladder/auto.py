@@ -419,8 +419,8 @@ def _as_it_held(judged: Judgement) -> dict[str, Any]:
 def cheaper_by_nuts(seconds: float, by_nuts: float) -> str:
     """That NUTS would have taken less than what was about to begin."""
     return (
-        f"{NUTS_CALL} would take about {by_nuts:.0f} s; the rung that auto went on to was expected "
-        f"to take about {seconds:.0f} s."
+        f"{NUTS_CALL} would take about {by_nuts:.0f} s; the rung that auto went on to was "
+        f"expected to take about {seconds:.0f} s."
     )
 
 
