@@ -24,7 +24,7 @@ from pyrovi.tree import INDEPENDENT
 
 TRANSITIONS = 10  # in a step
 TARGET_ACCEPTANCE = 0.7
-FEWEST_STEPS, USUAL_STEPS = 20, 36  # the latter is the median over the benchmarks
+FEWEST_STEPS, USUAL_STEPS = 20, 40  # the latter is the median of where it was the last rung
 STALLED = 0.9  # of the error that half the steps came to
 CHAINS, DRAWS = 512, 4000
 RESCUED_STEPS = FEWEST_STEPS // 2  # which are never kept
