@@ -8,7 +8,7 @@ draw by draw if that cannot either.
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 from typing import Any, TypeVar
@@ -74,6 +74,7 @@ class _Runs:
     model: BoundModel
     names: list[str]  # the sites whose values are asked for
     given_data: bool = False  # discrete sites are drawn given the data, not data given them
+    agreed: set[int] = field(default_factory=set)  # how many rows one run was seen to hold
 
     def draw(self, values: Mapping[str, Tensor], count: int, seed: int) -> Values:
         """The sites of ``names``, each ``(draw, *shape)``."""
@@ -124,12 +125,12 @@ class _Runs:
         batched = in_plate_of_draws(self.model.handled(Widen(), bounded), size, depth)
         try:
             trace = self._run(batched, padded, first_free=-2 - depth)
-            trace.compute_log_prob()
             values = {name: self._unpadded(trace, name, size) for name in self.names}
-            agree = all(self._agrees(trace, row, size) for row in (0, size - 1))
+            if size not in self.agreed and self._agree(trace, size):
+                self.agreed.add(size)
         except MADE_FOR_ONE_DRAW:
             return None
-        return values if agree else None
+        return values if size in self.agreed else None
 
     def mapped(self, rows: Mapping[str, Tensor], size: int) -> Values | None:
         """All rows by vmap; None if the model cannot be run so."""
@@ -178,6 +179,11 @@ class _Runs:
         if value.dim() and value.shape[0] != size:
             raise ValueError(f"site {name!r} does not carry the draws first")
         return value.reshape(size, *shape)
+
+    def _agree(self, trace: Trace, size: int) -> bool:
+        """Whether the batched run has the density of runs of the first and the last draw."""
+        trace.compute_log_prob()
+        return all(self._agrees(trace, row, size) for row in (0, size - 1))
 
     def _agrees(self, trace: Trace, row: int, size: int) -> bool:
         """Whether one draw's log density in the batched run is that of a run of its own."""

@@ -18,6 +18,7 @@ from pyrovi.evidence.moments import (
     reweighted_alone as reweighted_alone,
 )
 from pyrovi.evidence.weights import (
+    BLOCK as BLOCK,
     MIN_DRAWS as MIN_DRAWS,
     khat as khat,
     smooth as smooth,

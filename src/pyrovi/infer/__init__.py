@@ -9,6 +9,7 @@ from pyrovi.infer.engine import (
 from pyrovi.infer.fitting import fit as fit
 from pyrovi.infer.ladder.judge import (
     Judgement as Judgement,
+    Known as Known,
     importance_khat as importance_khat,
     judge as judge,
     judge_by_weights as judge_by_weights,

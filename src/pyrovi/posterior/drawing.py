@@ -63,7 +63,7 @@ def _grown(fit: Fit, draws: int, *, resample: bool) -> xr.DataTree:
         one_chain(run.density, each, stream(fit.seed, "chain", chain))
         for chain, (run, each) in enumerate(zip(fit.chains, drawn, strict=True))
     ]
-    stacked = stack_chains(chains) | drift(fit, drawn)
+    stacked = stack_chains(chains) | drift(fit, drawn, chains)
     for symmetry in model.structure.exchangeable:
         stacked = relabelled(stacked, model, symmetry)
     data = with_observed(fit.data, model)

@@ -8,9 +8,10 @@ from torch import Tensor
 from pyrovi.approximations import Draws
 from pyrovi.bound import BoundModel, predictions
 from pyrovi.density import LogDensity
-from pyrovi.infer import Fit, Run, judge, judge_by_weights, send_out
+from pyrovi.infer import Fit, Known, Run, judge, judge_by_weights, send_out
 from pyrovi.optimise import Chains
-from pyrovi.posterior.chain import Arrays, as_arrays, computed, stack_chains
+from pyrovi.posterior import chain
+from pyrovi.posterior.chain import Arrays, as_arrays, stack_chains
 from pyrovi.seeds import stream
 from pyrovi.tree import ACCEPTANCE
 
@@ -18,16 +19,23 @@ MIN_JUDGED = 200  # draws, fewer of which are not worth a judgement
 DRIFT_STATS = "drift_stats"  # beside "drift", whose variables are sites of any name
 
 
-def drift(fit: Fit, drawn: Sequence[Draws]) -> dict[str, Arrays]:
+def drift(
+    fit: Fit, drawn: Sequence[Draws], computed: Sequence[dict[str, Arrays]]
+) -> dict[str, Arrays]:
     """Where short Markov chains went from some draws, unless the weights alone could tell.
 
     Those that the fit was judged by, where there were some; of each restart as many.
+
+    Args:
+        fit: What was drawn from.
+        drawn: The draws of each restart.
+        computed: What the model says of them, as `one_chain` has it.
     """
     if len(drawn[0].flat) < MIN_JUDGED:
         return {}
     seeds = [stream(fit.seed, "drift", chain) for chain in range(len(drawn))]
     each = list(zip(fit.chains, drawn, seeds, strict=True))
-    sent = [_sent(*one) for one in each]
+    sent = [_sent(*one, known) for one, known in zip(each, computed, strict=True)]
     most = max((len(chains.start) for chains in sent if chains is not None), default=0)
     if not most:
         return {}
@@ -42,19 +50,24 @@ def drift(fit: Fit, drawn: Sequence[Draws]) -> dict[str, Arrays]:
     )
 
 
-def _sent(run: Run, drawn: Draws, seed: int) -> Chains | None:
+def _sent(run: Run, drawn: Draws, seed: int, known: dict[str, Arrays]) -> Chains | None:
     """The chains that one run is judged by; None where none were needed, or can be run."""
     before = run.judgement
     if before is not None and before.chains is not None:
         return before.chains
-    if before is not None and before.passes and _agree(run.density, drawn):
+    if before is not None and before.passes and _agree(run.density, drawn, known):
         return None
     return judge(run.density, drawn, seed).chains
 
 
-def _agree(density: LogDensity, drawn: Draws) -> bool:
+def _agree(density: LogDensity, drawn: Draws, known: dict[str, Arrays]) -> bool:
     """Whether the weights of draws say nothing against a fit that those of others have shown."""
-    weighed = judge_by_weights(density, drawn)
+    sites, stats = known["posterior"], known["sample_stats"]
+    values = {piece.site: torch.as_tensor(sites[piece.site]) for piece in density.pieces}
+    log_density = torch.as_tensor(stats["log_joint"])
+    if drawn.log_guide is not None:  # it tells what the change of variables adds
+        log_density = log_density + drawn.log_guide.detach() - torch.as_tensor(stats["log_guide"])
+    weighed = judge_by_weights(density, drawn, Known(values, log_density))
     return weighed is not None and weighed.as_drawn.status == "ok"
 
 
@@ -88,7 +101,7 @@ def _deterministic(
     model: BoundModel, values: Mapping[str, Tensor], seed: int
 ) -> dict[str, Tensor]:
     """What the model computes of its latent sites; not where discrete ones would be drawn too."""
-    names = computed(model)
+    names = chain.computed(model)
     if not names or model.discrete:
         return {}
     predicted = predictions(model, values, seed)

@@ -9,7 +9,7 @@ import xarray as xr
 from pyrovi.diagnostics.findings import Row, table
 from pyrovi.diagnostics.quantities import blocks, log_ratios
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import MIN_DRAWS, limits, smooth, smooth_each, tied_tail
+from pyrovi.evidence import BLOCK, MIN_DRAWS, limits, smooth, smooth_each, tied_tail
 from pyrovi.tree import CHAINS, SAMPLE_DIMS, draw_kind, has, require
 
 SOURCE = (
@@ -106,13 +106,14 @@ def _numbers(scores: list[_Score]) -> dict[str, Any]:
 def _score(tree: xr.DataTree, name: str, ratios: np.ndarray | None) -> _Score:
     variable = tree["log_likelihood"][name].transpose(*SAMPLE_DIMS, ...)
     size = variable.shape[0] * variable.shape[1]
-    log_lik = variable.to_numpy().reshape(size, -1).astype(float)
+    log_lik = variable.to_numpy().reshape(size, -1).astype(float, copy=False)
     finite = np.isfinite(log_lik).all(axis=0)
     k = np.full(finite.shape, np.nan)
     impossible = int((~finite & ~np.isnan(log_lik).all(axis=0)).sum())
     if not finite.any():
         return _Score(name, np.nan, np.nan, np.nan, k, impossible)
-    elpd, p_loo, k[finite] = _pointwise(tree, np.ascontiguousarray(log_lik[:, finite].T), ratios)
+    seen = log_lik if finite.all() else log_lik[:, finite]
+    elpd, p_loo, k[finite] = _pointwise(tree, seen, ratios)
     # One observation has no standard error.
     se = float(np.sqrt(len(elpd) * elpd.var())) if len(elpd) > 1 else np.nan
     return _Score(name, float(elpd.sum()), se, float(p_loo.sum()), k, impossible)
@@ -121,7 +122,7 @@ def _score(tree: xr.DataTree, name: str, ratios: np.ndarray | None) -> _Score:
 def _pointwise(
     tree: xr.DataTree, log_lik: np.ndarray, ratios: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """elpd, effective parameters and k of each observation, of log likelihoods (n, S)."""
+    """elpd, effective parameters and k of each observation, of log likelihoods (S, n)."""
     if ratios is None:
         efficiency = _relative_efficiency(tree) if draw_kind(tree) == CHAINS else 1.0
         return _left_out(log_lik, 0.0, efficiency)
@@ -129,13 +130,28 @@ def _pointwise(
         raise DiagnosticError("too few draws have a finite density to weigh observations by")
     usable = ~np.isnan(ratios) & ~np.isposinf(ratios)
     with np.errstate(invalid="ignore"):
-        return _left_out(log_lik[:, usable], ratios[usable], 1.0)
+        return _left_out(log_lik if usable.all() else log_lik[usable], ratios[usable], 1.0)
 
 
 def _left_out(
     log_lik: np.ndarray, ratios: np.ndarray | float, efficiency: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same, of draws whose log p - log q are ``ratios`` (equation 10 of the paper)."""
+    """The same, of draws whose log p - log q are ``ratios`` (equation 10 of the paper).
+
+    Few observations at once, which a processor's cache holds.
+    """
+    parts = [
+        _left_out_at_once(np.ascontiguousarray(log_lik[:, at : at + BLOCK].T), ratios, efficiency)
+        for at in range(0, log_lik.shape[1], BLOCK)
+    ]
+    elpd, p_loo, k = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return elpd, p_loo, k
+
+
+def _left_out_at_once(
+    log_lik: np.ndarray, ratios: np.ndarray | float, efficiency: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of log likelihoods (n, S)."""
     tied = tied_tail(ratios - log_lik)
     log_lik = log_lik + TIE * np.linspace(0.0, 1.0, log_lik.shape[1]) * tied[:, None]
     log_weights, k = smooth_each(ratios - log_lik, efficiency)

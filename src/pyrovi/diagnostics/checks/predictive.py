@@ -12,7 +12,7 @@ from scipy.special import betainc, logsumexp
 
 from pyrovi.diagnostics.findings import Row, table
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import MIN_DRAWS, Limit, limits, smooth_each, tied_tail
+from pyrovi.evidence import BLOCK, MIN_DRAWS, Limit, limits, smooth_each, tied_tail
 from pyrovi.tree import DISCREPANCIES, SAMPLE_DIMS, has, require
 
 SOURCE = (
@@ -98,15 +98,16 @@ def _flatten(
     values = observed.to_numpy().ravel().astype(float)
     like = draws.transpose(*SAMPLE_DIMS, *observed.dims)
     size = like.shape[0] * like.shape[1]
-    matrix = like.to_numpy().reshape(size, -1).astype(float)
+    matrix = like.to_numpy().reshape(size, -1).astype(float, copy=False)
     finite = np.isfinite(values) & np.isfinite(matrix).all(axis=0)
     ratios, independent = None, int(finite.sum())
     if log_lik is not None and set(log_lik.dims) <= set(like.dims):
         # A multivariate likelihood has one value for all the elements of an observation.
         ratios = log_lik.broadcast_like(like).transpose(*like.dims).to_numpy().reshape(size, -1)
-        ratios = ratios[:, finite]
+        ratios = ratios if finite.all() else ratios[:, finite]
         independent = min(independent, log_lik[0, 0].size)
-    return _Replicated(name, values[finite], matrix[:, finite], ratios, independent)
+    matrix = matrix if finite.all() else matrix[:, finite]
+    return _Replicated(name, values[finite], matrix, ratios, independent)
 
 
 # Statistics
@@ -179,11 +180,9 @@ def _judged_pit(each: _Replicated) -> np.ndarray | None:
     """The PIT values; None where they say nothing, or draws cannot tell what others predict."""
     if each.independent < limits.PIT_OBSERVATIONS:
         return None
-    weights, k = _leave_one_out(each.draws, each.log_likelihood)
+    pit, k = _pit(each.observed, each.draws, each.log_likelihood)
     hard = float((k > limits.KHAT.high).mean())
-    if limits.HARD_TO_PREDICT.status(hard) != "ok":
-        return None
-    return _weighted_pit(each.observed, each.draws, weights)
+    return pit if limits.HARD_TO_PREDICT.status(hard) == "ok" else None
 
 
 def pit_values(
@@ -201,16 +200,26 @@ def pit_values(
         Shape (n,), strictly between 0 and 1. Ties are broken at random, as discrete data need, and
         so is the gap beyond the last of S draws.
     """
-    return _weighted_pit(observed, draws, _leave_one_out(draws, log_likelihood)[0])
+    return _pit(observed, draws, log_likelihood)[0]
 
 
-def _weighted_pit(observed: np.ndarray, draws: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The PIT values of weighted replications; the weights have shape (n, S), or (1, S)."""
-    size = len(draws)
-    below = (weights.T * (draws < observed)).sum(0)
-    equal = (weights.T * (draws == observed)).sum(0)
-    chance = np.random.default_rng(SEED).uniform(size=len(observed))
-    return ((below + chance * equal) * size + chance) / (size + 1)
+def _pit(
+    observed: np.ndarray, draws: np.ndarray, log_likelihood: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The PIT values, and the k of each observation's weights.
+
+    Few observations at once, which a processor's cache holds.
+    """
+    size, count = draws.shape
+    below, equal, k = np.empty((3, count))
+    for at in range(0, count, BLOCK):
+        own = slice(at, at + BLOCK)
+        left = None if log_likelihood is None else log_likelihood[:, own]
+        weights, k[own] = _leave_one_out(draws[:, own], left)
+        below[own] = (weights.T * (draws[:, own] < observed[own])).sum(0)
+        equal[own] = (weights.T * (draws[:, own] == observed[own])).sum(0)
+    chance = np.random.default_rng(SEED).uniform(size=count)
+    return ((below + chance * equal) * size + chance) / (size + 1), k
 
 
 def _leave_one_out(

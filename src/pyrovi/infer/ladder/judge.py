@@ -5,7 +5,7 @@ shown to be the same reweighted, that is proof enough. Else short Markov chains 
 draws: those of the posterior stay so, and others drift (`pyrovi.optimise.move`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -107,6 +107,19 @@ class Judgement:
         return not self.could_tell, SEVERITY[self.status], self.excess
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of some draws already.
+
+    Attributes:
+        values: Each latent site, ``(draw, *shape)``.
+        log_density: That of the posterior, unconstrained, ``(draw,)``.
+    """
+
+    values: Mapping[str, Tensor]
+    log_density: Tensor
+
+
 def judge(density: LogDensity, drawn: Draws, seed: int, chains: Chains | None = None) -> Judgement:
     """Hold draws of an approximation against the posterior.
 
@@ -137,14 +150,17 @@ def judge(density: LogDensity, drawn: Draws, seed: int, chains: Chains | None = 
     return case.by_few_chains_or_more()
 
 
-def _case(density: LogDensity, drawn: Draws, seed: int) -> "_Case | None":
+def _case(
+    density: LogDensity, drawn: Draws, seed: int, known: Known | None = None
+) -> "_Case | None":
     """None where nothing varies, or a draw is not finite."""
-    labels, values = _quantities(density, drawn.flat)
+    sites = density.constrain(drawn.flat) if known is None else known.values
+    labels, values = _labelled(sites)
     varying = values.std(0) > 0
     if not varying.any() or not np.isfinite(values).all():
         return None
     named = tuple(name for name, varies in zip(labels, varying, strict=True) if varies)
-    return _Case(density, drawn, seed, named, values[:, varying], varying)
+    return _Case(density, drawn, seed, named, values[:, varying], varying, known)
 
 
 @dataclass(frozen=True)
@@ -157,10 +173,12 @@ class _Case:
     labels: tuple[str, ...]
     values: np.ndarray
     varying: np.ndarray
+    known: Known | None = None
 
     @cached_property
     def weighed(self) -> tuple[float, np.ndarray | None]:
-        return _weighed(self.density, self.drawn)
+        known = self.known
+        return _weighed(self.density, self.drawn, None if known is None else known.log_density)
 
     @property
     def differences(self) -> list[Difference]:
@@ -228,9 +246,11 @@ class ByWeights:
     pool: int
 
 
-def judge_by_weights(density: LogDensity, drawn: Draws) -> ByWeights | None:
+def judge_by_weights(
+    density: LogDensity, drawn: Draws, known: Known | None = None
+) -> ByWeights | None:
     """The cheapest judgement; None where the weights have too heavy a tail, or there are none."""
-    case = _case(density, drawn, 0)
+    case = _case(density, drawn, 0, known)
     weights = None if case is None else case.weighed[1]
     if case is None or weights is None or not case.trusted:
         return None
@@ -263,13 +283,17 @@ def _more_chains(density: LogDensity, drawn: Draws, seed: int, few: Chains) -> C
     return Chains(**{name: torch.cat([own, rest[name]]) for name, own in vars(few).items()})
 
 
-def _weighed(density: LogDensity, drawn: Draws) -> tuple[float, np.ndarray | None]:
+def _weighed(
+    density: LogDensity, drawn: Draws, log_density: Tensor | None = None
+) -> tuple[float, np.ndarray | None]:
     """The shape of the weights, and the weights where they have a mean."""
     if POOL_WEIGHT in drawn.stats:
         return float(drawn.stats[POOL_KHAT][0]), drawn.stats[POOL_WEIGHT].numpy()
     if drawn.log_guide is None:
         return np.nan, None
-    log_ratios = (density.log_prob(drawn.flat).detach() - drawn.log_guide.detach()).numpy()
+    if log_density is None:
+        log_density = density.log_prob(drawn.flat).detach()
+    log_ratios = (log_density - drawn.log_guide.detach()).numpy()
     finite = np.isfinite(log_ratios)
     if finite.sum() < MIN_DRAWS:
         return np.inf, None
@@ -316,7 +340,10 @@ def _quantities(
     density: LogDensity, flat: Float[Tensor, "draw dim"]
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """A label for each entry of the latent sites, and their values, ``(draw, entry)``."""
-    values = density.constrain(flat)
+    return _labelled(density.constrain(flat))
+
+
+def _labelled(values: Mapping[str, Tensor]) -> tuple[tuple[str, ...], np.ndarray]:
     labels = [
         site + (f"[{','.join(map(str, index))}]" if index else "")
         for site, value in values.items()
