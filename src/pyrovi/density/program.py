@@ -18,15 +18,9 @@ from torch import Tensor
 
 SMALL = 16_384  # entries, up to which numpy is faster; above, torch has threads
 SHORT = 64  # entries of a constant, up to which another of the same numbers is looked for
-ATEN: Any = torch.ops.aten
 FEW_TERMS = 8  # of a sum, below which numpy adds one after another
 SHORT_ROWS = 32  # entries, up to which those of a row do not lie together
 ATEN: Any = torch.ops.aten
-SCATTER = {  # by operation: which of its arguments it scatters into zeros
-    ATEN.index_put.default: 2,
-    ATEN.select_backward.default: 0,
-    ATEN.slice_backward.default: 0,
-}
 
 
 class Call:
@@ -73,7 +67,7 @@ class Program:
     """
 
     def __init__(self, calls: Sequence[Call], point: Tensor, outputs: Sequence[Tensor]) -> None:
-        plan = _Plan(_needed(_distinct(calls), outputs), point, outputs)
+        plan = _Plan(reduced(calls, outputs), point, outputs)
         self.steps, self.size = plan.steps, plan.size
         self.noted = sum(each.nbytes for call in calls for each in call.made)
         self.entries = plan.filled / max(1, len(plan.steps))
@@ -101,6 +95,11 @@ def tensors(values: Iterable[Any]) -> list[Tensor]:
 def storage(tensor: Tensor) -> int:
     """What is the same for two tensors that share memory."""
     return tensor.untyped_storage()._cdata
+
+
+def reduced(calls: Sequence[Call], outputs: Sequence[Tensor]) -> list[Call]:
+    """The calls without those that do something once more, or for nothing."""
+    return _needed(_distinct(calls), outputs)
 
 
 def _distinct(calls: Sequence[Call]) -> list[Call]:
@@ -134,16 +133,17 @@ def _with_same(call: Call, same: Mapping[int, Tensor]) -> Call:
     if same.keys().isdisjoint([id(each) for each in call.taken]):
         return call
     base = same.get(id(call.base), call.base)
-    return Call(call.func, _swapped(call.args, same), _swapped(call.kwargs, same), call.out, base)
+    return Call(call.func, swapped(call.args, same), swapped(call.kwargs, same), call.out, base)
 
 
-def _swapped(value: Any, same: Mapping[int, Tensor]) -> Any:
+def swapped(value: Any, same: Mapping[int, Tensor]) -> Any:
+    """An argument with other tensors for some of those in it, which are named by `id`."""
     if isinstance(value, Tensor):
         return same.get(id(value), value)
     if isinstance(value, list | tuple):
-        return type(value)(_swapped(each, same) for each in value)
+        return type(value)(swapped(each, same) for each in value)
     if isinstance(value, dict):
-        return {name: _swapped(each, same) for name, each in value.items()}
+        return {name: swapped(each, same) for name, each in value.items()}
     return value
 
 

@@ -10,7 +10,7 @@ business of `program`.
 import contextlib
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pyrovi.density.program import SMALL, Call, Program, storage
+from pyrovi.density.folding import Folded
+from pyrovi.density.program import SMALL, Call, Program, reduced, storage
 
 Outputs = tuple[Tensor, ...]
 Function = Callable[[Tensor], Outputs]
@@ -151,15 +152,37 @@ def record(function: Function, point: Tensor, other: Tensor) -> Program:
     (tensor([ 9., 16.]), tensor([4., 5.]))
     """
     point = point.detach().clone()
-    listed = _Recorder()
     with _kept_in_memory():
-        with listed:
-            outputs = function(point)
-        program = Program(list(_varying(listed.calls, point)), point, outputs)
+        calls, outputs = _folded(*_listed(function, point), point)
+        program = Program(calls, point, outputs)
     for ours, its in zip(program(other.detach()), function(other.detach().clone()), strict=True):
         if not torch.allclose(ours, its, rtol=AGREEMENT, atol=AGREEMENT, equal_nan=True):
             raise NotRecordableError("another point takes other operations")
     return program
+
+
+def _listed(function: Function, point: Tensor) -> tuple[list[Call], Outputs]:
+    """What a function does at a point, and what comes out."""
+    listed = _Recorder()
+    with listed:
+        outputs = function(point)
+    return list(_varying(listed.calls, point)), outputs
+
+
+def _folded(
+    calls: list[Call], outputs: Outputs, point: Tensor
+) -> tuple[Sequence[Call], Outputs]:
+    """The calls with those that are alike done at once, where that is shorter."""
+    calls = reduced(calls, outputs)
+    for late in (False, True):
+        if len(calls) < LONG:
+            break
+        with contextlib.suppress(NotRecordableError, RuntimeError), torch.no_grad():
+            shorter, made = _listed(Folded(calls, point, outputs, late=late), point)
+            shorter = reduced(shorter, made)
+            if len(shorter) < len(calls):
+                calls, outputs = shorter, made
+    return calls, outputs
 
 
 @contextlib.contextmanager
