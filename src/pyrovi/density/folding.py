@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pyrovi.density.program import ATEN, SMALL, Call, storage, swapped
 
+NEIGHBOURHOOD = 2  # calls before and behind, by which those of one kind are told from others
 FEWEST = 8  # equal calls, from which one on a stacked axis is quicker
 Key = tuple[Any, ...]
 
@@ -34,14 +35,12 @@ class Node:
         scattered: By shape and axis: what is to be put at which index of the axis of zeros of
             the shape, before it is added as well.
         before: The nodes that have to be done before.
-        depth: How many nodes lie one after another on the way to it.
     """
 
     call: Call
     terms: list[Tensor] = field(default_factory=list)
     scattered: dict[Key, list[tuple[int, Tensor]]] = field(default_factory=dict)
     before: list["Node"] = field(default_factory=list)
-    depth: int = 0
 
     @property
     def is_sum(self) -> bool:
@@ -58,50 +57,58 @@ class Node:
 class Folded:
     """Some calls as a function of the point, with those that are alike done at once."""
 
-    def __init__(
-        self, calls: Sequence[Call], point: Tensor, outputs: Sequence[Tensor], *, late: bool
-    ) -> None:
-        """With ``late``, alike is what lies equally far from the end, else from the beginning."""
-        self._point = point
-        calls, outputs = _unchanged(calls, outputs)
-        self._outputs = outputs
-        nodes = _graph(calls, outputs)
+    def __init__(self, calls: Sequence[Call], point: Tensor, outputs: Sequence[Tensor]) -> None:
+        """The calls lead from ``point`` to ``outputs``, all as they were recorded."""
+        calls, self._outputs = _unchanged(calls, outputs)
+        self._point, self._memory = point, _changed(calls)
+        nodes = _graph(calls, self._outputs)
         self._made = {id(each) for node in nodes for each in node.call.made} | {id(point)}
         uses = Counter(id(each) for node in nodes for each in node.taken)
         self._shared = {each for each, count in uses.items() if count >= FEWEST}
-        changed = _changed(calls)
-        self._place: dict[int, tuple[int, int]] = {}  # by tensor: its stack, and where in it
-        self._turns: list[list[Node]] = []
-        for level in _levels(nodes, late=late):
-            self._turns += self._grouped(level, changed)
+        self._place: dict[int, tuple[Any, int]] = {}  # by tensor: its stack, and where in it
+        self._along: dict[Any, tuple[Tensor, int]] = {}  # by stack: the axis of what it is
+        for node in nodes:
+            self._note_slices(node.call)
+        self._turns = [turn for ready in _in_turn(nodes) for turn in self._grouped(ready)]
+
+    def _note_slices(self, call: Call) -> None:
+        """What is taken out of one tensor along an axis lies in a stack as it is."""
+        if call.func not in (ATEN.select.int, ATEN.unbind.int) or _touches(call, self._memory):
+            return
+        whole, dim, *index = (*call.args, *((0,) if len(call.args) == 1 else ()))
+        stack = ("along", id(whole), dim % whole.dim())
+        self._along[stack] = whole, dim
+        for at, each in enumerate(call.made, index[0] % whole.shape[dim] if index else 0):
+            self._place[id(each)] = stack, at
 
     def __call__(self, point: Tensor) -> tuple[Tensor, ...]:
         self._known: dict[int, Tensor] = {id(self._point): point}
-        self._stacks: dict[int, Tensor] = {}
+        self._stacks: dict[Any, Tensor] = {}
         for turn in self._turns:
             self._done(turn)
         return tuple(self._now(each) for each in self._outputs)
 
-    def _grouped(self, level: Sequence[Node], changed: set[int]) -> Iterator[list[Node]]:
-        """The nodes of one level, those that are alike together."""
+    def _grouped(self, ready: Sequence[Node]) -> Iterator[list[Node]]:
+        """The nodes of one turn, those that are alike together."""
         alike: dict[Key, list[Node]] = defaultdict(list)
-        for node in level:
-            alike[self._key(node, changed)].append(node)
+        for node in ready:
+            if not any(id(each) in self._place for each in node.call.made):
+                alike[self._key(node)].append(node)
         for nodes in alike.values():
             if len(nodes) < FEWEST:
                 yield from ([node] for node in nodes)
                 continue
-            nodes.sort(key=lambda node: [self._place.get(id(e), (0, 0)) for e in node.call.taken])
+            nodes.sort(key=lambda node: [self._place.get(id(e), (0, 0))[1] for e in node.call.taken])
             for number, made in enumerate(zip(*(node.call.made for node in nodes), strict=True)):
                 stack = len(self._place) + number
                 self._place |= {id(each): (stack, at) for at, each in enumerate(made)}
             yield nodes
 
-    def _key(self, node: Node, changed: set[int]) -> Key:
+    def _key(self, node: Node) -> Key:
         """What is the same for calls that can be done at once."""
         call = node.call
         alone = node.is_sum or call.changes or not call.made or not call.taken
-        if alone or _touches(call, changed) or call.made[0].numel() > SMALL:
+        if alone or _touches(call, self._memory) or call.made[0].numel() > SMALL:
             return (id(node),)
         first: dict[int, int] = {}
         same = tuple(first.setdefault(id(each), at) for at, each in enumerate(call.taken))
@@ -123,6 +130,9 @@ class Folded:
             self._at_once([node.call for node in turn])
         elif turn[0].is_sum:
             self._known[id(call.made[0])] = self._sum(turn[0])
+        elif call.func is ATEN.stack.default and not call.kwargs:
+            parts, dim = (*call.args, 0)[:2]
+            self._known[id(call.made[0])] = self._stacked(parts).movedim(0, dim)
         else:
             now = {id(each): self._now(each) for each in call.taken}
             made = _tensors_of(call.func(*swapped(call.args, now), **swapped(call.kwargs, now)))
@@ -157,8 +167,14 @@ class Folded:
         if id(tensor) not in self._place:
             return tensor.detach()
         stack, at = self._place[id(tensor)]
-        self._known[id(tensor)] = self._stacks[stack].select(0, at)
+        self._known[id(tensor)] = self._whole(stack).select(0, at)
         return self._known[id(tensor)]
+
+    def _whole(self, stack: Any) -> Tensor:
+        if stack not in self._stacks:
+            tensor, dim = self._along[stack]
+            self._stacks[stack] = self._now(tensor).movedim(dim, 0)
+        return self._stacks[stack]
 
     def _stacked(self, tensors: Sequence[Tensor]) -> Tensor:
         """Tensors on a new first axis: what lies side by side already is not copied."""
@@ -178,12 +194,12 @@ class Folded:
         if id(run[0]) not in self._place:
             return self._now(run[0])[None]
         stack, at = self._place[id(run[0])]
-        whole = self._stacks[stack]
+        whole = self._whole(stack)
         return whole if len(run) == len(whole) else whole[at : at + len(run)]
 
     def _sum(self, node: Node) -> Tensor:
         """The sum of many tensors: those of one stack at once."""
-        together: dict[int | None, list[Tensor]] = defaultdict(list)
+        together: dict[Any, list[Tensor]] = defaultdict(list)
         for each in node.terms:
             together[self._place.get(id(each), (None, 0))[0]].append(each)
         parts = [self._put(*where, some) for where, some in node.scattered.items()]
@@ -357,16 +373,74 @@ def _adds(call: Call) -> bool:
     return all((each.shape, each.dtype) == form for each in call.taken)
 
 
-def _levels(nodes: Sequence[Node], *, late: bool) -> list[list[Node]]:
-    """The nodes by their distance from the beginning, or from the end, in an order to do them."""
-    if late:
-        for node in reversed(nodes):
-            for each in node.before:
-                each.depth = max(each.depth, node.depth + 1)
-    else:
-        for node in nodes:
-            node.depth = max((each.depth + 1 for each in node.before), default=0)
-    levels: dict[int, list[Node]] = defaultdict(list)
+def _in_turn(nodes: Sequence[Node]) -> Iterator[list[Node]]:
+    """The nodes in an order to do them: those that can be done at one time together.
+
+    A kind of which none waits for another of the kind is done when all of it can be; the others
+    when they can be. Where all wait, the kind goes ahead of which most can be done.
+    """
+    kind = _kinds(nodes)
+    members = Counter(kind.values())
+    patient = set(members) - _waiting_for_their_kind(nodes, kind)
+    lacking = {id(node): len({id(each) for each in node.before}) for node in nodes}
+    after = _after(nodes)
+    ready: dict[int, list[Node]] = defaultdict(list)
     for node in nodes:
-        levels[node.depth].append(node)
-    return [levels[depth] for depth in sorted(levels, reverse=late)]
+        if not lacking[id(node)]:
+            ready[kind[id(node)]].append(node)
+    while ready:
+        some = [each for each in ready if each not in patient or len(ready[each]) == members[each]]
+        some = some or [max(ready, key=lambda each: len(ready[each]))]
+        turn = [node for each in some for node in ready.pop(each)]
+        yield turn
+        for node in turn:
+            members[kind[id(node)]] -= 1
+            for each in after[id(node)]:
+                lacking[id(each)] -= 1
+                if not lacking[id(each)]:
+                    ready[kind[id(each)]].append(each)
+
+
+def _after(nodes: Sequence[Node]) -> dict[int, list[Node]]:
+    """By node: those that wait for it, each once."""
+    after: dict[int, list[Node]] = defaultdict(list)
+    for node in nodes:
+        for each in {id(before) for before in node.before}:
+            after[each].append(node)
+    return after
+
+
+def _kinds(nodes: Sequence[Node]) -> dict[int, int]:
+    """By node: a number, the same for those of the same operation, shapes and neighbourhood."""
+    after = _after(nodes)
+    numbers: dict[Any, int] = {}
+    kind = {
+        id(node): numbers.setdefault(
+            (node.call.func, node.is_sum, *(tuple(each.shape) for each in node.call.taken)),
+            len(numbers),
+        )
+        for node in nodes
+    }
+    for _ in range(NEIGHBOURHOOD):
+        numbers, former = {}, kind
+        kind = {}
+        for node in nodes:
+            before = () if node.is_sum else tuple(former[id(each)] for each in node.before)
+            behind = tuple(sorted({former[id(each)] for each in after[id(node)]}))
+            form = former[id(node)], before, behind
+            kind[id(node)] = numbers.setdefault(form, len(numbers))
+    return kind
+
+
+def _waiting_for_their_kind(nodes: Sequence[Node], kind: dict[int, int]) -> set[int]:
+    """The kinds of which one waits for another, however many others lie between."""
+    ahead: dict[int, int] = {}  # by node: the kinds that it waits for, as bits of a number
+    found = set()
+    for node in nodes:
+        kinds = 0
+        for each in node.before:
+            kinds |= ahead[id(each)] | 1 << kind[id(each)]
+        ahead[id(node)] = kinds
+        if kinds >> kind[id(node)] & 1:
+            found.add(kind[id(node)])
+    return found

@@ -174,14 +174,13 @@ def _folded(
 ) -> tuple[Sequence[Call], Outputs]:
     """The calls with those that are alike done at once, where that is shorter."""
     calls = reduced(calls, outputs)
-    for late in (False, True):
-        if len(calls) < LONG:
-            break
-        with contextlib.suppress(NotRecordableError, RuntimeError), torch.no_grad():
-            shorter, made = _listed(Folded(calls, point, outputs, late=late), point)
-            shorter = reduced(shorter, made)
-            if len(shorter) < len(calls):
-                calls, outputs = shorter, made
+    if len(calls) < LONG:
+        return calls, outputs
+    with contextlib.suppress(NotRecordableError, RuntimeError), torch.no_grad():
+        folded, made = _listed(Folded(calls, point, outputs), point)
+        folded = reduced(folded, made)
+        if len(folded) < len(calls):
+            return folded, made
     return calls, outputs
 
 
