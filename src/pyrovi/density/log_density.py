@@ -26,6 +26,7 @@ from pyrovi.density.starts import best_start
 from pyrovi.density.vectorise import FAILS_AT_A_POINT, NEED_PARTS, in_parts
 
 HESSIAN_ENTRIES = 1_000_000  # numbers differentiated twice at once, a bound on memory
+WORKED_OUT = 30  # numbers in a gradient to one of `entries`: a regression, radon's hierarchy
 RECORDED_ENTRIES = 2_000_000  # numbers in an evaluation, above which to record saves nothing
 
 
@@ -227,9 +228,17 @@ class LogDensity:
         """
         return best_start(self._point, self.value_and_gradient, seed, avoid_prior=avoid_prior)
 
-    @cached_property
+    @property
     def work(self) -> int:
-        """About how many numbers it works out: `entries`, and those of matrices factorised."""
+        """About how many numbers it works out: `entries`, and those of matrices factorised.
+
+        Of a long loop, once its gradient is recorded, those that its operations fill in, over
+        how many times a model without a loop works each of its own numbers out.
+        """
+        return max(self._least_work, self.recordings.work // WORKED_OUT)
+
+    @cached_property
+    def _least_work(self) -> int:
         return work_of(self.model)
 
     @cached_property

@@ -64,6 +64,7 @@ class Program:
         entries: How many numbers one step fills in, on average.
         size: How many bytes all places take together.
         noted: How many bytes all results took when they were recorded, each by itself.
+        work: How many numbers it works out for each row of its input.
     """
 
     def __init__(self, calls: Sequence[Call], point: Tensor, outputs: Sequence[Tensor]) -> None:
@@ -71,6 +72,7 @@ class Program:
         self.steps, self.size = plan.steps, plan.size
         self.noted = sum(each.nbytes for call in calls for each in call.made)
         self.entries = plan.filled / max(1, len(plan.steps))
+        self.work = plan.filled // len(point) if point.dim() else plan.filled
         self._input, self._outputs = plan.place(point), [plan.place(each) for each in outputs]
 
     def __call__(self, flat: Tensor) -> tuple[Tensor, ...]:

@@ -19,14 +19,15 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyrovi.density.folding import Folded
-from pyrovi.density.program import SMALL, Call, Program, reduced, storage
+from pyrovi.density.program import Call, Program, reduced, storage
 
 Outputs = tuple[Tensor, ...]
 Function = Callable[[Tensor], Outputs]
 REPEATS = 20  # evaluations for one number of points before a recording of it pays
 LONG = 500  # operations of one evaluation, above which it pays much sooner
 EARLY, LATER = 2, 8  # evaluations of a long function before it is, of few rows or of others
-FEW_ROWS = 128  # which most operations of a long function take no more time for than for one
+ROWS = (16, 128)  # that a long function is recorded for: most take no more time than one
+WIDE = 4096  # numbers in one operation of few rows, from which those of more rows are no quicker
 RECORDED_BYTES = 500_000_000  # of all results together, which are held while it is recorded
 AGREEMENT = 1e-9  # relative; the operations are the same ones, so they should agree to the bit
 
@@ -38,8 +39,9 @@ class NotRecordableError(Exception):
 class Recordings:
     """The functions of one density that are asked for often, recorded by their number of rows.
 
-    A long one, most of whose time does not hang on the number of rows, is recorded early, once for
-    all numbers up to `FEW_ROWS`: rows that lack are filled up with the last.
+    A long one, most of whose time does not hang on the number of rows, is recorded early, and the
+    first time for the fewest of `ROWS`: they tell what more would take. Rows that lack are filled
+    up with the last, and of more than fit one part is done after another.
 
     Attributes:
         made: By the function's name and the number of rows.
@@ -74,20 +76,28 @@ class Recordings:
         """After how many evaluations a recording pays."""
         if not self.long:
             return REPEATS
-        return EARLY if kind == "gradient" and size <= FEW_ROWS else LATER
+        return EARLY if kind == "gradient" and size <= ROWS[-1] else LATER
 
     def _size(self, kind: str, rows: int, unit: int) -> int:
         """How many rows are recorded, to serve so many."""
         if not self.long:
             return rows
-        few, most = -(-FEW_ROWS // unit) * unit, self._most() // unit * unit
+        few, some = (-(-size // unit) * unit for size in ROWS)
         known = self.made.get((kind, few))
-        if rows <= few <= most and (known is None or known.entries <= SMALL):
+        if rows <= few or known is None or known.entries >= WIDE:
             return few
-        if known is not None:
-            most = min(most, few * (RECORDED_BYTES // (2 * known.noted)) // unit * unit)
-        parts = -(-rows // max(most, 1))
+        fit = max(1, RECORDED_BYTES // (2 * known.noted)) * few
+        most = max(few, min(self._most() // unit * unit, fit))
+        if rows <= some or most <= some:
+            return min(some, most)
+        parts = -(-rows // most)
         return -(-rows // (parts * unit)) * unit
+
+    @property
+    def work(self) -> int:
+        """How many numbers a point's share of a long gradient works out, 0 if it is not known."""
+        made = [each for (kind, _), each in self.made.items() if kind == "gradient" and self.long]
+        return max((each.work for each in made[-1:]), default=0)
 
 
 def _beside(rows: Tensor) -> Tensor:
@@ -153,8 +163,11 @@ def record(function: Function, point: Tensor, other: Tensor) -> Program:
     """
     point = point.detach().clone()
     with _kept_in_memory():
-        calls, outputs = _folded(*_listed(function, point), point)
+        calls, outputs = _listed(function, point)
+        noted = sum(each.nbytes for call in calls for each in call.made)
+        calls, outputs = _folded(calls, outputs, point)
         program = Program(calls, point, outputs)
+        program.noted += noted
     for ours, its in zip(program(other.detach()), function(other.detach().clone()), strict=True):
         if not torch.allclose(ours, its, rtol=AGREEMENT, atol=AGREEMENT, equal_nan=True):
             raise NotRecordableError("another point takes other operations")
