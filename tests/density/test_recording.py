@@ -14,7 +14,7 @@ from torch import Tensor
 from posteriordb import POSTERIORS, posterior
 from pyrovi.bound import bind, bind_model
 from pyrovi.density import LogDensity, log_density, recording
-from pyrovi.density.recording import EARLY, FEW_ROWS, LATER, REPEATS, NotRecordableError, record
+from pyrovi.density.recording import EARLY, LATER, REPEATS, ROWS, NotRecordableError, record
 
 
 @pytest.mark.parametrize("name", POSTERIORS)
@@ -91,13 +91,13 @@ def long_densities() -> tuple[LogDensity, LogDensity]:
 def test_one_recording_of_a_long_loop_serves_any_few_rows() -> None:
     density, fresh = long_densities()
     generator = torch.Generator().manual_seed(1)
-    for count in (8, 1, 64, 3, 1):
+    for count in (8, 1, 64, 3, 100):
         rows = torch.randn(count, 2, generator=generator, dtype=torch.float64)
         torch.testing.assert_close(
             density.value_and_gradient(rows), fresh._differentiated(rows), rtol=1e-10, atol=1e-10
         )
         torch.testing.assert_close(density.log_prob(rows), fresh._values(rows))
-    assert list(density.recordings.made) == [("gradient", FEW_ROWS)]
+    assert list(density.recordings.made) == [("gradient", ROWS[0]), ("gradient", ROWS[1])]
 
 
 def test_points_that_a_recording_takes_do_not_count_as_evaluated() -> None:
@@ -114,7 +114,7 @@ def test_more_rows_than_fit_go_through_a_long_recording_in_parts(
     density, fresh = long_densities()
     monkeypatch.setattr(log_density, "RECORDED_ENTRIES", 100 * density.entries)
     rows = torch.randn(250, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    for _ in range(LATER + 1):
+    for _ in range(LATER + EARLY + 1):
         density.value_and_gradient(rows)
     assert ("gradient", 84) in density.recordings.made
     torch.testing.assert_close(density.value_and_gradient(rows), fresh._differentiated(rows))
@@ -127,14 +127,13 @@ def test_rows_that_would_hold_too_much_are_recorded_in_parts(
     few = torch.randn(5, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for _ in range(EARLY + 1):
         density.value_and_gradient(few)
-    held = density.recordings.made["gradient", FEW_ROWS].noted
-    monkeypatch.setattr(
-        recording, "RECORDED_BYTES", 5 * held
-    )  # two times as many rows, and no more
-    rows = few.repeat(60, 1)
+    held = density.recordings.made["gradient", ROWS[0]].noted
+    # nine times as many rows, and no more
+    monkeypatch.setattr(recording, "RECORDED_BYTES", 19 * held)
+    rows = few.repeat(54, 1)
     for _ in range(LATER):
         density.value_and_gradient(rows)
-    assert ("gradient", 150) in density.recordings.made
+    assert ("gradient", 135) in density.recordings.made
     torch.testing.assert_close(density.value_and_gradient(rows), fresh._differentiated(rows))
 
 

@@ -98,7 +98,9 @@ class Folded:
             if len(nodes) < FEWEST:
                 yield from ([node] for node in nodes)
                 continue
-            nodes.sort(key=lambda node: [self._place.get(id(e), (0, 0))[1] for e in node.call.taken])
+            nodes.sort(
+                key=lambda node: [self._place.get(id(e), (0, 0))[1] for e in node.call.taken]
+            )
             for number, made in enumerate(zip(*(node.call.made for node in nodes), strict=True)):
                 stack = len(self._place) + number
                 self._place |= {id(each): (stack, at) for at, each in enumerate(made)}

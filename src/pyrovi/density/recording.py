@@ -182,9 +182,7 @@ def _listed(function: Function, point: Tensor) -> tuple[list[Call], Outputs]:
     return list(_varying(listed.calls, point)), outputs
 
 
-def _folded(
-    calls: list[Call], outputs: Outputs, point: Tensor
-) -> tuple[Sequence[Call], Outputs]:
+def _folded(calls: list[Call], outputs: Outputs, point: Tensor) -> tuple[Sequence[Call], Outputs]:
     """The calls with those that are alike done at once, where that is shorter."""
     calls = reduced(calls, outputs)
     if len(calls) < LONG:
