@@ -10,7 +10,7 @@ takes whole.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -209,17 +209,14 @@ class Folded:
             if stack is not None:
                 some.sort(key=lambda each: self._place[id(each)][1])
             parts.append(self._stacked(some).sum(0) if len(some) > 1 else self._now(some[0]))
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        return total
+        return _added(parts)
 
     def _put(self, shape: Sequence[int], dim: int, some: list[tuple[int, Tensor]]) -> Tensor:
         """Zeros with tensors added to them, each at its index of an axis."""
         by_index: dict[int, list[Tensor]] = defaultdict(list)
         for index, each in some:
             by_index[index % shape[dim]].append(each)
-        total = None
+        parts = []
         for turn in range(max(map(len, by_index.values()))):
             at = sorted(index for index, own in by_index.items() if len(own) > turn)
             part = self._stacked([by_index[index][turn] for index in at])
@@ -227,9 +224,15 @@ class Folded:
                 source = torch.full((shape[dim],), len(at))
                 source[at] = torch.arange(len(at))
                 part = torch.cat([part, torch.zeros_like(part[:1])]).index_select(0, source)
-            total = part if total is None else total + part
-        assert total is not None
-        return total.movedim(0, dim)
+            parts.append(part)
+        return _added(parts).movedim(0, dim)
+
+
+def _added(parts: Sequence[Tensor]) -> Tensor:
+    total, *others = parts
+    for each in others:
+        total = total + each
+    return total
 
 
 def _tensors_of(made: Any) -> tuple[Tensor, ...]:

@@ -19,7 +19,6 @@ from torch import Tensor
 SMALL = 16_384  # entries, up to which numpy is faster; above, torch has threads
 SHORT = 64  # entries of a constant, up to which another of the same numbers is looked for
 FEW_TERMS = 8  # of a sum, below which numpy adds one after another
-SHORT_ROWS = 32  # entries, up to which those of a row do not lie together
 ATEN: Any = torch.ops.aten
 
 
@@ -291,18 +290,18 @@ def _quick(
         out = place.numpy()
         yield from ((ufunc, (*given, out)) for ufunc, given in UFUNCS[func](*inside))
     if func is ATEN.sum.dim_IntList and not kwargs and place.dtype == args[0].dtype:
-        yield from _sum_of_two(*args, place=place)
+        yield from _short_sum(*args, place=place)
     function = _with_out(func)
     if function is not None:
         yield partial(function, **kwargs, out=place), args
 
 
-def _sum_of_two(
+def _short_sum(
     terms: Tensor, dims: Sequence[int], keep: bool = False, *, place: Tensor
 ) -> Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]:
-    """A sum along one axis by numpy; of two terms alone, which have no order."""
+    """A sum of few terms along one axis by numpy, where it adds in the order of torch."""
     small = terms.dtype == torch.float64 and terms.numel() <= SMALL
-    if small and len(dims) == 1 and terms.shape[dims[0]] <= 2:
+    if small and len(dims) == 1 and terms.shape[dims[0]] < FEW_TERMS:
         yield np.add.reduce, (terms.numpy(), dims[0], None, place.numpy(), keep)
 
 

@@ -86,7 +86,7 @@ class Recordings:
         known = self.made.get((kind, few))
         if rows <= few or known is None or known.entries >= WIDE:
             return few
-        fit = max(1, RECORDED_BYTES // (2 * known.noted)) * few
+        fit = max(1, RECORDED_BYTES // known.noted) * few
         most = max(few, min(self._most() // unit * unit, fit))
         if rows <= some or most <= some:
             return min(some, most)
