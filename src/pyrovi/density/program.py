@@ -18,6 +18,8 @@ from torch import Tensor
 
 SMALL = 16_384  # entries, up to which numpy is faster; above, torch has threads
 SHORT = 64  # entries of a constant, up to which another of the same numbers is looked for
+MOSTLY = 0.9  # of what is stacked, from which it is written into the stack, and the rest copied
+TELLING = 32  # sums, of which the bits of some would be others if the terms had another order
 FEW_TERMS = 8  # of a sum, below which numpy adds one after another
 ATEN: Any = torch.ops.aten
 
@@ -179,7 +181,8 @@ class _Plan:
         self._places = {id(point): point.clone()}
         self._free: dict[int, list[Any]] = defaultdict(list)
         self._held: dict[int, Any] = {}  # by what lies there first: the memory of its place
-        first = _lies_first(calls)
+        self._slots = _slots(calls)
+        first = _lies_first(calls, self._slots)
         last = _last_uses(calls, first, (point, *outputs))
         with torch.no_grad(), np.errstate(all="ignore"):
             for number, call in enumerate(calls):
@@ -197,11 +200,21 @@ class _Plan:
         if call.changes:
             self.steps.append((partial(call.func, **kwargs), args))
             call.func(*args, **kwargs)
+        elif call.func is ATEN.stack.default and id(call.out) in self._places:
+            self._complete(call, args[0])
         elif call.base is not None:
             seen = tensors((call.func(*args, **kwargs),))
             self._places |= {id(old): new for old, new in zip(call.made, seen, strict=True)}
         else:
             self._fill(call, args, kwargs)
+
+    def _complete(self, call: Call, parts: Sequence[Tensor]) -> None:
+        """A stack that most of its parts were written into: the others are copied."""
+        whole = self.place(call.out)
+        for at, (part, recorded) in enumerate(zip(parts, call.args[0], strict=True)):
+            if self._slots.get(id(recorded)) != (call, at):
+                self.steps.append((whole[at].copy_, (part,)))
+                whole[at].copy_(part)
 
     def _fill(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Make places for what comes out, and the fastest step that fills them."""
@@ -221,6 +234,11 @@ class _Plan:
 
         The memory is numpy's, so that no operation of torch's can move it elsewhere.
         """
+        if id(like) in self._slots:
+            stack, at = self._slots[id(like)]
+            if id(stack.out) not in self._places:
+                self._places[id(stack.out)] = self._made(stack.out)
+            return self._places[id(stack.out)][at]
         form = torch.empty_like(like)
         size = form.untyped_storage().nbytes()
         if self._free[size]:
@@ -242,9 +260,37 @@ class _Plan:
         return value
 
 
-def _lies_first(calls: Sequence[Call]) -> dict[int, int]:
-    """By what is a view: what lies first where it looks."""
-    first: dict[int, int] = {}
+def _slots(calls: Sequence[Call]) -> dict[int, tuple[Call, int]]:
+    """By result: the stack of many, and the place in it, into which it can be written at once."""
+    changed = {storage(each) for call in calls if call.changes for each in call.taken}
+    makers = {
+        id(call.out): call
+        for call in calls
+        if call.base is None and not any(storage(each) in changed for each in call.made)
+    }
+    slots: dict[int, tuple[Call, int]] = {}
+    for stack in calls:
+        if not _is_stack(stack) or storage(stack.out) in changed:
+            continue
+        own = {}
+        for at, part in enumerate(stack.args[0]):
+            maker = makers.get(id(part))
+            fits = part.is_contiguous() and part.dtype == stack.out.dtype
+            if fits and maker is not None and not _is_stack(maker) and id(part) not in slots:
+                own.setdefault(id(part), (stack, at))
+        if len(own) >= MOSTLY * len(stack.args[0]):
+            slots |= own
+    return slots
+
+
+def _is_stack(call: Call) -> bool:
+    """Whether a call puts tensors side by side on a new first axis."""
+    return call.func is ATEN.stack.default and (*call.args[1:], 0)[0] == 0 and not call.kwargs
+
+
+def _lies_first(calls: Sequence[Call], slots: Mapping[int, tuple[Call, int]]) -> dict[int, int]:
+    """By what is a view, or is written into a stack: what lies first where it looks."""
+    first = {part: id(stack.out) for part, (stack, _) in slots.items()}
     for call in calls:
         if call.base is not None:
             of_base = first.get(id(call.base), id(call.base))
@@ -299,9 +345,10 @@ def _quick(
 def _short_sum(
     terms: Tensor, dims: Sequence[int], keep: bool = False, *, place: Tensor
 ) -> Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]:
-    """A sum of few terms along one axis by numpy, where it adds in the order of torch."""
+    """A sum of few terms along one axis by numpy, if many sums can tell that the order is one."""
     small = terms.dtype == torch.float64 and terms.numel() <= SMALL
-    if small and len(dims) == 1 and terms.shape[dims[0]] < FEW_TERMS:
+    few = FEW_TERMS if place.numel() >= TELLING else 3  # two have no order
+    if small and len(dims) == 1 and terms.shape[dims[0]] < few:
         yield np.add.reduce, (terms.numpy(), dims[0], None, place.numpy(), keep)
 
 
