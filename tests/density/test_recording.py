@@ -204,6 +204,23 @@ def test_the_memory_of_what_is_done_is_taken_again() -> None:
     assert program.size <= 5 * point.nbytes
 
 
+def test_what_is_stacked_is_written_where_it_is_to_lie() -> None:
+    def carried(x: Tensor) -> tuple[Tensor, ...]:
+        each = [x.exp()]
+        for _ in range(11):
+            each.append((each[-1] * 1.5).tanh())
+        stacked = torch.stack([*each, x])
+        return stacked.cos(), each[3] + each[-1], torch.stack(each[::2])
+
+    one, other, third = (torch.full((5,), value).double() for value in (0.2, 0.5, -1.0))
+    program = record(carried, one, other)
+    # 23 of the loop, a copy of what is no result, the cosine, the sum, and a stack of its own.
+    assert len(program.steps) == 27
+    for point in (third, one):
+        for ours, its in zip(program(point), carried(point), strict=True):
+            assert torch.equal(ours, its)
+
+
 def test_memory_that_torch_would_move_stays_where_it_is() -> None:
     place = record(lambda x: (x + 1.0,), torch.ones(2).double(), torch.zeros(2).double())._outputs[
         0

@@ -75,7 +75,8 @@ class Folded:
         """What is taken out of one tensor along an axis lies in a stack as it is."""
         if call.func not in (ATEN.select.int, ATEN.unbind.int) or _touches(call, self._memory):
             return
-        whole, dim, *index = (*call.args, *((0,) if len(call.args) == 1 else ()))
+        whole: Tensor = call.args[0]
+        dim, *index = call.args[1:] or (0,)
         stack = ("along", id(whole), dim % whole.dim())
         self._along[stack] = whole, dim
         for at, each in enumerate(call.made, index[0] % whole.shape[dim] if index else 0):
@@ -133,8 +134,8 @@ class Folded:
         elif turn[0].is_sum:
             self._known[id(call.made[0])] = self._sum(turn[0])
         elif call.func is ATEN.stack.default and not call.kwargs:
-            parts, dim = (*call.args, 0)[:2]
-            self._known[id(call.made[0])] = self._stacked(parts).movedim(0, dim)
+            parts, *dim = call.args
+            self._known[id(call.made[0])] = self._stacked(parts).movedim(0, dim[0] if dim else 0)
         else:
             now = {id(each): self._now(each) for each in call.taken}
             made = _tensors_of(call.func(*swapped(call.args, now), **swapped(call.kwargs, now)))
@@ -204,7 +205,7 @@ class Folded:
         together: dict[Any, list[Tensor]] = defaultdict(list)
         for each in node.terms:
             together[self._place.get(id(each), (None, 0))[0]].append(each)
-        parts = [self._put(*where, some) for where, some in node.scattered.items()]
+        parts = [self._put(shape, dim, some) for (shape, dim), some in node.scattered.items()]
         for stack, some in together.items():
             if stack is not None:
                 some.sort(key=lambda each: self._place[id(each)][1])
