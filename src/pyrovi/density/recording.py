@@ -76,7 +76,7 @@ class Recordings:
         """After how many evaluations a recording pays."""
         if not self.long:
             return REPEATS
-        return EARLY if kind == "gradient" and size <= ROWS[-1] else LATER
+        return EARLY if size <= ROWS[-1] else LATER
 
     def _size(self, kind: str, rows: int, unit: int) -> int:
         """How many rows are recorded, to serve so many."""
