@@ -175,14 +175,14 @@ def _drift(
     noise = exact.rvs(size=(chains, 256, 5), random_state=rng).reshape(chains, 256, 5, 3)
     noise = np.sqrt(1 - share**2) * (noise - model.mean)
     theta = np.concatenate([start, model.mean + share * (start - model.mean) + noise], 2)
-    dims = ("chain", "draw", "state")
+    dims = ("chain", "draw", "drift_state")
     return xr.Dataset(
         {
             "alpha": (dims, theta[..., 0]),
             "beta": ((*dims, "feature"), theta[..., 1:]),
             "acceptance_rate": (("chain", "draw"), rng.uniform(0.9, 1.0, (chains, 256))),
         },
-        coords={**_numbered(theta), "state": [0, *range(11, 16)], "feature": list(FEATURES)},
+        coords={**_numbered(theta), "drift_state": [0, *range(11, 16)], "feature": list(FEATURES)},
     )
 
 

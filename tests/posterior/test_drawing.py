@@ -392,3 +392,14 @@ def test_what_is_no_fit_is_refused_in_one_line() -> None:
     said = r"Expected what pyrovi.fit returned, and a DataTree came. Pass the fit"
     with pytest.raises(vi.errors.FitError, match=said):
         drawing._check_fit(xr.DataTree())  # as `draw` itself, whose types the tests check first
+
+
+def test_a_plate_may_be_called_state() -> None:
+    def model(y: Tensor) -> None:
+        with pyro.plate("state", len(y)):
+            rate = pyro.sample("rate", dist.Exponential(1.0))
+            pyro.sample("y", dist.StudentT(3.0, rate, 3.0), obs=y)
+
+    tree = vi.draw(vi.fit(model, {"y": np.arange(3.0)}, vi.DADVI(), seed=0), draws=250)
+    assert tree["drift"]["rate"].dims == ("chain", "draw", "drift_state", "state")
+    assert "drift" in set(vi.verdict(tree).table["check"])

@@ -82,7 +82,7 @@ class Recordings:
         """How many rows are recorded, to serve so many."""
         if not self.long:
             return rows
-        few, some = (-(-size // unit) * unit for size in ROWS)
+        few, some = (max(size // unit, 1) * unit for size in ROWS)
         known = self.made.get((kind, few))
         if rows <= few or known is None or known.entries >= WIDE:
             return few

@@ -16,7 +16,7 @@ from pyrovi.tree import DISCREPANCIES, OF_SITE, SAMPLE_DIMS, grow, held, safe_na
 
 PRIOR_DRAWS, MIN_PRIOR_DRAWS = 500, 50
 PRIOR_ENTRIES = 20_000_000  # numbers in all prior draws together, where there are more than those
-EXTRA_DIMS = {"drift": ("state",)}  # dims between the draw's and the site's own
+EXTRA_DIMS = {"drift": ("drift_state",)}  # dims between the draw's and the site's own
 OWN_DIMS = ("log_prior", "log_guide", "unconstrained_posterior")  # plates do not name their axes
 VALUES = ("posterior", "posterior_predictive", "prior", "prior_predictive")  # not densities
 DESCRIPTIONS = ("units", "long_name")  # attributes of data that hold for predictions of them too

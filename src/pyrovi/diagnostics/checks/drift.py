@@ -64,7 +64,7 @@ def drift(tree: xr.DataTree) -> xr.Dataset:
 
 def _differences(posterior: xr.Dataset, group: xr.Dataset) -> dict[str, Difference]:
     shared = [name for name in group.data_vars if name in posterior.data_vars]
-    after = dict(quantities(group[shared], dims=(*SAMPLE_DIMS, "state")))
+    after = dict(quantities(group[shared], dims=(*SAMPLE_DIMS, "drift_state")))
     differences: dict[str, Difference] = {}
     for labels, draws in blocks(posterior[shared]):
         kept = [i for i, label in enumerate(labels) if np.isfinite(after[label]).all()]
