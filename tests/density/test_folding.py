@@ -197,10 +197,12 @@ def _one_of(what: int, one: Tensor, other: Tensor, step: int) -> Tensor:
     return torch.cat([one[:, 1:], other[:, :1]], 1)
 
 
+@pytest.mark.parametrize("cached", [folding.CACHED, 12 * 9])
 @pytest.mark.parametrize("seed", range(20))
 def test_what_is_folded_is_the_function_it_was_recorded_from(
-    seed: int,
+    seed: int, cached: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(folding, "CACHED", cached)  # twenty steps, or nine of them, at once
     function = repeated_at_random(seed)
     one, other, third = (rows_of(4, 5, seed=seed + k) for k in range(3))
     program = record(function, one, other)

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrovi.density.program import ATEN, SMALL, Call, storage, swapped
+from pyrovi.density.program import ATEN, Call, storage, swapped
 
 NEIGHBOURHOOD = 2  # calls before and behind, by which those of one kind are told from others
+CACHED = 65_536  # numbers of a stack, of which a processor keeps some near by
 FEWEST = 8  # equal calls, from which one on a stacked axis is quicker
 Key = tuple[Any, ...]
 
@@ -96,22 +97,27 @@ class Folded:
             if not any(id(each) in self._place for each in node.call.made):
                 alike[self._key(node)].append(node)
         for nodes in alike.values():
-            if len(nodes) < FEWEST:
+            at_once = max(1, CACHED // max(1, sum(e.numel() for e in nodes[0].call.made)))
+            if min(at_once, len(nodes)) < FEWEST:
                 yield from ([node] for node in nodes)
                 continue
-            nodes.sort(
-                key=lambda node: [self._place.get(id(e), (0, 0))[1] for e in node.call.taken]
-            )
-            for number, made in enumerate(zip(*(node.call.made for node in nodes), strict=True)):
-                stack = len(self._place) + number
-                self._place |= {id(each): (stack, at) for at, each in enumerate(made)}
-            yield nodes
+            nodes.sort(key=lambda node: [self._place.get(id(e), (0, 0))[1] for e in node.taken])
+            for start in range(0, len(nodes), at_once):
+                some = nodes[start : start + at_once]
+                if len(some) > 1:
+                    self._note_stack(some)
+                yield some
+
+    def _note_stack(self, nodes: Sequence[Node]) -> None:
+        for made in zip(*(node.call.made for node in nodes), strict=True):
+            stack = len(self._place)
+            self._place |= {id(each): (stack, at) for at, each in enumerate(made)}
 
     def _key(self, node: Node) -> Key:
         """What is the same for calls that can be done at once."""
         call = node.call
         alone = node.is_sum or call.changes or not call.made or not call.taken
-        if alone or _touches(call, self._memory) or call.made[0].numel() > SMALL:
+        if alone or _touches(call, self._memory):
             return (id(node),)
         first: dict[int, int] = {}
         same = tuple(first.setdefault(id(each), at) for at, each in enumerate(call.taken))

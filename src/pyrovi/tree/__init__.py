@@ -7,7 +7,7 @@
 | `posterior_predictive`, `log_likelihood` | draw | chain, draw, plates |
 | `prior`, `prior_predictive` | draw | chain (one), draw, plates |
 | `log_prior`, `log_guide` | draw | chain, draw: one variable per latent site |
-| `drift` | draw | chain, draw, drift_state, plates: where a Markov chain began, and where it went |
+| `drift` | draw | chain, draw, drift_state, plates: where Markov chains began and went |
 | `discrepancies` | draw | statistic, replication: declared by the model, of data and of copies |
 | `sample_stats` | draw | chain, draw; the fit's history and its record in `attrs` |
 | `diagnostics/<check>` | check | quantity |
