@@ -25,8 +25,8 @@ Outputs = tuple[Tensor, ...]
 Function = Callable[[Tensor], Outputs]
 REPEATS = 20  # evaluations for one number of points before a recording of it pays
 LONG = 500  # operations of one evaluation, above which it pays much sooner
-EARLY, LATER = 2, 8  # evaluations of a long function before it is, of few rows or of others
-ROWS = (16, 128)  # that a long function is recorded for: most take no more time than one
+EARLY, LATER = 2, 4  # evaluations of a long gradient before it is, and of second derivatives
+ROWS = (16, 256)  # that a long function is recorded for: many take little more time than one
 WIDE = 4096  # numbers in one operation of few rows, from which those of more rows are no quicker
 RECORDED_BYTES = 500_000_000  # of all results together, which are held while it is recorded
 AGREEMENT = 1e-9  # relative; the operations are the same ones, so they should agree to the bit
@@ -64,7 +64,7 @@ class Recordings:
         size = self._size(kind, len(rows), unit)
         key = (kind, size)
         self._asked[key] += 1
-        if self._asked[key] == self._enough(kind, size) and 0 < size <= self._most():
+        if self._asked[key] == self._enough(kind) and 0 < size <= self._most():
             # Where it cannot be recorded, the function itself goes on: it is always right.
             with contextlib.suppress(NotRecordableError, RuntimeError):
                 filled = _filled(rows[:size], size, unit)
@@ -72,11 +72,11 @@ class Recordings:
         program = self.made.get(key)
         return None if program is None else partial(_in_parts, program, size, unit)
 
-    def _enough(self, kind: str, size: int) -> int:
+    def _enough(self, kind: str) -> int:
         """After how many evaluations a recording pays."""
         if not self.long:
             return REPEATS
-        return EARLY if size <= ROWS[-1] else LATER
+        return EARLY if kind == "gradient" else LATER
 
     def _size(self, kind: str, rows: int, unit: int) -> int:
         """How many rows are recorded, to serve so many."""
@@ -86,12 +86,8 @@ class Recordings:
         known = self.made.get((kind, few))
         if rows <= few or known is None or known.entries >= WIDE:
             return few
-        fit = max(1, RECORDED_BYTES // known.noted) * few
-        most = max(few, min(self._most() // unit * unit, fit))
-        if rows <= some or most <= some:
-            return min(some, most)
-        parts = -(-rows // most)
-        return -(-rows // (parts * unit)) * unit
+        fit = RECORDED_BYTES // known.noted * few
+        return max(few, min(some, self._most() // unit * unit, fit))
 
     @property
     def work(self) -> int:
