@@ -19,6 +19,7 @@ from pyrovi.evidence.moments import (
 )
 from pyrovi.evidence.weights import (
     BLOCK as BLOCK,
+    EVEN_SHAPE as EVEN_SHAPE,
     MIN_DRAWS as MIN_DRAWS,
     khat as khat,
     smooth as smooth,

@@ -17,6 +17,7 @@ from pyrovi.density import LogDensity
 from pyrovi.seeds import stream
 
 MOST_FEW = 8
+MOST_ALONE = 12  # entries that are all few, where there is no rest
 SMALL_SITE = 8  # entries; larger ones are of the rest
 MOST_BORDER = 40  # entries, each of which costs one more product for every curvature
 MOST_DENSE = 64  # entries of a rest without blocks
@@ -30,8 +31,15 @@ def split_of(density: LogDensity, start: Float[Tensor, "dim"], seed: int) -> Spl
     """The few and the rest; None where there are no few, or too many, or no blocks."""
     everything = torch.arange(density.dim)
     nothing = everything[:0]
+    all_few = Split(everything, nothing, nothing.reshape(0, 0))
     if density.dim <= MOST_FEW:
-        return Split(everything, nothing, nothing.reshape(0, 0))
+        return all_few
+    split = _by_shape(density, start, seed)
+    return all_few if split is None and density.dim <= MOST_ALONE else split
+
+
+def _by_shape(density: LogDensity, start: Float[Tensor, "dim"], seed: int) -> Split | None:
+    """The few that make the shape, and the rest given them."""
     shape = small_entries(density) & (bounded_entries(density) | scaling_entries(density, start))
     if not bool(shape.any()):
         shape = bending_entries(density, start, seed)

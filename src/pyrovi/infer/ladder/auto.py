@@ -29,6 +29,7 @@ from torch import Tensor
 
 from pyrovi.approximations import Draws, Gaussian, Resampled, Split
 from pyrovi.density import LogDensity
+from pyrovi.evidence import EVEN_SHAPE
 from pyrovi.guides import FAMILIES, Family
 from pyrovi.infer.engine import Capabilities, Engine, Outcome, first_of
 from pyrovi.infer.engines.dadvi import DADVI
@@ -257,7 +258,8 @@ class AutoState:
             return None
         approximation = Resampled(self.density, outcome.approximation, weighed.pool)
         judged = weighed.resampled
-        if weighed.pool > SURE_POOL:  # few were effective: a larger pool may have a heavier tail
+        # Few were effective, or k-hat was taken down: a larger pool may have a heavier tail.
+        if weighed.pool > SURE_POOL or weighed.as_drawn.khat == EVEN_SHAPE:
             drawn = approximation.draw(self._judged_draws, stream(self.seed, "pool"))
             pooled = judge_by_weights(self.density, drawn)
             if pooled is None or not pooled.as_drawn.passes:
@@ -323,7 +325,7 @@ class AutoState:
         if self._near():
             return
         yield from self._gaussian()
-        if split is not None and not len(split.rest) and not self._passed():
+        if split is not None and not len(split.rest) and not self._near():
             yield nested(split, self._rivals())
         yield from self._bent()
         self.cheap = False
