@@ -252,3 +252,22 @@ def test_what_obs_mask_observed_is_not_a_latent_dimension() -> None:
         + normal(flat[0, 0], 1.0).log_prob(flat[0, 1])
     )
     torch.testing.assert_close(density.log_prob(flat)[0], expected)
+
+
+def test_values_are_worked_out_without_what_comes_after_the_last_latent_site() -> None:
+    reached: list[bool] = []
+
+    def model(y: Tensor) -> None:
+        scale = pyro.sample("scale", dist.HalfNormal(1.0))
+        loc = pyro.sample("loc", dist.Normal(0.0, scale))
+        reached.append(True)
+        pyro.sample("y", dist.Normal(loc, scale), obs=y)
+
+    density = LogDensity(bind_model(model, Arguments((torch.zeros(2),), {})))
+    flat = torch.tensor([[0.5, 2.0], [-1.0, 0.0]], dtype=torch.float64)
+    density.log_prob(flat)
+    seen = len(reached)
+    values = density.constrain(flat)
+    assert len(reached) == seen
+    assert torch.allclose(values["scale"], flat[:, 0].exp())
+    assert torch.equal(values["loc"], flat[:, 1])

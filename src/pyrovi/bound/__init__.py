@@ -8,10 +8,12 @@ from pyrovi.bound.data import (
     same_values as same_values,
 )
 from pyrovi.bound.handlers import (
+    AllSeenError as AllSeenError,
     Fix as Fix,
     InitialValues as InitialValues,
     NotePieces as NotePieces,
     Place as Place,
+    Until as Until,
 )
 from pyrovi.bound.model import BoundModel as BoundModel, default_dtype as default_dtype
 from pyrovi.bound.pyro_patches import (

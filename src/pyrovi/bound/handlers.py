@@ -1,7 +1,7 @@
 """Pyro handlers: each changes one thing about a run of a model, or notes one."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -40,6 +40,25 @@ class Place(Messenger):
         terms = transform.log_abs_det_jacobian(piece, value)
         self.by_site[msg["name"]] = (terms if free is None else terms * free).sum()
         msg["value"] = value
+
+
+class AllSeenError(Exception):
+    """What `Until` ends a run with."""
+
+
+class Until(Messenger):
+    """Note the values of some sites, and end the run with `AllSeenError` once all were met."""
+
+    def __init__(self, sites: Collection[str]) -> None:
+        super().__init__()
+        self.sites = frozenset(sites)
+        self.values: dict[str, Tensor] = {}
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if msg["name"] in self.sites:
+            self.values[msg["name"]] = msg["value"]
+            if len(self.values) == len(self.sites):
+                raise AllSeenError
 
 
 class BySite(Messenger):

@@ -1,5 +1,6 @@
 """One run of a model at one flat vector, and whether vmap carries many through one run."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import biject_to
 
-from pyrovi.bound import BoundModel, Fix, NotePieces, Place, Trace
+from pyrovi.bound import AllSeenError, BoundModel, Fix, NotePieces, Place, Trace, Until
 from pyrovi.density.contraction import Contraction
 from pyrovi.density.idioms import ApartError, why_draw_by_draw
 from pyrovi.density.vectorise import FAILS_AT_A_POINT, Carrier
@@ -40,11 +41,14 @@ class OnePoint:
 
     def trace(self, flat: Tensor, held: frozenset[str] = frozenset()) -> tuple[Trace, Place]:
         """One run, and where it put each site; ``held`` sites are not differentiated."""
+        place = self._place(flat, held)
+        return self.model.traced(place(self._enumerated())), place
+
+    def _place(self, flat: Tensor, held: frozenset[str] = frozenset()) -> Place:
         flat = flat.to(self.model.dtype)
         pieces = {p.site: flat[p.start : p.stop].reshape(p.shape) for p in self.pieces}
         pieces |= {site: pieces[site].detach() for site in held}
-        place = Place(pieces, self.model.free)
-        return self.model.traced(place(self._enumerated())), place
+        return Place(pieces, self.model.free)
 
     def _enumerated(self) -> Callable[..., Any]:
         return self.model.enumerated(self.model.handled())
@@ -80,12 +84,11 @@ class OnePoint:
         return self.enumerator.log_prob(trace)
 
     def values(self, flat: Tensor) -> dict[str, Tensor]:
-        """The value of each continuous latent site."""
-        nodes = self.trace(flat)[0].nodes
-        return {
-            p.site: nodes[p.site]["value"].reshape(self.model.site(p.site).shape)
-            for p in self.pieces
-        }
+        """The value of each continuous latent site, by a run that ends at the last of them."""
+        until = Until([piece.site for piece in self.pieces])
+        with contextlib.suppress(AllSeenError):
+            self.model.traced(until(self._place(flat)(self._enumerated())))
+        return {n: v.reshape(self.model.site(n).shape) for n, v in until.values.items()}
 
     def flat(self, values: Mapping[str, Tensor]) -> Tensor:
         """The flat vector at which the continuous latent sites have these values."""
