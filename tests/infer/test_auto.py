@@ -397,7 +397,7 @@ def test_rungs_before_the_modes_are_those_that_missed_one() -> None:
 @pytest.mark.parametrize(("nats", "counted"), [(6.9, 2), (7.1, 1)])
 def test_a_mode_counts_with_a_thousandth_of_the_evidence(nats: float, counted: int) -> None:
     state = at_first(weaker(0.0), weaker(nats))
-    assert state._rivals() == state.tried[0].outcome.modes[:counted]
+    assert state._rivals(state.tried[0].outcome) == state.tried[0].outcome.modes[:counted]
 
 
 @pytest.mark.parametrize("modes", [(), (weaker(0.0),)])

@@ -68,7 +68,10 @@ def _agree(density: LogDensity, drawn: Draws, known: dict[str, Arrays]) -> bool:
     if drawn.log_guide is not None:  # it tells what the change of variables adds
         log_density = log_density + drawn.log_guide.detach() - torch.as_tensor(stats["log_guide"])
     weighed = judge_by_weights(density, drawn, Known(values, log_density))
-    return weighed is not None and weighed.as_drawn.status == "ok"
+    return weighed is not None and all(
+        each.status == "ok" and (each.shown_within_limits or each.known)
+        for each in weighed.as_drawn.differences
+    )
 
 
 def _filled(

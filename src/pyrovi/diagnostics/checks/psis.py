@@ -242,7 +242,7 @@ def _judge(label: str, gap: Difference) -> Row:
             return row(f"{facts}.", gap.status, RICHER)
         why = f"{facts}; reweighted, its mean is {gap.mean:.4g} and its sd {gap.sd:.3g}."
         return row(why, gap.status, "Use the reweighted mean and sd, or a richer guide.")
-    if gap.shown_within_limits:
+    if gap.shown_within_limits or gap.known:
         return row(f"{facts}.")
     act = "Draw more, or fit a richer guide (full_rank, or a flow)."
     return row(f"{facts}; the weights are too uneven.", "warn", act, CANNOT_TELL)

@@ -150,6 +150,7 @@ class AutoState:
     def __init__(self, density: LogDensity, start: Tensor, seed: int) -> None:
         self.density, self.start, self.seed = density, start, seed
         self.tried: list[Tried] = []
+        self.gaussian_at = -1  # where the Gaussian is among them; not tried yet
         self.candidates_from = 0  # rungs before it miss a mode, which no judgement of them can see
         self.cheap = True  # as long as chains are put off
         self.waiting: dict[int, Draws] = {}  # of rungs that the weights left open
@@ -232,7 +233,7 @@ class AutoState:
     def _judge(self, outcome: Outcome) -> None:
         """Judge a rung by its weights, resample by them, or send chains out: the cheapest."""
         name, why = repr(self.plan.engine), self.plan.why
-        if not self._judgeable:
+        if not self._judgeable or self._misses_modes(outcome):
             self._keep(name, why, outcome, None)
             return
         drawn = outcome.approximation.draw(self._judged_draws, stream(self.seed, "judge"))
@@ -251,6 +252,10 @@ class AutoState:
                 self.predicted = time.perf_counter() - self.began + self._expect_chains()
             judged = judge(self.density, drawn, stream(self.seed, "judge chains"))
             self._keep(name, why, outcome, judged)
+
+    def _misses_modes(self, outcome: Outcome) -> bool:
+        """Whether it is one mode of several, all of which come next."""
+        return len(self.tried) == self.gaussian_at and len(self._rivals(outcome)) > 1
 
     def _resampled(self, outcome: Outcome, weighed: ByWeights | None) -> Outcome | None:
         """The draws resampled, where they are not good enough as they are, and are so then."""
@@ -326,7 +331,7 @@ class AutoState:
             return
         yield from self._gaussian()
         if split is not None and not len(split.rest) and not self._near():
-            yield nested(split, self._rivals())
+            yield nested(split, self._rivals(self.tried[self.gaussian_at].outcome))
         yield from self._bent()
         self.cheap = False
         if not self._passed():
@@ -361,18 +366,18 @@ class AutoState:
         return judged is not None and judged.could_tell
 
     def _modes(self) -> Iterator[Plan]:
-        rivals = self._rivals()
+        rivals = self._rivals(self.tried[self.gaussian_at].outcome)
         if len(rivals) > 1:
             self.candidates_from = len(self.tried)
             why = f"{len(rivals)} modes of about the same evidence were met."
             yield Plan(engine=Modes(modes=rivals), why=why)
 
-    def _rivals(self) -> tuple[Gaussian, ...]:
+    def _rivals(self, outcome: Outcome) -> tuple[Gaussian, ...]:
         """The modes whose evidence counts; one alone where labels may be exchanged.
 
         Permuting the labels of a mixture gives modes of the same evidence that mean the same.
         """
-        modes = self.tried[self.gaussian_at].outcome.modes
+        modes = outcome.modes
         if self.density.model.discrete or self.density.model.structure.exchangeable:
             return modes[:1]
         least = log_evidence(modes[0]) - RIVAL_NATS if modes else 0.0
