@@ -105,7 +105,7 @@ class Fit:
         at = next((i for i, rung in enumerate(self.rungs) if rung.chosen), None)
         if at is None:
             return ""
-        before = [f"{rung.engine} ({rung.status})" for rung in self.rungs[:at]]
+        before = [rung.engine for rung in self.rungs[:at]]
         after = f" Tried before it: {'; '.join(before)}." if before else ""
         return f"{self.rungs[at].why}{after}"
 

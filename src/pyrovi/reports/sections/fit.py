@@ -70,7 +70,6 @@ def _rung_table(tree: xr.DataTree) -> Table:
         Column("Held against the posterior", "status"),
         Column("Farthest off"),
         *numbers("k-hat", "Steps", "Time", "Expected"),
-        Column("Why it was tried"),
     )
     rungs = json_attr(tree, "rungs", [])
     rows = (
@@ -82,7 +81,6 @@ def _rung_table(tree: xr.DataTree) -> Table:
             f"{rung['steps']:,}",
             seconds(rung["seconds"]),
             seconds(rung["predicted"]) if rung.get("predicted") else "",
-            rung["why"],
         )
         for rung in rungs
         if len(rungs) > 1
