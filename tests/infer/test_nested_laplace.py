@@ -166,11 +166,11 @@ def test_a_banana_is_covered_by_adaptive_importance_sampling() -> None:
 
 def test_a_model_without_few_is_refused_in_one_sentence() -> None:
     def regression(x: Tensor, y: Tensor) -> None:
-        b = pyro.sample("b", dist.Normal(torch.zeros(12), 1.0).to_event(1))
+        b = pyro.sample("b", dist.Normal(torch.zeros(13), 1.0).to_event(1))
         with pyro.plate("row", len(y)):
             pyro.sample("y", dist.Normal(x @ b.to(x.dtype), 1.0), obs=y)
 
-    data = {"x": torch.ones(20, 12), "y": torch.ones(20)}
+    data = {"x": torch.ones(20, 13), "y": torch.ones(20)}
     with pytest.raises(vi.errors.EngineError, match="needs a few entries that make the shape"):
         vi.fit(regression, data, vi.NestedLaplace(), seed=0)
 
