@@ -150,7 +150,7 @@ class Nested(Approximation):
             (~smooth, self._exact),
         )
         for which, given in ways:
-            for own in _chunks(which, at_once(rest.shape[1])):
+            for own in _chunks(which, at_once(self.coefficients.shape[1])):
                 rest[own], log_rest[own] = given(few[own]).draw(rest[own])
         return Draws(self.split.flat(few, rest), self.mixture.log_prob(few) + log_rest)
 

@@ -22,7 +22,7 @@ from pyrovi.approximations.arrow import Arrow, ArrowFactor
 from pyrovi.approximations.bends import PLACES, Bends, bends_of
 from pyrovi.density import LogDensity
 
-CHUNK, CHUNK_ENTRIES = 128, 2_000_000  # rows, and their entries, worked out together
+CHUNK, CHUNK_ENTRIES = 128, 500_000  # rows, and their entries, worked out together
 NEWTON_STEPS = 30
 DECREMENT = 1e-6  # nats that a step still promises, at which a mode is reached
 CLOSE = 0.05  # nats, near enough to the mode to take the curvature, and a last step, from there
@@ -185,7 +185,7 @@ class Rest:
         decrement: float = DECREMENT,
     ) -> Conditional:
         """The Gaussian at the mode for each value of the few, sought from ``start``."""
-        size = at_once(start.shape[1])
+        size = at_once(self.density.entries)
         parts = zip(few.split(size), start.split(size), strict=True)
         return together([self._given(own, at, decrement) for own, at in parts])
 
@@ -193,7 +193,7 @@ class Rest:
         """With what the blocks have beyond the Gaussian that is given."""
         if self.split.gaussian or not self.split.blocks.numel():
             return given
-        rows = torch.arange(len(few)).split(at_once(given.loc.shape[1]))
+        rows = torch.arange(len(few)).split(at_once(self.density.entries))
         return together([self._bent(few[own], given.rows(own)) for own in rows])
 
     def _bent(self, few: Tensor, given: Conditional) -> Conditional:
@@ -306,9 +306,9 @@ def _quadrature() -> tuple[Tensor, Tensor]:
     return torch.as_tensor(places), torch.as_tensor(weights / weights.sum())
 
 
-def at_once(dim: int) -> int:
-    """Of how many rows the curvature is worked out together."""
-    return max(1, min(CHUNK, CHUNK_ENTRIES // max(1, dim)))
+def at_once(entries: int) -> int:
+    """How many rows of so many numbers are worked out together: what memory gives back fast."""
+    return max(1, min(CHUNK, CHUNK_ENTRIES // max(1, entries)))
 
 
 def together(parts: list[Conditional]) -> Conditional:
