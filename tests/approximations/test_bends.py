@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyrovi.approximations.bends import GRID, KNOTS, PLACES, Bends, bends_of, log_normal
+from pyrovi.approximations.base import log_normal
+from pyrovi.approximations.bends import GRID, KNOTS, PLACES, Bends, bends_of
 
 
 def counted(count: float, loc: float, scale: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,28 +17,11 @@ from pyrovi.approximations import Rest
 from pyrovi.bound import bind, bind_model
 from pyrovi.density import LogDensity
 from pyrovi.infer.engines.nested_laplace import NestedLaplace
+from pyrovi.models.eight_schools import EFFECT, STANDARD_ERROR, centered, noncentered
 from pyrovi.optimise import split_of
 
-EFFECTS = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0], dtype=torch.float64)
-ERRORS = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0], dtype=torch.float64)
+EFFECTS, ERRORS = (torch.tensor(each, dtype=torch.float64) for each in (EFFECT, STANDARD_ERROR))
 SCHOOLS = {"y": EFFECTS, "sigma": ERRORS}
-
-
-def centred(y: Tensor, sigma: Tensor) -> None:
-    """Eight schools, whose density runs away where the schools are alike: it has no mode."""
-    mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
-    tau = pyro.sample("tau", dist.HalfCauchy(5.0))
-    with pyro.plate("school", len(y)):
-        theta = pyro.sample("theta", dist.Normal(mu, tau))
-        pyro.sample("y", dist.Normal(theta, sigma), obs=y)
-
-
-def noncentred(y: Tensor, sigma: Tensor) -> None:
-    mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
-    tau = pyro.sample("tau", dist.HalfCauchy(5.0))
-    with pyro.plate("school", len(y)):
-        z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        pyro.sample("y", dist.Normal(mu + tau * z, sigma), obs=y)
 
 
 def by_quadrature() -> tuple[float, float, float]:
@@ -60,7 +43,7 @@ def bound_to(model: Callable[..., Any], data: dict[str, Any]) -> LogDensity:
     return LogDensity(bind_model(model, bind(model, data)))
 
 
-@pytest.mark.parametrize("model", [centred, noncentred])
+@pytest.mark.parametrize("model", [centered, noncentered])
 def test_where_the_rest_is_gaussian_evidence_and_moments_are_those_of_quadrature(
     model: Callable[..., Any],
 ) -> None:
@@ -81,7 +64,7 @@ def test_where_the_rest_is_gaussian_evidence_and_moments_are_those_of_quadrature
     assert abs(float((weights @ (log_tau - weighted).square()).sqrt()) / sd - 1) < 1.5 * error
 
 
-@pytest.mark.parametrize("model", [centred, noncentred])
+@pytest.mark.parametrize("model", [centered, noncentered])
 def test_a_scale_is_one_of_the_few_and_each_school_a_block(model: Callable[..., Any]) -> None:
     density = bound_to(model, SCHOOLS)
     split = split_of(density, density.start(0), 0)
@@ -141,7 +124,7 @@ def test_a_chain_that_a_plate_hides_is_no_set_of_blocks() -> None:
 
 
 def test_the_default_takes_it_in_a_hierarchy_and_says_so() -> None:
-    fit = vi.fit(centred, SCHOOLS, seed=0)
+    fit = vi.fit(centered, SCHOOLS, seed=0)
     assert fit.rungs[0].engine == "NestedLaplace()"
     assert (
         "1 latent dimension may make the shape, and 9 others be nearly Gaussian"

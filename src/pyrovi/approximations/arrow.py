@@ -45,10 +45,10 @@ class Arrow:
             factor = self._factor(damping)
         lost = ~factor.usable
         border, blocks = (
-            torch.where(_spread(lost, part), torch.eye(part.shape[-1], dtype=part.dtype), part)
+            torch.where(_of_rows(lost, part), torch.eye(part.shape[-1], dtype=part.dtype), part)
             for part in (factor.border, factor.blocks)
         )
-        cross = torch.where(_spread(lost, factor.cross), 0.0, factor.cross)
+        cross = torch.where(_of_rows(lost, factor.cross), 0.0, factor.cross)
         return ArrowFactor(border, cross, blocks, first.usable)
 
     def times(self, vector: Float[Tensor, "row dim"]) -> Float[Tensor, "row dim"]:
@@ -130,7 +130,8 @@ class ArrowFactor:
         return torch.cat([border[..., 0], blocks.reshape(len(border), -1)], dim=-1)
 
 
-def _spread(rows: Tensor, part: Tensor) -> Tensor:
+def _of_rows(rows: Tensor, part: Tensor) -> Tensor:
+    """One number a row, for all entries of a part."""
     return rows.reshape(-1, *(1,) * (part.dim() - 1))
 
 

@@ -1,5 +1,6 @@
 """What every approximation is: it draws in the flat unconstrained space of the model's density."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 
 KINDS: dict[str, type["Approximation"]] = {}
 """The class of each approximation, by the kind that stands in a file; a class adds itself."""
+
+
+LOG_TWO_PI = math.log(2 * math.pi)
+
+
+def log_normal(noise: Float[Tensor, "*entry"]) -> Float[Tensor, "*entry"]:
+    """The log density of each standard normal entry."""
+    return -0.5 * noise.square() - 0.5 * LOG_TWO_PI
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyrovi.approximations.base import LOG_TWO_PI, log_normal
+
 KNOTS = torch.arange(-4.0, 5.0, dtype=torch.float64)
 WIDEST, SPACING = 7.0, 1.8  # standard deviations to the last place; how much denser the middle is
 PLACES = torch.sinh(SPACING * torch.linspace(-1, 1, 13, dtype=torch.float64))
@@ -25,7 +27,6 @@ AT_ONCE = 500_000  # numbers that a processor's cache holds
 LEAST_TAIL = 1e-15  # a probability that is nothing
 MOST_LOG_SLOPE = 5.0  # of a map
 LEAST_RISE = 1e-6  # of a map between knots
-LOG_TWO_PI = float(torch.log(torch.tensor(2 * torch.pi, dtype=torch.float64)))
 
 
 @dataclass(frozen=True)
@@ -155,11 +156,6 @@ def _bends_of(slopes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     values, there = _at_knots(below.div_(below[..., -1:].clone()), log_density, held)
     log_slopes = log_normal(KNOTS) - there
     return values, log_slopes.clamp(-MOST_LOG_SLOPE, MOST_LOG_SLOPE).exp(), held[..., 0]
-
-
-def log_normal(noise: Tensor) -> Tensor:
-    """The log density of the standard normal."""
-    return -0.5 * (noise**2 + LOG_TWO_PI)
 
 
 def _at_knots(below: Tensor, log_density: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,5 @@
 """A normal distribution over the flat vector, and a mixture of several."""
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyrovi.approximations.base import Approximation, Draws
+from pyrovi.approximations.base import Approximation, Draws, log_normal
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Gaussian(Approximation):
     def draw(self, draws: int, seed: int) -> Draws:
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(draws, len(self.loc), generator=generator, dtype=torch.float64)
-        each = _log_prob(noise)
+        each = log_normal(noise)
         if not self.diagonal:
             # Laid out as a file will give it back: the product rounds by the layout.
             flat = self.loc + noise @ self.scale_tril.contiguous().T
@@ -96,10 +95,5 @@ class GaussianMixture(Approximation):
         columns = []
         for loc, scale_tril in zip(self.locs, self.scale_trils, strict=True):
             noise = torch.linalg.solve_triangular(scale_tril, (flat - loc).T, upper=False)
-            columns.append(_log_prob(noise).sum(0) - scale_tril.diagonal().log().sum())
+            columns.append(log_normal(noise).sum(0) - scale_tril.diagonal().log().sum())
         return torch.stack(columns, dim=-1)
-
-
-def _log_prob(noise: Float[Tensor, "*entry"]) -> Float[Tensor, "*entry"]:
-    """The log density of each standard normal entry."""
-    return -0.5 * noise.square() - 0.5 * math.log(2 * math.pi)

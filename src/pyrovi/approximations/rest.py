@@ -7,7 +7,6 @@ What is not Gaussian in a block is told by gradients on both sides of the mode, 
 all blocks at once, since blocks are independent given the few and the border.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyrovi.approximations.arrow import Arrow, ArrowFactor
+from pyrovi.approximations.base import LOG_TWO_PI, log_normal
 from pyrovi.approximations.bends import PLACES, Bends, bends_of
 from pyrovi.density import LogDensity
 
@@ -28,7 +28,6 @@ DECREMENT = 1e-6  # nats that a step still promises, at which a mode is reached
 CLOSE = 0.05  # nats, near enough to the mode to take the curvature, and a last step, from there
 LEAST_SHORTENING = 1e-3
 QUADRATURE = 5  # places at which a mean over the blocks is taken
-LOG_TWO_PI = math.log(2 * math.pi)
 
 Change = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -153,7 +152,7 @@ class Conditional:
         return self.loc + self.factor.spread(bent), self._log_prob(noise, log_slope)
 
     def _log_prob(self, noise: Tensor, log_slope: Tensor) -> Tensor:
-        return _log_normal(noise) + 0.5 * self.factor.log_det - log_slope
+        return log_normal(noise).sum(-1) + 0.5 * self.factor.log_det - log_slope
 
     def _bent(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """What the bends make of noise, and the log of their slopes."""
@@ -267,10 +266,6 @@ class Rest:
             torch.where(up, reached, value),
             torch.where(keep, slope, gradient),
         )
-
-
-def _log_normal(noise: Tensor) -> Tensor:
-    return -0.5 * (noise.square().sum(-1) + noise.shape[1] * LOG_TWO_PI)
 
 
 def _triangle(size: int) -> int:

@@ -5,7 +5,6 @@ maps; Jones and Pewsey (2009), https://doi.org/10.1093/biomet/asp053, on the sin
 transform, which gives an entry skew and tails of its own.
 """
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -14,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyrovi.approximations.base import Approximation, Draws
+from pyrovi.approximations.base import Approximation, Draws, log_normal
 
 CONSTANT = -1  # in place of the last factor of a term that is linear
 AT_ONCE = 4_000_000  # numbers that are worked out together
@@ -147,5 +146,4 @@ class Transported(Approximation):
         parts = noise.split(max(1, AT_ONCE // len(self.parameters)))
         placed = [self.placed(self.parameters, part) for part in parts]
         flat, log_stretch = (torch.cat(each) for each in zip(*placed, strict=True))
-        log_normal = -0.5 * noise.square().sum(-1) - 0.5 * len(self.loc) * math.log(2 * math.pi)
-        return Draws(flat, log_normal - log_stretch)
+        return Draws(flat, log_normal(noise).sum(-1) - log_stretch)

@@ -40,6 +40,7 @@ from pyrovi.infer.engines.transport_map import TransportMap
 from pyrovi.infer.ladder.judge import (
     ByWeights,
     Judgement,
+    Known,
     importance_khat,
     judge,
     judge_by_weights,
@@ -153,7 +154,9 @@ class AutoState:
         self.gaussian_at = -1  # where the Gaussian is among them; not tried yet
         self.candidates_from = 0  # rungs before it miss a mode, which no judgement of them can see
         self.cheap = True  # as long as chains are put off
-        self.waiting: dict[int, Draws] = {}  # of rungs that the weights left open
+        self.waiting: dict[
+            int, tuple[Draws, Known | None]
+        ] = {}  # left open by weights
         self.taken, self.last_loss = 0, math.inf
         self.notes: dict[str, str] = {}  # by what they are about
         self._rungs = self._planned()
@@ -237,7 +240,8 @@ class AutoState:
             self._keep(name, why, outcome, None)
             return
         drawn = outcome.approximation.draw(self._judged_draws, stream(self.seed, "judge"))
-        weighed = judge_by_weights(self.density, drawn)
+        known = Known.of(self.density, drawn) if outcome.approximation.has_density else None
+        weighed = judge_by_weights(self.density, drawn, known)
         resampled = self._resampled(outcome, weighed)
         if weighed is not None and (weighed.as_drawn.passes or resampled is not None):
             self._keep(name, why, outcome, weighed.as_drawn)
@@ -245,12 +249,13 @@ class AutoState:
                 why = f"{why} {RESAMPLED}"
                 self._keep(f"{name}, resampled", why, resampled, resampled.judgement)
         elif self.cheap and outcome.approximation.has_density:
-            self.waiting[len(self.tried)] = drawn
-            self._keep(name, why, outcome, None, khat=importance_khat(self.density, drawn))
+            self.waiting[len(self.tried)] = drawn, known
+            khat = importance_khat(self.density, drawn, known)
+            self._keep(name, why, outcome, None, khat=khat)
         else:
             if not self.plan.prices:
                 self.predicted = time.perf_counter() - self.began + self._expect_chains()
-            judged = judge(self.density, drawn, stream(self.seed, "judge chains"))
+            judged = judge(self.density, drawn, stream(self.seed, "judge chains"), known=known)
             self._keep(name, why, outcome, judged)
 
     def _misses_modes(self, outcome: Outcome) -> bool:
@@ -280,7 +285,8 @@ class AutoState:
         index = min(open_ones, key=lambda i: self.tried[i].rank)
         began, waiting = time.perf_counter(), self.tried[index]
         predicted = waiting.rung.seconds + self._expect_chains()
-        judged = judge(self.density, self.waiting[index], stream(self.seed, "judge chains"))
+        drawn, known = self.waiting[index]
+        judged = judge(self.density, drawn, stream(self.seed, "judge chains"), known=known)
         seconds = waiting.rung.seconds + time.perf_counter() - began
         held = _as_it_held(judged)
         rung = replace(waiting.rung, seconds=seconds, predicted=predicted, **held)

@@ -119,8 +119,19 @@ class Known:
     values: Mapping[str, Tensor]
     log_density: Tensor
 
+    @staticmethod
+    def of(density: LogDensity, drawn: Draws) -> "Known":
+        """What the density says of draws."""
+        return Known(density.constrain(drawn.flat), density.log_prob(drawn.flat).detach())
 
-def judge(density: LogDensity, drawn: Draws, seed: int, chains: Chains | None = None) -> Judgement:
+
+def judge(
+    density: LogDensity,
+    drawn: Draws,
+    seed: int,
+    chains: Chains | None = None,
+    known: Known | None = None,
+) -> Judgement:
     """Hold draws of an approximation against the posterior.
 
     =================================  ==========================  ===========================
@@ -139,8 +150,9 @@ def judge(density: LogDensity, drawn: Draws, seed: int, chains: Chains | None = 
         drawn: Independent draws of the approximation.
         seed: Of the Markov chains.
         chains: Those that went out from other draws of the approximation before: they decide.
+        known: What is known of the draws already.
     """
-    case = _case(density, drawn, seed)
+    case = _case(density, drawn, seed, known)
     if case is None:
         return Judgement((), (), np.nan)
     if chains is not None and _can_move(density):
@@ -177,8 +189,7 @@ class _Case:
 
     @cached_property
     def weighed(self) -> tuple[float, np.ndarray | None]:
-        known = self.known
-        return _weighed(self.density, self.drawn, None if known is None else known.log_density)
+        return _weighed(self.density, self.drawn, self.known)
 
     @property
     def differences(self) -> list[Difference]:
@@ -284,15 +295,14 @@ def _more_chains(density: LogDensity, drawn: Draws, seed: int, few: Chains) -> C
 
 
 def _weighed(
-    density: LogDensity, drawn: Draws, log_density: Tensor | None = None
+    density: LogDensity, drawn: Draws, known: Known | None = None
 ) -> tuple[float, np.ndarray | None]:
     """The shape of the weights, and the weights where they have a mean."""
     if POOL_WEIGHT in drawn.stats:
         return float(drawn.stats[POOL_KHAT][0]), drawn.stats[POOL_WEIGHT].numpy()
     if drawn.log_guide is None:
         return np.nan, None
-    if log_density is None:
-        log_density = density.log_prob(drawn.flat).detach()
+    log_density = density.log_prob(drawn.flat).detach() if known is None else known.log_density
     log_ratios = (log_density - drawn.log_guide.detach()).numpy()
     finite = np.isfinite(log_ratios)
     if finite.sum() < MIN_DRAWS:
@@ -302,9 +312,9 @@ def _weighed(
     return khat, np.exp(log_weights) if usable else None
 
 
-def importance_khat(density: LogDensity, drawn: Draws) -> float:
+def importance_khat(density: LogDensity, drawn: Draws, known: Known | None = None) -> float:
     """The shape of the importance weights of some draws; NaN where they have none."""
-    return _weighed(density, drawn)[0]
+    return _weighed(density, drawn, known)[0]
 
 
 def _can_move(density: LogDensity) -> bool:
