@@ -2,8 +2,8 @@
 
 A loop over time asks for one small operation after another, and most of them do not wait for each
 other: what a step observes, what each step adds to a sum, and nearly all of a gradient beside the
-one thing that is carried along. Calls of one operation on tensors of one shape that lie equally
-deep in the graph of calls become one call under `torch.vmap`, as dynamic batching does it for
+one thing that is carried along. Calls of one operation on tensors of one shape are put off until
+all of them can be done, and become one call under `torch.vmap`, as dynamic batching does it for
 trees (Looks et al. 2017, https://arxiv.org/abs/1702.02181; Neubig et al. 2017,
 https://arxiv.org/abs/1705.07860). Its results are slices of one tensor, which the next such call
 takes whole.
