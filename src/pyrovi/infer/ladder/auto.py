@@ -154,9 +154,7 @@ class AutoState:
         self.gaussian_at = -1  # where the Gaussian is among them; not tried yet
         self.candidates_from = 0  # rungs before it miss a mode, which no judgement of them can see
         self.cheap = True  # as long as chains are put off
-        self.waiting: dict[
-            int, tuple[Draws, Known | None]
-        ] = {}  # left open by weights
+        self.waiting: dict[int, tuple[Draws, Known | None]] = {}  # left open by weights
         self.taken, self.last_loss = 0, math.inf
         self.notes: dict[str, str] = {}  # by what they are about
         self._rungs = self._planned()
