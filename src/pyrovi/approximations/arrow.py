@@ -92,6 +92,12 @@ class ArrowFactor:
         own = self.blocks.diagonal(dim1=-2, dim2=-1).log().sum((-1, -2))
         return 2 * (own + self.border.diagonal(dim1=-2, dim2=-1).log().sum(-1))
 
+    @property
+    def scale(self) -> Float[Tensor, "row dim"]:
+        """The sd of each entry given all others; of the border, with the blocks summed out."""
+        parts = self.border.flatten(1, -2), self.blocks.flatten(1, -2)
+        return torch.cat([part.square().sum(-1).rsqrt() for part in parts], dim=1)
+
     def solve(self, vector: Float[Tensor, "row dim"]) -> Float[Tensor, "row dim"]:
         """Each matrix's inverse times a vector."""
         border, blocks = self._parts(vector)

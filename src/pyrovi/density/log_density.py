@@ -22,7 +22,7 @@ from pyrovi.density.budget import OutOfTime, at_once, entries_of, work_of
 from pyrovi.density.one_point import OnePoint
 from pyrovi.density.pointwise import explain, without_pointwise
 from pyrovi.density.recording import Recordings, Replayed, is_long
-from pyrovi.density.starts import best_start
+from pyrovi.density.starts import best_start, prior_draws
 from pyrovi.density.vectorise import FAILS_AT_A_POINT, NEED_PARTS, in_parts
 
 HESSIAN_ENTRIES = 1_000_000  # numbers differentiated twice at once, a bound on memory
@@ -227,6 +227,13 @@ class LogDensity:
             ModelError: If the density is finite at none of them; the first site at fault is named.
         """
         return best_start(self._point, self.value_and_gradient, seed, avoid_prior=avoid_prior)
+
+    def prior_draws(self, count: int, seed: int) -> Float[Tensor, "draw dim"]:
+        """Flat vectors drawn from the prior; what has an improper one is inside its support.
+
+        They are fewer than ``count`` where the model fails at some.
+        """
+        return prior_draws(self._point, count, seed)
 
     @property
     def work(self) -> int:

@@ -96,8 +96,9 @@ class OnePoint:
 
     def noted(self, runnable: Callable[..., Any]) -> Tensor:
         """The flat vector of the values that the continuous latent sites have in a run."""
-        note = NotePieces(self.model.free)
-        self.model.traced(note(runnable))
+        note, until = NotePieces(self.model.free), Until([piece.site for piece in self.pieces])
+        with contextlib.suppress(AllSeenError):
+            self.model.traced(note(until(runnable)))
         return torch.cat([note.pieces[piece.site].reshape(-1) for piece in self.pieces])
 
     def why_not_vectorised(self) -> str | None:

@@ -48,14 +48,18 @@ def _candidates(point: OnePoint, uniform: Tensor, seed: int) -> Tensor:
 
 def _prior_median(point: OnePoint, seed: int) -> Tensor:
     """The unconstrained median of a few draws from the prior; no row where it has none."""
-    draws, model = [], InitialValues()(point.model.handled())
-    with point.model.running(), isolated(stream(seed, "prior median")), torch.no_grad():
-        for _ in range(PRIOR_RUNS):
+    draws = prior_draws(point, PRIOR_RUNS, stream(seed, "prior median"))
+    return draws.median(0).values[None].nan_to_num(0.0, 0.0, 0.0) if len(draws) else draws
+
+
+def prior_draws(point: OnePoint, count: int, seed: int) -> Tensor:
+    """Flat vectors drawn from the prior, each by a run of the model; fewer where runs fail."""
+    draws, model = [torch.zeros(0, point.dim, dtype=torch.float64)], point.model
+    with model.running(), isolated(seed), torch.no_grad():
+        for _ in range(count):
             with contextlib.suppress(*FAILS_AT_A_POINT):
-                draws.append(point.noted(model).double())
-    if not draws:
-        return torch.zeros(0, point.dim, dtype=torch.float64)
-    return torch.stack(draws).median(0).values[None].nan_to_num(0.0, 0.0, 0.0)
+                draws.append(point.noted(InitialValues()(model.handled())).double()[None])
+    return torch.cat(draws)
 
 
 def _why_no_start(point: OnePoint, flat: Tensor) -> str:

@@ -75,6 +75,7 @@ LIBRARY = "a convention of this library"
 MIXING = "Vehtari, Gelman, Simpson, Carpenter & Buerkner (2021), Bayesian Analysis 16(2)"
 REPLICATED = "Gelman, Meng & Stern (1996), Statistica Sinica 6(4)"
 SMOOTHED = "Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25(72)"
+UNSEEN = "Good (1953), Biometrika 40(3-4)"
 UNIFORM = "Tesso & Vehtari (2026), arXiv:2603.02928"
 
 NO_LIMIT = Limit("what is no number", LIBRARY, low=nan, high=nan)
@@ -135,6 +136,19 @@ EFFECTIVE_DRAWS = Limit(
 DIVERGENCES = Limit("what diverged", "Betancourt (2017)", 0.0, 0.0, unit="transitions")
 RESTARTS_AT_BEST = Limit(
     "how many reached the best optimum", LIBRARY, low=2.0, fail_low=1.0, unit="restarts"
+)
+RARE_DRAWS = 20
+"""Draws that a mode should have, below which they do not tell whether it is held."""
+MODES_MISSED = Limit(
+    "the share in modes without a draw", LIBRARY, high=0.02, fail_high=0.2, unit="of the posterior"
+)
+"""A share of 0.02 that is far off may move a mean by a tenth of the sd that it makes."""
+MODES_ONCE = Limit(
+    "the share in modes met once", UNSEEN, high=0.05, unit="of the posterior that was found"
+)
+"""Of modes that are as hard to meet, about as many were missed."""
+MODES_UNSEEN = Limit(
+    "the chance that one more search meets a new mode", UNSEEN, high=0.25, unit="of the searches"
 )
 SAME_OPTIMUM_NATS = 0.5
 """ELBOs this close are one optimum: the factor between their evidences is then below 1.7."""

@@ -10,6 +10,7 @@ from pyrovi.approximations import Approximation, Gaussian
 from pyrovi.density import LogDensity
 from pyrovi.infer.ladder.judge import Judgement
 from pyrovi.infer.run import Rung
+from pyrovi.optimise import Survey
 
 RECOVERIES = EXACTLY, BY_DRAWS, MEANS, MODE = "exactly", "by draws", "means", "mode"
 """What is recovered of a Gaussian posterior: all, to the engine's tolerance or to the Monte Carlo
@@ -60,6 +61,7 @@ class Outcome:
         modes: The modes that were met, the one with most evidence first.
         rungs: What each engine came to, where several were tried.
         judgement: How the approximation held against the posterior, where it was held.
+        survey: Which modes searches from all over came to, where there were such.
         losses: Which of the steps are those of this approximation; None for all.
     """
 
@@ -70,6 +72,7 @@ class Outcome:
     modes: tuple[Gaussian, ...] = ()
     rungs: tuple[Rung, ...] = ()
     judgement: Judgement | None = None
+    survey: Survey | None = None
     losses: slice | None = None
 
 

@@ -25,7 +25,7 @@ from pyrovi.evidence import Difference
 from pyrovi.files import write_whole
 from pyrovi.infer.ladder.judge import Judgement
 from pyrovi.infer.run import Bound, Run, Rung, Status
-from pyrovi.optimise import Chains
+from pyrovi.optimise import Chains, Survey
 
 TENSORS, SETTINGS = "fit.safetensors", "fit.json"
 FORMAT = 2
@@ -126,6 +126,7 @@ def _run_record(run: Run) -> dict[str, Any]:
         "kind": None if approximation is None else approximation.kind,
         "settings": {} if approximation is None else approximation.settings(),
         "judgement": judgement and asdict(replace(judgement, chains=None)),
+        "survey": run.survey and asdict(run.survey),
     }
 
 
@@ -144,7 +145,15 @@ def _run(model: BoundModel, saved: Mapping[str, Any], tensors: Mapping[str, Tens
         errors=tensors.get("errors/"),
         rungs=tuple(Rung(**rung) for rung in saved["rungs"]),
         judgement=saved["judgement"] and _judgement(saved["judgement"], chains),
+        survey=saved["survey"] and _survey(saved["survey"]),
     )
+
+
+def _survey(saved: Mapping[str, Any]) -> Survey:
+    """JSON has lists for tuples."""
+    made: dict[str, Any] = {k: tuple(v) for k, v in saved.items() if k != "searches"}
+    made |= {name: tuple(map(tuple, saved[name])) for name in ("loc", "scale")}
+    return Survey(saved["searches"], **made)
 
 
 def _judgement(saved: Mapping[str, Any], chains: Mapping[str, Tensor]) -> Judgement:

@@ -69,6 +69,7 @@ def run_once(
         errors=outcome.errors,
         rungs=outcome.rungs,
         judgement=outcome.judgement,
+        survey=outcome.survey,
         **ended,
     )
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from pyrovi.approximations import Approximation
 from pyrovi.density import LogDensity
 from pyrovi.infer.ladder.judge import Judgement
+from pyrovi.optimise import Survey
 
 
 class Status(StrEnum):
@@ -80,7 +81,7 @@ class Run:
         density: The density that the approximation is of.
         approximation: None where the run ended before there was any.
         bound: Its evidence lower bound, where there is one.
-        notes, errors, rungs, judgement: As in `Outcome`.
+        notes, errors, rungs, judgement, survey: As in `Outcome`.
     """
 
     status: Status
@@ -94,6 +95,7 @@ class Run:
     errors: Tensor | None = field(default=None, repr=False)
     rungs: tuple[Rung, ...] = ()
     judgement: Judgement | None = field(default=None, repr=False)
+    survey: Survey | None = field(default=None, repr=False)
 
     @property
     def loss(self) -> np.ndarray:

@@ -19,6 +19,12 @@ from pyrovi.optimise.chains import mass_factor as mass_factor
 from pyrovi.optimise.chains import move as move
 from pyrovi.optimise.linalg import curvature_cholesky as curvature_cholesky
 from pyrovi.optimise.linalg import lower_factor as lower_factor
+from pyrovi.optimise.splits import MOST_ALONE as MOST_ALONE
+from pyrovi.optimise.splits import all_few as all_few
 from pyrovi.optimise.splits import split_of as split_of
+from pyrovi.optimise.survey import Survey as Survey
+from pyrovi.optimise.survey import mark_held as mark_held
+from pyrovi.optimise.survey import survey_modes as survey_modes
+from pyrovi.optimise.survey import survey_rest as survey_rest
 from pyrovi.optimise.transport import TransportedDraws as TransportedDraws
 from pyrovi.optimise.transport import terms_of as terms_of

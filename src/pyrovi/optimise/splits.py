@@ -29,13 +29,17 @@ SAME = 1e-9  # relative; of two curvatures that are one
 
 def split_of(density: LogDensity, start: Float[Tensor, "dim"], seed: int) -> Split | None:
     """The few and the rest; None where there are no few, or too many, or no blocks."""
+    if density.dim <= MOST_FEW:
+        return all_few(density)
+    split = _by_shape(density, start, seed)
+    return all_few(density) if split is None and density.dim <= MOST_ALONE else split
+
+
+def all_few(density: LogDensity) -> Split:
+    """All entries are few, and there is no rest."""
     everything = torch.arange(density.dim)
     nothing = everything[:0]
-    all_few = Split(everything, nothing, nothing.reshape(0, 0))
-    if density.dim <= MOST_FEW:
-        return all_few
-    split = _by_shape(density, start, seed)
-    return all_few if split is None and density.dim <= MOST_ALONE else split
+    return Split(everything, nothing, nothing.reshape(0, 0))
 
 
 def _by_shape(density: LogDensity, start: Float[Tensor, "dim"], seed: int) -> Split | None:

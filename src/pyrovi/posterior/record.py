@@ -13,6 +13,7 @@ import xarray as xr
 
 from pyrovi.bound import Site, to_numpy
 from pyrovi.infer import Fit, Run, Rung, Status
+from pyrovi.optimise import Survey
 from pyrovi.posterior.chain import Arrays
 from pyrovi.tree import DRAWS, SAMPLE_DIMS
 
@@ -31,6 +32,9 @@ def sample_stats(fit: Fit, densities: Arrays, notes: Sequence[str]) -> xr.Datase
         "restart_status": ("restart", [run.status.value for run in fit.restarts]),
         "restart_elbo": ("restart", bounds),
     }
+    if fit.best.survey is not None:
+        variables |= _modes(fit.best.survey)
+        variables["latent"] = ("latent", fit.density.labels())
     errors = [to_numpy(run.errors) for run in fit.chains if run.errors is not None]
     if len(errors) == len(fit.chains):
         variables["optimum_error"] = (("chain", "latent"), np.stack(errors))
@@ -52,6 +56,22 @@ def _losses(runs: Sequence[Run]) -> dict[str, tuple[tuple[str, str], np.ndarray]
 def _padded(run: Run, name: str, steps: int) -> np.ndarray:
     values = run.losses.get(name, np.empty(0))
     return np.pad(values, (0, steps - len(values)), constant_values=np.nan)
+
+
+def _modes(survey: Survey) -> dict[str, Any]:
+    """What searches for modes came to, the mode with most evidence first."""
+    made: dict[str, Any] = {
+        "mode_found": ("mode", list(survey.found)),
+        "mode_share": ("mode", survey.shares),
+        "mode_held": ("mode", list(survey.held)),
+    }
+    if survey.loc:
+        loc, scale = survey.places
+        made["mode_loc"], made["mode_scale"] = (
+            (("mode", "latent"), loc),
+            (("mode", "latent"), scale),
+        )
+    return made
 
 
 def _record(fit: Fit, notes: Sequence[str]) -> dict[str, Any]:

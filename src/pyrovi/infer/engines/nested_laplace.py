@@ -37,7 +37,14 @@ from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError
 from pyrovi.infer.engine import EXACTLY, Capabilities, Outcome
 from pyrovi.infer.settings import Settings, whole
-from pyrovi.optimise import QuasiNewton, find_modes, log_evidence, split_of
+from pyrovi.optimise import (
+    QuasiNewton,
+    Survey,
+    find_modes,
+    log_evidence,
+    split_of,
+    survey_rest,
+)
 from pyrovi.seeds import stream
 from pyrovi.tree import INDEPENDENT
 
@@ -59,6 +66,7 @@ NARROWER = 0.5  # their covariance, as a share of the whole
 TINY = 1e-12
 NEAR_DEGREES = (1, 2, 3)  # of the polynomials that say about where a mode is
 HELD, MOST_OFF = 32, 2.0  # draws at which what is smooth is tried; nats that it may be off at one
+SEARCHES = 16  # for other modes of the rest
 MOST_PLACES, PLACE_ENTRIES = 100, 4_000_000  # of modes that are kept
 
 
@@ -114,7 +122,8 @@ class NestedLaplace(Settings):
         return state.rounds[-1].suffices or stalled or len(effective) == self.rounds
 
     def outcome(self, state: "NestedState") -> Outcome:
-        return Outcome(approximation=state.approximation(), modes=state.modes)
+        approximation, survey = state.approximation(), state.survey()
+        return Outcome(approximation=approximation, modes=state.modes, survey=survey)
 
 
 def _rows_for(density: LogDensity, split: Split) -> int:
@@ -344,6 +353,17 @@ class NestedState:
             few[:kept],
             modes[:kept],
         )
+
+    def survey(self) -> Survey | None:
+        """Whether the rest has other modes; None as long as no round was taken, or it has one."""
+        rest = self.search.rest
+        if not self.rounds or rest.split.gaussian or not len(self.search.mode):
+            return None
+        few, weights, _ = self._rows()
+        generator = torch.Generator().manual_seed(stream(self.seed, "survey"))
+        few = few[torch.multinomial(weights, SEARCHES, replacement=True, generator=generator)]
+        seed = stream(self.seed, "survey starts")
+        return survey_rest(rest, few, self.search.given(few), seed)
 
     def _tried_mixture(self) -> StudentMixture:
         """The mixture of which most rows were effective; the last one where none was tried."""

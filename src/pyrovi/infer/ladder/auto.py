@@ -50,7 +50,16 @@ from pyrovi.infer.ladder.modes import Modes
 from pyrovi.infer.ladder.polish import Polish
 from pyrovi.infer.ladder.price import NUTS_CALL, Price, of_nuts
 from pyrovi.infer.run import Rung
-from pyrovi.optimise import FEWEST_CHAINS, affordable, log_evidence, split_of
+from pyrovi.optimise import (
+    FEWEST_CHAINS,
+    MOST_ALONE,
+    Survey,
+    affordable,
+    all_few,
+    mark_held,
+    split_of,
+    survey_modes,
+)
 from pyrovi.seeds import stream
 from pyrovi.words import count
 
@@ -62,7 +71,7 @@ DEAR_ENTRIES = 20_000_000  # numbers in one evaluation of all fixed draws: a min
 SVI_STEPS = 5_000
 DEAR_CHAINS = 1_000_000  # numbers in one evaluation of the fewest chains: minutes for the polish
 FLOW_DIM, FLOW_STEPS, FLOW_DRAWS = 50, 3_000, 32
-RIVAL_NATS = 7.0  # less evidence by this is less than a thousandth of the posterior
+MOST_MODES, MOST_COMPONENTS = 8, 32  # that each get a Gaussian, or one t distribution
 JUDGED_DRAWS = 2_000
 MANY_JUDGED_DRAWS, CHEAP_WORK = 4_000, 1_000  # where they cost next to nothing
 UNJUDGED = Judgement((), (), math.nan)
@@ -77,6 +86,7 @@ class Plan:
         why: Why it is tried.
         prices: What it will take, where that is much.
         max_steps: How many of its steps to take at the most, if fewer than it would by itself.
+        begun: How many of the modes it has from the beginning.
         laid_over: The Gaussian that its guide starts as, where it is a flow.
         otherwise: What to begin with instead, where its very first step already is lost.
     """
@@ -85,6 +95,7 @@ class Plan:
     why: str
     prices: tuple[Price, ...] = ()
     max_steps: int | None = None
+    begun: int = 0
     laid_over: Gaussian | None = None
     otherwise: "Plan | None" = None
 
@@ -122,6 +133,7 @@ class Tried:
 
     rung: Rung
     outcome: Outcome
+    misses_modes: bool = False  # which no judgement of it can see
 
     @property
     def passes(self) -> bool:
@@ -131,12 +143,14 @@ class Tried:
     def rank(self) -> tuple[Any, ...]:
         """What orders rungs of which none passes, the best first.
 
-        Last come those of which there is no evidence, or not yet; then by the status; within
+        What misses the least comes first, where all miss modes. Last come those of which there is
+        no evidence, or not yet; then by the status; within
         one, what is not a number is farthest off; and the tail of the weights decides between
         equals.
         """
-        judged = self.outcome.judgement or UNJUDGED
-        return *judged.rank, math.inf if math.isnan(self.rung.khat) else self.rung.khat
+        judged, survey = self.outcome.judgement or UNJUDGED, self.outcome.survey
+        missed = survey.missed if survey is not None and self.misses_modes else 0.0
+        return missed, *judged.rank, math.inf if math.isnan(self.rung.khat) else self.rung.khat
 
     @property
     def pool(self) -> int:
@@ -152,7 +166,8 @@ class AutoState:
         self.density, self.start, self.seed = density, start, seed
         self.tried: list[Tried] = []
         self.gaussian_at = -1  # where the Gaussian is among them; not tried yet
-        self.candidates_from = 0  # rungs before it miss a mode, which no judgement of them can see
+        self.modes: list[Gaussian] = []  # that were met, the one with most evidence first
+        self.survey: Survey | None = None  # of all of them, once a Gaussian was tried
         self.cheap = True  # as long as chains are put off
         self.waiting: dict[int, tuple[Draws, Known | None]] = {}  # left open by weights
         self.taken, self.last_loss = 0, math.inf
@@ -204,11 +219,19 @@ class AutoState:
         best = self._best
         rungs = tuple(replace(each.rung, chosen=each is best) for each in self.tried)
         notes = (*best.outcome.notes, *self.notes.values())
-        return replace(best.outcome, rungs=rungs, notes=notes)
+        return replace(best.outcome, rungs=rungs, notes=notes, survey=self._survey_of(best))
+
+    def _survey_of(self, best: Tried) -> Survey | None:
+        """Which modes were met; those of the rest that nested Laplace met, where no other did."""
+        own = best.outcome.survey
+        if own is not None and len(own.found) > 1:
+            return own
+        missed = (each.outcome.survey for each in self.tried if each.misses_modes)
+        return next(missed, own)
 
     @property
     def _best(self) -> Tried:
-        candidates = self.tried[self.candidates_from :] or self.tried
+        candidates = [each for each in self.tried if not each.misses_modes] or self.tried
         passed = [each for each in candidates if each.passes]
         if passed:
             return min(passed, key=lambda each: each.pool > SURE_POOL)
@@ -234,10 +257,14 @@ class AutoState:
     def _judge(self, outcome: Outcome) -> None:
         """Judge a rung by its weights, resample by them, or send chains out: the cheapest."""
         name, why = repr(self.plan.engine), self.plan.why
-        if not self._judgeable or self._misses_modes(outcome):
+        if not self._judgeable:
             self._keep(name, why, outcome, None)
             return
         drawn = outcome.approximation.draw(self._judged_draws, stream(self.seed, "judge"))
+        outcome = self._looked_around(outcome, drawn)
+        if outcome.survey is not None and outcome.survey.misses:
+            self._keep(name, why, outcome, None, misses_modes=True)
+            return
         known = Known.of(self.density, drawn) if outcome.approximation.has_density else None
         weighed = judge_by_weights(self.density, drawn, known)
         resampled = self._resampled(outcome, weighed)
@@ -256,9 +283,26 @@ class AutoState:
             judged = judge(self.density, drawn, stream(self.seed, "judge chains"), known=known)
             self._keep(name, why, outcome, judged)
 
-    def _misses_modes(self, outcome: Outcome) -> bool:
-        """Whether it is one mode of several, all of which come next."""
-        return len(self.tried) == self.gaussian_at and len(self._rivals(outcome)) > 1
+    def _looked_around(self, outcome: Outcome, drawn: Draws) -> Outcome:
+        """With the modes that searches come to, and whether its draws hold them."""
+        if len(self.tried) == self.gaussian_at:
+            self.modes = list(outcome.modes)
+            if self.density.vectorised and affordable(self.density):
+                seed = stream(self.seed, "survey")
+                found = survey_modes(self.density, seed, outcome.modes)
+                self.modes, self.survey = found or (self.modes, None)
+        if self.survey is None:
+            return outcome
+        survey = self.survey
+        if not self._alike:
+            survey = mark_held(survey, self.modes, drawn.flat, self.plan.begun)
+        return replace(outcome, survey=survey)
+
+    @property
+    def _alike(self) -> bool:
+        """Whether labels may be exchanged: modes of one height then mean the same."""
+        model = self.density.model
+        return bool(model.discrete or model.structure.exchangeable)
 
     def _resampled(self, outcome: Outcome, weighed: ByWeights | None) -> Outcome | None:
         """The draws resampled, where they are not good enough as they are, and are so then."""
@@ -277,10 +321,9 @@ class AutoState:
 
     def _settle(self) -> None:
         """Send Markov chains out from the best of the rungs that the weights left open."""
-        open_ones = [i for i in self.waiting if i >= self.candidates_from]
-        if not open_ones:
+        if not self.waiting:
             return
-        index = min(open_ones, key=lambda i: self.tried[i].rank)
+        index = min(self.waiting, key=lambda i: self.tried[i].rank)
         began, waiting = time.perf_counter(), self.tried[index]
         predicted = waiting.rung.seconds + self._expect_chains()
         drawn, known = self.waiting[index]
@@ -313,13 +356,16 @@ class AutoState:
         outcome: Outcome,
         judged: Judgement | None,
         khat: float = math.nan,
+        *,
+        misses_modes: bool = False,
     ) -> Tried:
         began, self.began = self.began, time.perf_counter()
         held: dict[str, Any] = {"khat": khat} if judged is None else _as_it_held(judged)
         held["predicted"], self.predicted = self.predicted, math.nan
         rung = Rung(name, why, self.rung_taken, self.began - began, **held)
         steps = slice(self.taken - self.rung_taken, self.taken)
-        self.tried.append(Tried(rung, replace(outcome, judgement=judged, losses=steps)))
+        outcome = replace(outcome, judgement=judged, losses=steps)
+        self.tried.append(Tried(rung, outcome, misses_modes))
         return self.tried[-1]
 
     def _planned(self) -> Iterator[Plan]:
@@ -334,8 +380,12 @@ class AutoState:
         if self._near():
             return
         yield from self._gaussian()
-        if split is not None and not len(split.rest) and not self._near():
-            yield nested(split, self._rivals(self.tried[self.gaussian_at].outcome))
+        rivals = self._rivals()
+        few = self.density.dim <= MOST_ALONE and len(rivals) <= MOST_COMPONENTS
+        if split is not None and few and not self._near():
+            yield nested(all_few(self.density), rivals)
+        if not self._near():
+            yield from self._in_each_mode()
         yield from self._bent()
         self.cheap = False
         if not self._passed():
@@ -351,7 +401,6 @@ class AutoState:
         self.gaussian_at = 0 if done else len(self.tried)
         if not done:
             yield first
-        yield from self._modes()
 
     def _passed(self) -> bool:
         """Whether some rung is good enough, or nothing can judge any."""
@@ -369,28 +418,29 @@ class AutoState:
         judged = self._best.outcome.judgement
         return judged is not None and judged.could_tell
 
-    def _modes(self) -> Iterator[Plan]:
-        rivals = self._rivals(self.tried[self.gaussian_at].outcome)
-        if len(rivals) > 1:
-            self.candidates_from = len(self.tried)
-            why = f"{len(rivals)} modes of about the same evidence were met."
-            yield Plan(engine=Modes(modes=rivals), why=why)
+    @property
+    def _gaussian_misses(self) -> bool:
+        return self.tried[self.gaussian_at].misses_modes
 
-    def _rivals(self, outcome: Outcome) -> tuple[Gaussian, ...]:
+    def _in_each_mode(self) -> Iterator[Plan]:
+        rivals = self._rivals()
+        if self._gaussian_misses and len(rivals) <= MOST_MODES:
+            why = f"{count(len(rivals), 'mode')} of about the same evidence were met."
+            yield Plan(engine=Modes(modes=rivals), why=why, begun=len(rivals))
+
+    def _rivals(self) -> tuple[Gaussian, ...]:
         """The modes whose evidence counts; one alone where labels may be exchanged.
 
         Permuting the labels of a mixture gives modes of the same evidence that mean the same.
         """
-        modes = outcome.modes
-        if self.density.model.discrete or self.density.model.structure.exchangeable:
-            return modes[:1]
-        least = log_evidence(modes[0]) - RIVAL_NATS if modes else 0.0
-        return tuple(mode for mode in modes if log_evidence(mode) > least)
+        if self._alike:
+            return tuple(self.modes[:1])
+        return tuple(self.modes[: self.survey.needed if self.survey else 1])
 
     def _bent(self) -> Iterator[Plan]:
         """The Gaussian bent, where few draws are near the posterior, if there is one mode."""
         gaussian = self.tried[self.gaussian_at].outcome.approximation
-        if self.candidates_from or not isinstance(gaussian, Gaussian):
+        if self._gaussian_misses or not isinstance(gaussian, Gaussian):
             return
         if not self._near() and self.density.vectorised and affordable(self.density):
             why = "Few draws of the others are near the posterior; bent, the Gaussian may be."
@@ -408,7 +458,7 @@ class AutoState:
 
     def _flow(self) -> Iterator[Plan]:
         first = self.tried[self.gaussian_at].outcome.approximation
-        one_mode = not self.candidates_from  # a flow that starts in one mode stays there
+        one_mode = not self._gaussian_misses  # a flow that starts in one mode stays there
         gaussian = first.gaussian() if one_mode and self.density.dim <= FLOW_DIM else None
         # Where a guide was the first, the density is dear, and a flow's many steps dearer still.
         if gaussian is not None and gaussian is first:
@@ -452,7 +502,8 @@ def nested(
     if len(split.rest):
         rest = count(len(split.rest), "other")
         why = f"Nested Laplace, since {few} may make the shape, and {rest} be nearly Gaussian."
-    return Plan(engine=NestedLaplace(split=split, modes=modes), why=why, otherwise=otherwise)
+    engine = NestedLaplace(split=split, modes=modes)
+    return Plan(engine=engine, why=why, begun=len(modes), otherwise=otherwise)
 
 
 def first_rung(density: LogDensity) -> Plan:

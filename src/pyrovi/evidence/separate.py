@@ -1,0 +1,43 @@
+"""What separate modes do to means and sds, each mode a normal of its own."""
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+
+def moments(
+    share: Float[np.ndarray, "mode"],
+    loc: Float[np.ndarray, "mode entry"],
+    scale: Float[np.ndarray, "mode entry"],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean, the sd and the kurtosis of each entry of a mixture of normals.
+
+    >>> one = np.ones((1, 1))
+    >>> [each.item() for each in moments(one[0], one, one)]
+    [1.0, 1.0, 3.0]
+    """
+    mean = share @ loc
+    squared, away = scale**2, (loc - mean) ** 2
+    variance = share @ (squared + away)
+    fourth = share @ (3 * squared**2 + 6 * squared * away + away**2)
+    return mean, np.sqrt(variance), fourth / variance**2
+
+
+def off_without(
+    share: Float[np.ndarray, "mode"],
+    loc: Float[np.ndarray, "mode entry"],
+    scale: Float[np.ndarray, "mode entry"],
+    held: Bool[np.ndarray, "mode"],
+) -> tuple[float, float]:
+    """How far the worst mean is off, in sds, and the worst ratio of sds, by the modes held alone.
+
+    >>> two = np.array([0.5, 0.5]), np.array([[-3.0], [3.0]]), np.ones((2, 1))
+    >>> [round(each, 2) for each in off_without(*two, np.array([True, False]))]
+    [0.95, 0.32]
+    """
+    if not held.any():
+        return np.inf, 0.0
+    mean, sd, _ = moments(share, loc, scale)
+    own = share[held] / share[held].sum()
+    mean_of_held, sd_of_held, _ = moments(own, loc[held], scale[held])
+    shift, ratio = np.abs(mean_of_held - mean) / sd, sd_of_held / sd
+    return float(shift.max(initial=0.0)), float(ratio.min(initial=1.0))
