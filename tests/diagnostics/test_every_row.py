@@ -58,6 +58,28 @@ def pointed(points, kind=POINTS, chains=1):
     return xr.DataTree.from_dict({"posterior": few, "sample_stats": stats})
 
 
+def with_modes(found, evidence=None, held=None, placed=True, draws=1000):
+    """Modes at 0, 30, 60 ... of sd one, found so often, with this log evidence."""
+    share = np.exp(np.array(evidence or [0.0] * len(found), float))
+    here = [True] * len(found) if held is None else held
+    modes = {"mode_found": found, "mode_share": share / share.sum(), "mode_held": here}
+    variables = {name: ("mode", value) for name, value in modes.items()}
+    if placed:
+        loc = 30.0 * np.arange(len(found))[:, None]
+        variables["mode_loc"] = ("mode", "latent"), loc
+        variables["mode_scale"] = ("mode", "latent"), np.ones_like(loc)
+    return with_stats(made(draws=draws), **variables)
+
+
+def half_of_two(*, placed=True):
+    return with_modes([9, 9], held=[True, False], placed=placed)
+
+
+def many_modes_once():
+    """One that counts was met again and again; those that do not were each met once."""
+    return with_modes([9, *[1] * 9], evidence=[0.0, *[-40.0] * 9])
+
+
 def lost(count):
     tree = made(scale=1.05, draws=1000)
     joint = tree["sample_stats"]["log_joint"].values.copy()
@@ -177,10 +199,26 @@ SEEN = [
         "warn",
         "cannot tell",
     ),
+    ("modes", "modes held", "all", lambda: with_modes([9, 9]), "ok", "judged"),
+    (
+        "modes",
+        "modes held",
+        "far",
+        lambda: with_modes([9, 9], evidence=[0, -7.6], held=[True, False]),
+        "warn",
+        "judged",
+    ),
+    ("modes", "modes held", "one of two", half_of_two, "fail", "judged"),
+    ("modes", "modes held", "of a part", lambda: half_of_two(placed=False), "fail", "judged"),
+    ("modes", "modes met", "often", lambda: with_modes([9, 9]), "ok", "judged"),
+    ("modes", "modes met", "once", lambda: with_modes([9, 1]), "warn", "judged"),
+    ("modes", "modes met", "others once", many_modes_once, "warn", "judged"),
+    ("modes", "rare modes", "none", lambda: with_modes([9, 9]), "ok", "judged"),
+    ("modes", "rare modes", "far", lambda: with_modes([9, 9], evidence=[0, -7]), "warn", "judged"),
     ("psis", "joint", "right", made, "ok", "judged"),
     ("psis", "joint", "far", lambda: made(shift=6.0), "fail", "judged"),
     ("psis", "alpha", "far", lambda: made(shift=6.0), "warn", "cannot tell"),
-    ("psis", "alpha", "uneven", lambda: made(shift=0.1, draws=200), "warn", "cannot tell"),
+    ("psis", "alpha", "uneven", lambda: made(shift=0.2, draws=200), "warn", "cannot tell"),
     ("psis", "alpha", "wide", lambda: made(scale=1.4, draws=4000), "warn", "judged"),
     ("psis", "alpha", "wider", lambda: made(scale=2.5, draws=4000), "fail", "judged"),
     ("psis", "joint of restart 1", "wild", trees.one_bad_restart, "fail", "judged"),

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from pyrovi.evidence import Difference
 from pyrovi.infer import Judgement, Outcome, Rung
 from pyrovi.infer.engines.svi import SVI
 from pyrovi.infer.ladder.auto import SURE_POOL, Auto, Tried, first_rung, lay_over, turned_flow
+from pyrovi.optimise import Survey
 from pyrovi.seeds import isolated
 
 EXACT = Conjugate()
@@ -266,10 +268,10 @@ def judged(shift: float) -> Judgement:
     return Judgement(("x",), (Difference(shift, 0.001, 1.0, 0.001, 0.0, 1.0),), 0.1)
 
 
-def at_first(*modes: Gaussian) -> Any:
-    """A ladder whose first rung is finished, and met these modes."""
+def at_first() -> Any:
+    """A ladder whose first rung is finished."""
     state = Auto().init(DENSITY, torch.zeros(1, dtype=torch.float64), 0)
-    state.tried = [tried(0.5, modes=modes)]
+    state.tried = [tried(0.5)]
     return state
 
 
@@ -379,30 +381,37 @@ def held(judgement: Judgement) -> Tried:
 
 def test_what_missed_a_mode_is_no_answer_once_there_is_another() -> None:
     state = at_first()
-    state.tried = [tried(0.0), tried(0.2), tried(0.5)]
-    state.candidates_from = 1
+    state.tried = [replace(tried(0.0), misses_modes=True), tried(0.2), tried(0.5)]
     assert chosen(state) == ["0.2"]
-    state.candidates_from = 3
+    state.tried = [replace(each, misses_modes=True) for each in state.tried]
     assert chosen(state) == ["0.0"]
 
 
-def test_rungs_before_the_modes_are_those_that_missed_one() -> None:
-    state = at_first(weaker(0.0), weaker(0.5))
-    (plan,) = state._modes()
-    assert plan.engine.modes == state.tried[0].outcome.modes
-    assert state.candidates_from == 1
+def test_of_what_misses_modes_that_which_misses_least_is_the_answer() -> None:
+    state = at_first()
+    state.tried = [
+        replace(tried(shift, survey=Survey(2, (1, 1), evidence, held)), misses_modes=True)
+        for shift, evidence, held in (
+            (0.2, (0.0, -1.0), (False, True)),
+            (0.5, (0.0, -1.0), (True, False)),
+        )
+    ]
+    assert chosen(state) == ["0.5"]
+
+
+def test_a_gaussian_that_misses_a_mode_is_followed_by_one_in_each() -> None:
+    state = at_first()
+    state.modes, state.gaussian_at = [weaker(0.0), weaker(0.5)], 0
+    places = ((0.0,), (9.0,)), ((1.0,), (1.0,))
+    state.survey = Survey(2, (1, 1), (0.0, -0.5), (True, False), *places)
+    state.tried = [replace(state.tried[0], misses_modes=True)]
+    (plan,) = state._in_each_mode()
+    assert plan.engine.modes == tuple(state.modes)
     assert list(state._flow()) == []  # which would stay in the mode that it starts in
 
 
-@pytest.mark.parametrize(("nats", "counted"), [(6.9, 2), (7.1, 1)])
-def test_a_mode_counts_with_a_thousandth_of_the_evidence(nats: float, counted: int) -> None:
-    state = at_first(weaker(0.0), weaker(nats))
-    assert state._rivals(state.tried[0].outcome) == state.tried[0].outcome.modes[:counted]
-
-
-@pytest.mark.parametrize("modes", [(), (weaker(0.0),)])
-def test_one_mode_is_no_reason_for_a_rung(modes: tuple[Gaussian, ...]) -> None:
-    state = at_first(*modes)
-    assert list(state._modes()) == []
-    assert state.candidates_from == 0
+def test_a_gaussian_that_holds_what_counts_is_no_reason_for_a_rung() -> None:
+    state = at_first()
+    state.modes, state.gaussian_at = [weaker(0.0)], 0
+    assert list(state._in_each_mode()) == []
     assert len(list(state._flow())) == 1

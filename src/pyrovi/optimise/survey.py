@@ -26,7 +26,7 @@ from pyrovi.seeds import stream
 FIRST_SEARCHES, MOST_SEARCHES = 16, 2048
 NUMBERS = 300_000_000  # that all searches may work through: seconds
 CLIMBS = 60  # steps of a search, before Newton's method
-FIRST_STEP, LONGEST_STEP = 0.1, 1.0  # of each entry
+FIRST_STEP, LONGEST_STEP = 0.1, 10.0  # of each entry
 LONGER, SHORTER = 1.2, 0.5  # where the slope keeps its sign, and where it changes it
 NEWTON_STEPS = 30
 FIRST_DAMPING, MOST_DAMPING = 1e-3, 1e8
@@ -394,6 +394,8 @@ def _heaviest(
     whole = away[:, :border].any(-1)
     gained = (reached.log_evidence - given.log_evidence)[whole]
     blocks = away[:, border:].reshape(-1, count, size).any(-1) & ~whole[:, None]
+    if not bool(blocks.any()):
+        return float(gained.max()) if len(gained) else -math.inf
     row, block = torch.nonzero(blocks)[:: max(1, int(blocks.sum()) // MOST_SWAPPED)].T
     swapped, other = given.loc[row], reached.loc[row]
     entries = border + size * block[:, None] + torch.arange(size)
@@ -404,5 +406,4 @@ def _heaviest(
         factor.blocks[row, block].diagonal(dim1=-2, dim2=-1).log().sum(-1)
         for factor in (reached.factor, given.factor)
     ]
-    gained = torch.cat([gained, value - base - narrower[0] + narrower[1]])
-    return float(gained.max()) if len(gained) else -math.inf
+    return float(torch.cat([gained, value - base - narrower[0] + narrower[1]]).max())

@@ -63,6 +63,11 @@ STATS_DIMS = {
     "restart_index": ("chain",),
     "restart_elbo": ("restart",),
     "restart_status": ("restart",),
+    "mode_found": ("mode",),
+    "mode_share": ("mode",),
+    "mode_held": ("mode",),
+    "mode_loc": ("mode", "latent"),
+    "mode_scale": ("mode", "latent"),
 }
 _RESERVED = (*SAMPLE_DIMS, "quantity", ACCEPTANCE, ".", "..", "")
 

@@ -13,7 +13,7 @@ import xarray as xr
 
 from pyrovi.diagnostics.findings import Row, table
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import Status, limits, moments, off_without, worst
+from pyrovi.evidence import SEVERITY, limits, moments, off_without
 from pyrovi.tree import has, require
 from pyrovi.words import count
 
@@ -73,20 +73,17 @@ def _judge_part(missed: float) -> Row:
 
 
 def _judge_held(missed: float, shift: float, ratio: float, modes: int) -> Row:
-    statuses: list[Status] = [
-        limits.MODES_MISSED.status(missed),
-        limits.SHIFT.status(shift),
-        limits.SD_RATIO.status(ratio),
-    ]
-    row = partial(Row, "modes held", missed, limits.MODES_MISSED)
+    judged = ((missed, limits.MODES_MISSED), (shift, limits.SHIFT), (ratio, limits.SD_RATIO))
+    value, limit = max(judged, key=lambda each: SEVERITY[each[1].status(each[0])])
+    row, status = partial(Row, "modes held", value, limit), limit.status(value)
     met = count(modes, "mode")
-    if worst(statuses) == "ok":
+    if status == "ok":
         return row(f"The draws hold what counts of {met} that searches from all over came to.")
     why = (
         f"Searches came to {met}, and the draws leave about {missed:.1%} of the posterior out. "
         f"Without it a mean is off by {shift:.2f} sd, or a sd {ratio:.2f} of what it is."
     )
-    return row(why, worst(statuses), ACTION)
+    return row(why, status, ACTION)
 
 
 def _judge_rare(share: np.ndarray, places: Places, draws: int) -> Row:

@@ -380,12 +380,11 @@ class AutoState:
         if self._near():
             return
         yield from self._gaussian()
+        yield from self._in_each_mode()
         rivals = self._rivals()
         few = self.density.dim <= MOST_ALONE and len(rivals) <= MOST_COMPONENTS
         if split is not None and few and not self._near():
             yield nested(all_few(self.density), rivals)
-        if not self._near():
-            yield from self._in_each_mode()
         yield from self._bent()
         self.cheap = False
         if not self._passed():
