@@ -83,7 +83,7 @@ NO_LIMIT = Limit("what is no number", LIBRARY, low=nan, high=nan)
 # Draws held against the posterior. An effect must be beyond its limit and beyond its noise.
 SHIFT = Limit("the distance of two means", DHAKA, high=0.1, fail_high=0.5, unit="sd")
 SD_RATIO = Limit("the ratio of two sds", LIBRARY, 1 / 1.1, 1.1, 1 / 2, 2.0)
-REFERENCE_RATIO = Limit("the ratio of a sd to its reference", LIBRARY, 0.9, 1.1)
+REFERENCE_RATIO = Limit("the ratio of an sd to its reference", LIBRARY, 0.9, 1.1)
 WARN_ERRORS = 3.0
 """Monte Carlo errors that an effect must have, to be one and not noise."""
 CORRECTION_ERRORS = 2.0

@@ -187,7 +187,7 @@ def moved(before: np.ndarray, start: np.ndarray, after: np.ndarray) -> list[Diff
 
     Chains that went part of the way still show where they are heading: of what they started with
     they keep a share, which is measured, and the rest is of the posterior. The more they keep, the
-    larger the errors. Of a quantity with tails too heavy for a sd, the body is compared.
+    larger the errors. Of a quantity with tails too heavy for an sd, the body is compared.
 
     Args:
         before: Independent draws, shape (S, quantity).

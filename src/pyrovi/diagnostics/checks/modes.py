@@ -18,7 +18,7 @@ from pyrovi.tree import has, require
 from pyrovi.words import count
 
 SOURCE = limits.MODES_ONCE.source
-RARE_ERROR = 0.1  # of a sd, for which to say how many draws it takes
+RARE_ERROR = 0.1  # of an sd, for which to say how many draws it takes
 ACTION = "Compare with NUTS from several starts, or let the prior say which mode is meant."
 Places = tuple[np.ndarray, np.ndarray]
 
@@ -81,13 +81,13 @@ def _judge_held(missed: float, shift: float, ratio: float, modes: int) -> Row:
         return row(f"The draws hold what counts of {met} that searches from all over came to.")
     why = (
         f"Searches came to {met}, and the draws leave about {missed:.1%} of the posterior out. "
-        f"Without it a mean is off by {shift:.2f} sd, or a sd {ratio:.2f} of what it is."
+        f"Without it a mean is off by {shift:.2f} sd, or an sd {ratio:.2f} of what it is."
     )
     return row(why, status, ACTION)
 
 
 def _judge_rare(share: np.ndarray, places: Places, draws: int) -> Row:
-    """Whether modes too rare for so many draws make a sd."""
+    """Whether modes too rare for so many draws make an sd."""
     _, ratio = off_without(share, *places, draws * share >= limits.RARE_DRAWS)
     row = partial(Row, "rare modes", ratio, limits.SD_RATIO)
     kurtosis = float(moments(share, *places)[2].max())
@@ -96,7 +96,7 @@ def _judge_rare(share: np.ndarray, places: Places, draws: int) -> Row:
         return row(f"No sd hangs on modes too rare for {count(draws, 'draw')}.")
     needed = (kurtosis - 1) / (2 * RARE_ERROR) ** 2
     why = (
-        f"Modes that are rare and far off make a sd, which is {ratio:.2f} of it without them: by "
+        f"Modes that are rare and far off make an sd, which is {ratio:.2f} of it without them: by "
         f"{count(draws, 'draw')} its error is {error:.0%}."
     )
     return row(

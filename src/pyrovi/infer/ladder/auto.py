@@ -3,17 +3,18 @@
 1. Nested Laplace (`nested_laplace`), where a few entries make the shape of the posterior and the
    rest comes in small blocks, as in hierarchies.
 2. A Gaussian in a space turned by the curvature (`dadvi`), or what `first_rung` says instead;
-   where its starts end in several modes of about the same evidence, a Gaussian in each (`modes`).
+   where it leaves out modes that searches from all over come to, a Gaussian in each (`modes`).
 3. Adaptive importance sampling (`nested_laplace` without a rest), where all entries are few.
 4. The Gaussian bent by a triangular map (`transport_map`), where it is no single answer.
 5. The draws of the best polished by many short Markov chains (`polish`), where the density is
    vectorised.
 6. A flow that starts as the Gaussian, where there are few enough dimensions.
 
-After each rung the approximation is held against the posterior, quantity by quantity (`judge`): by
-its importance weights, and where their tail is light its draws are resampled by them. Markov
-chains judge the best of the first four where no weights are enough, and what comes after.
-The first that passes is the answer, else the one that is least far off, as the verdict will say.
+What leaves such modes out is not judged, since nothing that starts from its draws could see them.
+Each other rung is held against the posterior, quantity by quantity (`judge`): by its importance
+weights, and where their tail is light its draws are resampled by them. Markov chains judge the
+best of the first four where no weights are enough, and what comes after. The first that passes is
+the answer, else the one that is least far off, as the verdict will say.
 What the ladder must know of a rung stands in its `Plan`: any engine can be one.
 """
 
@@ -424,7 +425,7 @@ class AutoState:
     def _in_each_mode(self) -> Iterator[Plan]:
         rivals = self._rivals()
         if self._gaussian_misses and len(rivals) <= MOST_MODES:
-            why = f"{count(len(rivals), 'mode')} of about the same evidence were met."
+            why = f"{count(len(rivals), 'mode')} that count were met."
             yield Plan(engine=Modes(modes=rivals), why=why, begun=len(rivals))
 
     def _rivals(self) -> tuple[Gaussian, ...]:
