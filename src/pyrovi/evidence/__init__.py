@@ -17,7 +17,7 @@ from pyrovi.evidence.moments import (
     reweighted as reweighted,
     reweighted_alone as reweighted_alone,
 )
-from pyrovi.evidence.separate import moments as moments, off_without as off_without
+from pyrovi.evidence.separate import mixture_moments as mixture_moments, off_without as off_without
 from pyrovi.evidence.weights import (
     BLOCK as BLOCK,
     EVEN_SHAPE as EVEN_SHAPE,

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 
-def moments(
+def mixture_moments(
     share: Float[np.ndarray, "mode"],
     loc: Float[np.ndarray, "mode entry"],
     scale: Float[np.ndarray, "mode entry"],
@@ -12,7 +12,7 @@ def moments(
     """The mean, the sd and the kurtosis of each entry of a mixture of normals.
 
     >>> one = np.ones((1, 1))
-    >>> [each.item() for each in moments(one[0], one, one)]
+    >>> [each.item() for each in mixture_moments(one[0], one, one)]
     [1.0, 1.0, 3.0]
     """
     mean = share @ loc
@@ -36,8 +36,8 @@ def off_without(
     """
     if not held.any():
         return np.inf, 0.0
-    mean, sd, _ = moments(share, loc, scale)
+    mean, sd, _ = mixture_moments(share, loc, scale)
     own = share[held] / share[held].sum()
-    mean_of_held, sd_of_held, _ = moments(own, loc[held], scale[held])
+    mean_of_held, sd_of_held, _ = mixture_moments(own, loc[held], scale[held])
     shift, ratio = np.abs(mean_of_held - mean) / sd, sd_of_held / sd
     return float(shift.max(initial=0.0)), float(ratio.min(initial=1.0))

@@ -13,7 +13,7 @@ import xarray as xr
 
 from pyrovi.diagnostics.findings import Row, table
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import SEVERITY, limits, moments, off_without
+from pyrovi.evidence import SEVERITY, limits, mixture_moments, off_without
 from pyrovi.tree import has, require
 from pyrovi.words import count
 
@@ -90,7 +90,7 @@ def _judge_rare(share: np.ndarray, places: Places, draws: int) -> Row:
     """Whether modes too rare for so many draws make an sd."""
     _, ratio = off_without(share, *places, draws * share >= limits.RARE_DRAWS)
     row = partial(Row, "rare modes", ratio, limits.SD_RATIO)
-    kurtosis = float(moments(share, *places)[2].max())
+    kurtosis = float(mixture_moments(share, *places)[2].max())
     error = 0.5 * np.sqrt((kurtosis - 1) / draws)
     if error <= RARE_ERROR or limits.SD_RATIO.status(ratio) == "ok":
         return row(f"No sd hangs on modes too rare for {count(draws, 'draw')}.")
