@@ -141,6 +141,8 @@ class Nested(Approximation):
     def draw(self, draws: int, seed: int) -> Draws:
         generator = torch.Generator().manual_seed(seed)
         few = self.mixture.draw(draws, generator)
+        if not self.modes.shape[1]:
+            return Draws(self.split.flat(few, few[:, :0]), self.mixture.log_prob(few))
         rest = torch.randn(draws, self.modes.shape[1], generator=generator, dtype=torch.float64)
         log_rest = torch.empty(draws, dtype=torch.float64)
         polynomials = Polynomials(self.centre, self.sides, self.coefficients)

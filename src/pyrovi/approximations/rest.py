@@ -184,6 +184,9 @@ class Rest:
         decrement: float = DECREMENT,
     ) -> Conditional:
         """The Gaussian at the mode for each value of the few, sought from ``start``."""
+        if not start.shape[1]:
+            value = self.density.log_prob(self.split.flat(few, start)).detach()
+            return Conditional(start, _nothing(start), value)
         size = at_once(self.density.entries)
         parts = zip(few.split(size), start.split(size), strict=True)
         return together([self._given(own, at, decrement) for own, at in parts])
@@ -226,8 +229,6 @@ class Rest:
     def _given(self, few: Tensor, start: Tensor, decrement: float) -> Conditional:
         """Newton's method on all rows at once; a step that goes down is halved."""
         place, (value, gradient) = start, self._climb(few, start)
-        if not place.shape[1]:
-            return Conditional(place, _nothing(place), value)
         factor = self._factor(few, place)
         for taken in range(NEWTON_STEPS):
             if taken and not self.split.gaussian:

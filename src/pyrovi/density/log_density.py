@@ -71,10 +71,17 @@ class LogDensity:
         A point where the model fails or the density is not a number counts as minus infinity.
         """
         rows = flat.reshape(-1, self.dim)
+        if rows.requires_grad or not self.recordings.values_pay(len(rows)):
+            values = self._differentiable(rows)
+        else:
+            (values,) = self._replayed("value", self._undifferentiated, rows)
+        return _or_minus_infinity(values).reshape(flat.shape[:-1])
+
+    def _differentiable(self, rows: Tensor) -> Tensor:
+        """The log density by the recorded gradient, where that is quicker than a run."""
         either = rows.requires_grad or self.recordings.long
         recorded = either and self._recording("gradient", self._differentiated, rows.detach())
-        values = Replayed.apply(rows, self.value_and_gradient) if recorded else self._values(rows)
-        return _or_minus_infinity(values).reshape(flat.shape[:-1])
+        return Replayed.apply(rows, self.value_and_gradient) if recorded else self._values(rows)
 
     def value_and_gradient(
         self, flat: Float[Tensor, "draw dim"]
@@ -159,6 +166,10 @@ class LogDensity:
             return self._point.log_prob(row, held)
         except FAILS_AT_A_POINT:
             return row.sum() * 0 - torch.inf
+
+    def _undifferentiated(self, rows: Tensor) -> tuple[Tensor]:
+        with torch.no_grad():
+            return (self._values(rows),)
 
     def _differentiated(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         point = rows.detach().requires_grad_()

@@ -9,6 +9,7 @@ business of `program`.
 
 import contextlib
 import gc
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -26,6 +27,7 @@ Function = Callable[[Tensor], Outputs]
 REPEATS = 20  # evaluations for one number of points before a recording of it pays
 LONG = 500  # operations of one evaluation, above which it pays much sooner
 EARLY, LATER = 2, 4  # evaluations of a long gradient before it is, and of second derivatives
+VALUES = 100  # times that its recording is run for values alone, which takes as long as theirs
 ROWS = (16, 256)  # that a long function is recorded for: many take little more time than one
 WIDE = 4096  # numbers in one operation of few rows, from which those of more rows are no quicker
 RECORDED_BYTES = 500_000_000  # of all results together, which are held while it is recorded
@@ -53,6 +55,7 @@ class Recordings:
         self.made: dict[tuple[str, int], Program] = {}
         self.long = False
         self._most, self._asked = most, Counter[tuple[str, int]]()
+        self._values_asked = 0
 
     def of(self, kind: str, function: Function, rows: Tensor, unit: int = 1) -> Function | None:
         """The recording of ``function`` for this many rows, made once it is asked for often.
@@ -72,11 +75,17 @@ class Recordings:
         program = self.made.get(key)
         return None if program is None else partial(_in_parts, program, size, unit)
 
+    def values_pay(self, rows: int) -> bool:
+        """Whether values alone of a long function are asked for so often, these rows included."""
+        if self.long:
+            self._values_asked += math.ceil(rows / self._size("gradient", rows, 1))
+        return self._values_asked >= VALUES
+
     def _enough(self, kind: str) -> int:
         """After how many evaluations a recording pays."""
         if not self.long:
             return REPEATS
-        return EARLY if kind == "gradient" else LATER
+        return {"gradient": EARLY, "hessian": LATER}.get(kind, 1)
 
     def _size(self, kind: str, rows: int, unit: int) -> int:
         """How many rows are recorded, to serve so many."""
