@@ -14,7 +14,7 @@ from torch import Tensor
 from posteriordb import POSTERIORS, posterior
 from pyrovi.bound import bind, bind_model
 from pyrovi.density import LogDensity, log_density, recording
-from pyrovi.density.recording import EARLY, LATER, REPEATS, ROWS, NotRecordableError, record
+from pyrovi.density.recording import EARLY, REPEATS, ROWS, VALUES, NotRecordableError, record
 
 
 @pytest.mark.parametrize("name", POSTERIORS)
@@ -137,15 +137,30 @@ def test_rows_that_would_hold_too_much_are_recorded_in_parts(
     torch.testing.assert_close(density.value_and_gradient(rows), fresh._differentiated(rows))
 
 
-def test_second_derivatives_of_a_long_loop_are_recorded_with_all_their_axes() -> None:
+def test_second_derivatives_of_a_long_loop_are_differences_of_its_recorded_gradient() -> None:
     density, fresh = long_densities()
     rows = torch.randn(3, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    for _ in range(EARLY + LATER):
+    for _ in range(EARLY):
         density.value_and_gradient(rows)
-        density.hessian(rows)
-    assert {"gradient", "hessian"} == {kind for kind, _ in density.recordings.made}
     ours, its = density.hessian(rows), fresh.hessian(rows)
-    torch.testing.assert_close(ours, its, rtol=1e-9, atol=1e-9)
+    assert {"gradient"} == {kind for kind, _ in density.recordings.made}
+    torch.testing.assert_close(ours, its, rtol=1e-5, atol=1e-5)
+
+
+def test_values_of_a_long_loop_are_recorded_without_gradients_once_many_are_asked_for() -> None:
+    density, fresh = long_densities()
+    rows = torch.randn(600, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for _ in range(EARLY):
+        density.value_and_gradient(rows)
+    few = rows[: ROWS[0]]
+    density.log_prob(few)
+    assert {"gradient"} == {kind for kind, _ in density.recordings.made}
+    for _ in range(VALUES):
+        density.log_prob(few)
+    torch.testing.assert_close(density.log_prob(rows), fresh._values(rows))
+    made = density.recordings.made
+    assert {"gradient", "value"} == {kind for kind, _ in made}
+    assert made["value", ROWS[0]].work < made["gradient", ROWS[0]].work / 2
 
 
 def at_random(seed: int) -> Any:

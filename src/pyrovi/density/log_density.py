@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pyrovi.bound import BoundModel, at_once_or_each
 from pyrovi.density.budget import OutOfTime, at_once, entries_of, work_of
+from pyrovi.density.differences import second_derivatives
 from pyrovi.density.one_point import OnePoint
 from pyrovi.density.pointwise import explain, without_pointwise
 from pyrovi.density.recording import Recordings, Replayed, is_long
@@ -96,12 +97,15 @@ class LogDensity:
         return -float(value[0]), -gradient[0]
 
     def hessian(self, flat: Float[Tensor, "draw dim"]) -> Float[Tensor, "draw dim dim"]:
-        """The matrix of second derivatives at each flat vector, by differentiating twice."""
+        """The matrix of second derivatives at each flat vector.
+
+        By differentiating twice, or by differences of a long loop's gradient, which is recorded.
+        """
+        if self.recordings.long and self.model.dtype == torch.float64:
+            return second_derivatives(lambda rows: self.value_and_gradient(rows)[1], flat.detach())
         fits = max(1, HESSIAN_ENTRIES // (self.dim * self.entries))
         parts = [
-            self._replayed(
-                "hessian", self._hessian_rows, part.repeat_interleave(self.dim, 0), self.dim
-            )
+            self._replayed("hessian", self._hessian_rows, part.repeat_interleave(self.dim, 0))
             for part in flat.detach().split(fits)
         ]
         matrices = torch.cat([part[0] for part in parts]).reshape(-1, self.dim, self.dim)
@@ -296,10 +300,9 @@ class LogDensity:
         kind: str,
         function: Callable[[Tensor], tuple[Tensor, ...]],
         rows: Tensor,
-        unit: int = 1,
     ) -> tuple[Tensor, ...]:
         """``function(rows)``, from the recording of it where there is one."""
-        recording = self._recording(kind, function, rows, unit)
+        recording = self._recording(kind, function, rows)
         if recording is None:
             return function(rows)
         self.evaluations += len(rows)
@@ -312,12 +315,11 @@ class LogDensity:
         kind: str,
         function: Callable[[Tensor], tuple[Tensor, ...]],
         rows: Tensor,
-        unit: int = 1,
     ) -> Callable[[Tensor], tuple[Tensor, ...]] | None:
         """What is recorded of a function; those points that the recording takes do not count."""
         evaluations = self.evaluations
         try:
-            return self.recordings.of(kind, function, rows, unit)
+            return self.recordings.of(kind, function, rows)
         finally:
             self.evaluations = evaluations
 

@@ -26,7 +26,7 @@ Outputs = tuple[Tensor, ...]
 Function = Callable[[Tensor], Outputs]
 REPEATS = 20  # evaluations for one number of points before a recording of it pays
 LONG = 500  # operations of one evaluation, above which it pays much sooner
-EARLY, LATER = 2, 4  # evaluations of a long gradient before it is, and of second derivatives
+EARLY = 2  # evaluations of a long gradient before it is
 VALUES = 100  # times that its recording is run for values alone, which takes as long as theirs
 ROWS = (16, 256)  # that a long function is recorded for: many take little more time than one
 WIDE = 4096  # numbers in one operation of few rows, from which those of more rows are no quicker
@@ -57,46 +57,46 @@ class Recordings:
         self._most, self._asked = most, Counter[tuple[str, int]]()
         self._values_asked = 0
 
-    def of(self, kind: str, function: Function, rows: Tensor, unit: int = 1) -> Function | None:
+    def of(self, kind: str, function: Function, rows: Tensor) -> Function | None:
         """The recording of ``function`` for this many rows, made once it is asked for often.
 
-        Rows belong together by so many as ``unit`` says.
+        Second derivatives of a long function, whose rows belong together, are not recorded.
         """
-        if not len(rows):
+        if not len(rows) or (self.long and kind == "hessian"):
             return None
-        size = self._size(kind, len(rows), unit)
+        size = self._size(kind, len(rows))
         key = (kind, size)
         self._asked[key] += 1
         if self._asked[key] == self._enough(kind) and 0 < size <= self._most():
             # Where it cannot be recorded, the function itself goes on: it is always right.
             with contextlib.suppress(NotRecordableError, RuntimeError):
-                filled = _filled(rows[:size], size, unit)
+                filled = _filled(rows[:size], size)
                 self.made[key] = record(function, filled, _beside(filled))
         program = self.made.get(key)
-        return None if program is None else partial(_in_parts, program, size, unit)
+        return None if program is None else partial(_in_parts, program, size)
 
     def values_pay(self, rows: int) -> bool:
         """Whether values alone of a long function are asked for so often, these rows included."""
         if self.long:
-            self._values_asked += math.ceil(rows / self._size("gradient", rows, 1))
+            self._values_asked += math.ceil(rows / self._size("gradient", rows))
         return self._values_asked >= VALUES
 
     def _enough(self, kind: str) -> int:
         """After how many evaluations a recording pays."""
         if not self.long:
             return REPEATS
-        return {"gradient": EARLY, "hessian": LATER}.get(kind, 1)
+        return EARLY if kind == "gradient" else 1
 
-    def _size(self, kind: str, rows: int, unit: int) -> int:
+    def _size(self, kind: str, rows: int) -> int:
         """How many rows are recorded, to serve so many."""
         if not self.long:
             return rows
-        few, some = (max(size // unit, 1) * unit for size in ROWS)
+        few, some = ROWS
         known = self.made.get((kind, few))
         if rows <= few or known is None or known.entries >= WIDE:
             return few
         fit = RECORDED_BYTES // known.noted * few
-        return max(few, min(some, self._most() // unit * unit, fit))
+        return max(few, min(some, self._most(), fit))
 
     @property
     def work(self) -> int:
@@ -110,17 +110,17 @@ def _beside(rows: Tensor) -> Tensor:
     return rows + 0.01 * torch.cos(torch.arange(rows.numel())).reshape(rows.shape)
 
 
-def _filled(rows: Tensor, size: int, unit: int) -> Tensor:
-    """The rows, and the last that belong together over again, until there are so many."""
+def _filled(rows: Tensor, size: int) -> Tensor:
+    """The rows, and the last over again, until there are so many."""
     lacking = size - len(rows)
-    return torch.cat([rows, rows[-unit:].repeat(lacking // unit, 1)]) if lacking else rows
+    return torch.cat([rows, rows[-1:].expand(lacking, -1)]) if lacking else rows
 
 
-def _in_parts(program: Program, size: int, unit: int, rows: Tensor) -> Outputs:
+def _in_parts(program: Program, size: int, rows: Tensor) -> Outputs:
     """What a recording of ``size`` rows gives for any number of them."""
     if len(rows) == size:
         return program(rows)
-    parts = [program(_filled(part, size, unit)) for part in rows.split(size)]
+    parts = [program(_filled(part, size)) for part in rows.split(size)]
     return tuple(torch.cat(each)[: len(rows)] for each in zip(*parts, strict=True))
 
 
