@@ -97,7 +97,9 @@ def test_one_recording_of_a_long_loop_serves_any_few_rows() -> None:
             density.value_and_gradient(rows), fresh._differentiated(rows), rtol=1e-10, atol=1e-10
         )
         torch.testing.assert_close(density.log_prob(rows), fresh._values(rows))
-    assert list(density.recordings.made) == [("gradient", ROWS[0]), ("gradient", ROWS[1])]
+    assert list(density.recordings.made) == [
+        (kind, size) for size in ROWS for kind in ("gradient", "value")
+    ]
 
 
 def test_points_that_a_recording_takes_do_not_count_as_evaluated() -> None:
@@ -143,24 +145,37 @@ def test_second_derivatives_of_a_long_loop_are_differences_of_its_recorded_gradi
     for _ in range(EARLY):
         density.value_and_gradient(rows)
     ours, its = density.hessian(rows), fresh.hessian(rows)
-    assert {"gradient"} == {kind for kind, _ in density.recordings.made}
+    assert "hessian" not in {kind for kind, _ in density.recordings.made}
     torch.testing.assert_close(ours, its, rtol=1e-5, atol=1e-5)
 
 
-def test_values_of_a_long_loop_are_recorded_without_gradients_once_many_are_asked_for() -> None:
+def test_values_of_a_long_loop_are_recorded_with_its_gradient_and_take_less_work() -> None:
+    density, fresh = long_densities()
+    rows = torch.randn(ROWS[0], 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for _ in range(EARLY):
+        density.value_and_gradient(rows)
+    made = density.recordings.made
+    assert list(made) == [("gradient", ROWS[0]), ("value", ROWS[0])]
+    assert made["value", ROWS[0]].work < made["gradient", ROWS[0]].work / 2
+    torch.testing.assert_close(density.log_prob(rows), fresh._values(rows))
+
+
+def test_values_are_recorded_for_more_rows_than_gradients_once_many_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     density, fresh = long_densities()
     rows = torch.randn(600, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for _ in range(EARLY):
-        density.value_and_gradient(rows)
-    few = rows[: ROWS[0]]
-    density.log_prob(few)
-    assert {"gradient"} == {kind for kind, _ in density.recordings.made}
+        density.value_and_gradient(rows[: ROWS[0]])
+    held = density.recordings.made["gradient", ROWS[0]].noted
+    monkeypatch.setattr(recording, "RECORDED_BYTES", 2 * held)  # of gradients, twice as many rows
+    for _ in range(EARLY):
+        density.log_prob(rows)
+    assert {size for _, size in density.recordings.made} == {ROWS[0], 2 * ROWS[0]}
     for _ in range(VALUES):
-        density.log_prob(few)
+        density.log_prob(rows[: ROWS[0]])
     torch.testing.assert_close(density.log_prob(rows), fresh._values(rows))
-    made = density.recordings.made
-    assert {"gradient", "value"} == {kind for kind, _ in made}
-    assert made["value", ROWS[0]].work < made["gradient", ROWS[0]].work / 2
+    assert max(size for kind, size in density.recordings.made if kind == "value") > 2 * ROWS[0]
 
 
 def at_random(seed: int) -> Any:

@@ -72,10 +72,9 @@ class LogDensity:
         A point where the model fails or the density is not a number counts as minus infinity.
         """
         rows = flat.reshape(-1, self.dim)
-        if rows.requires_grad or not self.recordings.values_pay(len(rows)):
-            values = self._differentiable(rows)
-        else:
-            (values,) = self._replayed("value", self._undifferentiated, rows)
+        alone = self.recordings.long and not rows.requires_grad
+        recording = self._recording("value", self._undifferentiated, rows) if alone else None
+        values = self._differentiable(rows) if recording is None else self._run(recording, rows)[0]
         return _or_minus_infinity(values).reshape(flat.shape[:-1])
 
     def _differentiable(self, rows: Tensor) -> Tensor:
@@ -303,8 +302,11 @@ class LogDensity:
     ) -> tuple[Tensor, ...]:
         """``function(rows)``, from the recording of it where there is one."""
         recording = self._recording(kind, function, rows)
-        if recording is None:
-            return function(rows)
+        return function(rows) if recording is None else self._run(recording, rows)
+
+    def _run(
+        self, recording: Callable[[Tensor], tuple[Tensor, ...]], rows: Tensor
+    ) -> tuple[Tensor, ...]:
         self.evaluations += len(rows)
         self.check_time()
         with torch.no_grad():

@@ -27,7 +27,7 @@ Function = Callable[[Tensor], Outputs]
 REPEATS = 20  # evaluations for one number of points before a recording of it pays
 LONG = 500  # operations of one evaluation, above which it pays much sooner
 EARLY = 2  # evaluations of a long gradient before it is
-VALUES = 100  # times that its recording is run for values alone, which takes as long as theirs
+VALUES = 100  # times that it is run for values alone, which takes as long as to record them
 ROWS = (16, 256)  # that a long function is recorded for: many take little more time than one
 WIDE = 4096  # numbers in one operation of few rows, from which those of more rows are no quicker
 RECORDED_BYTES = 500_000_000  # of all results together, which are held while it is recorded
@@ -64,28 +64,35 @@ class Recordings:
         """
         if not len(rows) or (self.long and kind == "hessian"):
             return None
+        if kind == "value":
+            self._values_asked += math.ceil(len(rows) / self._size("gradient", len(rows)))
         size = self._size(kind, len(rows))
         key = (kind, size)
         self._asked[key] += 1
-        if self._asked[key] == self._enough(kind) and 0 < size <= self._most():
+        if self._pays(kind, self._asked[key]) and 0 < size <= self._most():
             # Where it cannot be recorded, the function itself goes on: it is always right.
             with contextlib.suppress(NotRecordableError, RuntimeError):
-                filled = _filled(rows[:size], size)
-                self.made[key] = record(function, filled, _beside(filled))
+                self._make(kind, function, _filled(rows[:size], size))
         program = self.made.get(key)
         return None if program is None else partial(_in_parts, program, size)
 
-    def values_pay(self, rows: int) -> bool:
-        """Whether values alone of a long function are asked for so often, these rows included."""
-        if self.long:
-            self._values_asked += math.ceil(rows / self._size("gradient", rows))
-        return self._values_asked >= VALUES
+    def _make(self, kind: str, function: Function, rows: Tensor) -> None:
+        """Record a function; of a long gradient the values, which come first, alone as well."""
+        kinds = ("gradient", "value") if kind == "gradient" and self.long else (kind,)
+        outputs = (None, 1)[: len(kinds)]
+        programs = recorded(function, rows, _beside(rows), outputs)
+        self.made |= {(each, len(rows)): own for each, own in zip(kinds, programs, strict=True)}
 
-    def _enough(self, kind: str) -> int:
-        """After how many evaluations a recording pays."""
-        if not self.long:
-            return REPEATS
-        return EARLY if kind == "gradient" else 1
+    def _pays(self, kind: str, asked: int) -> bool:
+        """Whether a recording begins to pay when it is asked for so many times."""
+        if kind == "value":
+            return self._values_pay and asked == 1
+        return asked == (EARLY if self.long else REPEATS)
+
+    @property
+    def _values_pay(self) -> bool:
+        """Whether values alone are asked for so often that more at once may be recorded."""
+        return self._values_asked >= VALUES
 
     def _size(self, kind: str, rows: int) -> int:
         """How many rows are recorded, to serve so many."""
@@ -95,6 +102,8 @@ class Recordings:
         known = self.made.get((kind, few))
         if rows <= few or known is None or known.entries >= WIDE:
             return few
+        if kind == "value" and not self._values_pay:
+            return self._size("gradient", rows)
         fit = RECORDED_BYTES // known.noted * few
         return max(few, min(some, self._most(), fit))
 
@@ -166,17 +175,26 @@ def record(function: Function, point: Tensor, other: Tensor) -> Program:
     >>> squares(torch.tensor([3.0, 4.0]))
     (tensor([ 9., 16.]), tensor([4., 5.]))
     """
+    return recorded(function, point, other, (None,))[0]
+
+
+def recorded(
+    function: Function, point: Tensor, other: Tensor, outputs: Sequence[int | None]
+) -> list[Program]:
+    """The same, once for each number of outputs: so many of the first, or all."""
     point = point.detach().clone()
     with _kept_in_memory():
-        calls, outputs = _listed(function, point)
+        calls, made = _listed(function, point)
         noted = sum(each.nbytes for call in calls for each in call.made)
-        calls, outputs = _folded(calls, outputs, point)
-        program = Program(calls, point, outputs)
-        program.noted += noted
-    for ours, its in zip(program(other.detach()), function(other.detach().clone()), strict=True):
-        if not torch.allclose(ours, its, rtol=AGREEMENT, atol=AGREEMENT, equal_nan=True):
-            raise NotRecordableError("another point takes other operations")
-    return program
+        calls, made = _folded(calls, made, point)
+        programs = [Program(calls, point, made[:some]) for some in outputs]
+    programs[0].noted += noted
+    its = function(other.detach().clone())
+    for program in programs:
+        for ours, each in zip(program(other.detach()), its, strict=False):
+            if not torch.allclose(ours, each, rtol=AGREEMENT, atol=AGREEMENT, equal_nan=True):
+                raise NotRecordableError("another point takes other operations")
+    return programs
 
 
 def _listed(function: Function, point: Tensor) -> tuple[list[Call], Outputs]:

@@ -59,8 +59,8 @@ DEAR_WORK, DEAR_ROWS = 20_000, 60  # numbers in an evaluation, above which rows 
 ENOUGH = 0.5  # of a round's rows are effective: another would gain little
 HEAVIEST = 5.0  # average weights, above which a tail was missed
 FEWEST_ROUNDS = 2  # the first, from a guess, may not have seen the tails
-FEWEST_STALLED = 5  # rounds, sooner than which it is too soon to tell
-STALLED = 1.1  # times the effective rows before
+FEWEST_STALLED = 4  # rounds, sooner than which it is too soon to tell
+STALLED = 1.1  # times the effective rows of any before, which neither of the last two has
 MORE = 4  # components that a mixture is widened by
 NARROWER = 0.5  # their covariance, as a share of the whole
 TINY = 1e-12
@@ -118,7 +118,8 @@ class NestedLaplace(Settings):
         if len(state.rounds) < FEWEST_ROUNDS:
             return False
         effective = [each.effective for each in state.rounds]
-        stalled = len(effective) > FEWEST_STALLED and effective[-1] < STALLED * max(effective[:-1])
+        before, last = max(effective[:-2], default=0.0), max(effective[-2:])
+        stalled = len(effective) >= FEWEST_STALLED and last < STALLED * before
         return state.rounds[-1].suffices or stalled or len(effective) == self.rounds
 
     def outcome(self, state: "NestedState") -> Outcome:
