@@ -30,13 +30,14 @@ def second_derivatives(
              [ 0., 12.]]], dtype=torch.float64)
     """
     widths = torch.full_like(flat, FIRST_WIDTH)
-    for _ in range(MOST_WIDTHS):
-        matrices = _differences(gradient, flat, widths)
+    matrices = _differences(gradient, flat, widths)
+    for _ in range(MOST_WIDTHS - 1):
         curvature = matrices.diagonal(dim1=-2, dim2=-1).abs()
         fitting = (WIDTH * curvature.rsqrt()).nan_to_num(FIRST_WIDTH).clamp(NARROWEST, WIDEST)
         if float((fitting / widths).log().abs().max()) < math.log(FIT):
             break
         widths = fitting
+        matrices = _differences(gradient, flat, widths)
     return (matrices + matrices.mT) / 2
 
 

@@ -55,6 +55,7 @@ LEAST_CURVATURE = 0.1  # of the evidence, in units of its widths
 WIDTHS_AGREE, MOST_WIDTHS = 0.3, 3  # on the log scale; times that they are worked out
 FEWEST_ROWS = 100  # of each round, for every entry of the few
 ROWS_WITHOUT_REST = 200  # where a row needs no search
+CHEAP_WORK, CHEAP_ROWS = 1_000, 3_200  # numbers in one, below which so many show tails for little
 DEAR_WORK, DEAR_ROWS = 20_000, 60  # numbers in an evaluation, above which rows are saved
 ENOUGH = 0.5  # of a round's rows are effective: another would gain little
 HEAVIEST = 5.0  # average weights, above which a tail was missed
@@ -78,7 +79,8 @@ class NestedLaplace(Settings):
         split: Which entries are the few; None to find out.
         modes: Where to start if there is no rest; none to search for them.
         rows: How many values of the few to take in each round; None for a hundred for each of
-            their entries, sixty where these are dear, and two hundred where there is no rest.
+            their entries, sixty where these are dear; two hundred where there is no rest, and
+            3,200 in all if an evaluation is cheap.
         rounds: How many rounds to take at the most.
         max_steps: How many steps to take at the most, of the search and the rounds together.
     """
@@ -129,8 +131,10 @@ class NestedLaplace(Settings):
 
 def _rows_for(density: LogDensity, split: Split) -> int:
     """Of a round: fewer where each takes long, more where none needs a search."""
-    rows = DEAR_ROWS if density.work > DEAR_WORK else FEWEST_ROWS
-    return len(split.few) * (rows if len(split.rest) else ROWS_WITHOUT_REST)
+    if len(split.rest):
+        return len(split.few) * (DEAR_ROWS if density.work > DEAR_WORK else FEWEST_ROWS)
+    least = CHEAP_ROWS if density.work <= CHEAP_WORK else 0
+    return max(least, len(split.few) * ROWS_WITHOUT_REST)
 
 
 class Search:
