@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pyro
@@ -145,6 +146,34 @@ def test_a_banana_is_covered_by_adaptive_importance_sampling() -> None:
     assert abs(y.mean() - 0.5) < 0.1
     assert abs(y.std() / math.sqrt(1.5) - 1) < 0.08
     assert abs(np.corrcoef(y, x**2)[0, 1] - math.sqrt(1 / 3)) < 0.08
+
+
+def test_draws_of_entries_that_are_all_few_take_no_evaluation() -> None:
+    def plain() -> None:
+        pyro.sample("x", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+
+    fit = vi.fit(plain, {}, vi.NestedLaplace(), seed=0)
+    before = fit.density.evaluations
+    drawn = fit.approximations()[0].draw(50, seed=1)
+    assert drawn.flat.shape == (50, 2)
+    assert fit.density.evaluations == before
+
+
+@pytest.mark.parametrize(
+    ("effective", "ended"),
+    [
+        ((0.2, 0.25), False),
+        ((0.3, 0.3, 0.3), False),  # too soon to tell
+        ((0.2, 0.3, 0.31, 0.1), True),
+        ((0.2, 0.3, 0.1, 0.4), False),
+        ((0.2, 0.3, 0.4, 0.1), False),  # one bad round is no stall
+    ],
+)
+def test_rounds_end_where_two_in_a_row_gain_nothing(
+    effective: tuple[float, ...], ended: bool
+) -> None:
+    rounds = [SimpleNamespace(effective=each, suffices=False) for each in effective]
+    assert NestedLaplace().converged(cast(Any, SimpleNamespace(rounds=rounds))) is ended
 
 
 def test_a_model_without_few_is_refused_in_one_sentence() -> None:
