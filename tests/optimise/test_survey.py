@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import pyrovi as vi
-from pyrovi.approximations import Gaussian, Rest
+from pyrovi.approximations import Gaussian, Rest, Split
 from pyrovi.bound import bind, bind_model
 from pyrovi.density import LogDensity
 from pyrovi.evidence import limits
@@ -153,6 +153,17 @@ def test_the_rest_has_other_modes_or_has_not(model, data: Tensor, several: int) 
     assert len(survey.found) == 1 + several
     if several:  # a unit's mode and its mirror image are alike
         assert survey.missed == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_rest_that_is_one_border_is_surveyed_too() -> None:
+    density = bound_to(groups, {"y": COUNTS})
+    border = torch.arange(2, density.dim)
+    rest = Rest(density, Split(torch.arange(2), border, torch.zeros(0, 0, dtype=torch.long)))
+    few = torch.zeros(16, 2, dtype=torch.float64)
+    given = rest.given(few, torch.ones(16, len(border), dtype=torch.float64))
+    survey = survey_rest(rest, few, given, seed=0)
+    assert survey is not None
+    assert len(survey.found) == 1
 
 
 def test_modes_without_number_are_said_to_be() -> None:

@@ -393,7 +393,7 @@ def _heaviest(
     border, (count, size) = len(rest.split.border), rest.split.blocks.shape
     whole = away[:, :border].any(-1)
     gained = (reached.log_evidence - given.log_evidence)[whole]
-    blocks = away[:, border:].reshape(-1, count, size).any(-1) & ~whole[:, None]
+    blocks = away[:, border:].reshape(len(away), count, size).any(-1) & ~whole[:, None]
     if not bool(blocks.any()):
         return float(gained.max()) if len(gained) else -math.inf
     row, block = torch.nonzero(blocks)[:: max(1, int(blocks.sum()) // MOST_SWAPPED)].T
