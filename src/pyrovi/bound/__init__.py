@@ -24,9 +24,11 @@ from pyrovi.bound.runs import (
     at_once_or_each as at_once_or_each,
     carries_draws as carries_draws,
     discrete_draws as discrete_draws,
+    end_to_end as end_to_end,
     in_plate_of_draws as in_plate_of_draws,
     predictions as predictions,
     prior_draws as prior_draws,
+    rows_at_once as rows_at_once,
 )
 from pyrovi.bound.sites import (
     Site as Site,

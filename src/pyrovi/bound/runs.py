@@ -7,7 +7,7 @@ draw by draw if that cannot either.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -17,6 +17,7 @@ import pyro
 import torch
 from pyro.infer import config_enumerate, infer_discrete
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
 
 from pyrovi.bound.handlers import Bounded, Fix, Predict, Widen
 from pyrovi.bound.model import BoundModel
@@ -29,6 +30,7 @@ T = TypeVar("T")
 Values = dict[str, Tensor]
 Way = Callable[[Mapping[str, Tensor], int], Values | None]
 ENTRIES_AT_ONCE = 20_000_000  # tensor entries in one run, a bound on memory
+OF_A_SITE = 1_000_000  # entries of one site in a run: the next run finds their memory warm
 AGREEMENT = 1e-6
 # What models raise in one run for many draws, where they were written for one.
 MADE_FOR_ONE_DRAW = (ValueError, RuntimeError, LookupError, AssertionError, TypeError)
@@ -83,11 +85,11 @@ class _Runs:
         way = self._way(values, seed) if count > 2 else self.together
         step = self._at_once(count)
         with self.model.running(), isolated(seed), torch.no_grad():
-            parts = [
+            parts = (
                 self._part(_rows(values, start, start + step), min(step, count - start), way)
                 for start in range(0, count, step)
-            ]
-        return {name: torch.cat([part[name] for part in parts]) for name in self.names}
+            )
+            return end_to_end(parts, count)
 
     def _way(self, values: Mapping[str, Tensor], seed: int) -> Way:
         """How many rows are run at once.
@@ -111,10 +113,9 @@ class _Runs:
         )
 
     def _at_once(self, count: int) -> int:
-        entries = sum(prod(site.shape) for site in self.model.sites) + 1
         # An enumerated site gives everything below it one more axis; ten is a usual length.
-        entries *= 10 if self.model.discrete else 1
-        return max(1, min(count, ENTRIES_AT_ONCE // entries))
+        times = 10 if self.model.discrete else 1
+        return min(count, rows_at_once([times * prod(site.shape) for site in self.model.sites]))
 
     def together(self, rows: Mapping[str, Tensor], size: int) -> Values | None:
         """All rows in one run; None if the model cannot be run so, or has another density then."""
@@ -207,6 +208,36 @@ class _Runs:
 
 def _rows(values: Mapping[str, Tensor], start: int, stop: int) -> dict[str, Tensor]:
     return {name: value[start:stop] for name, value in values.items()}
+
+
+def rows_at_once(sizes: Sequence[int]) -> int:
+    """How many rows one run holds, of sites of so many entries.
+
+    >>> rows_at_once([10, 1]), rows_at_once([50_000, 1]), rows_at_once([50_000] * 100)
+    (100000, 20, 3)
+    """
+    largest, all_of_them = max(sizes, default=1), sum(sizes)
+    return max(1, min(ENTRIES_AT_ONCE // (all_of_them + 1), OF_A_SITE // max(largest, 1)))
+
+
+def end_to_end(parts: Iterable[T], count: int) -> T:
+    """Tensors, or mappings of them, for so many rows in all, put together as they come.
+
+    No part is kept, so that the next one finds the memory of the one before.
+
+    >>> end_to_end((torch.full((2,), each) for each in (7, 8)), 4)
+    tensor([7, 7, 8, 8])
+    """
+    whole: Any = None
+    start = 0
+    for part in parts:
+        if whole is None:
+            whole = tree_map(lambda own: own.new_empty(count, *own.shape[1:]), part)
+        stop = start + len(tree_leaves(part)[0])
+        for into, own in zip(tree_leaves(whole), tree_leaves(part), strict=True):
+            into[start:stop] = own
+        start = stop
+    return whole
 
 
 def at_once_or_each(

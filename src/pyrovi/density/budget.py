@@ -10,7 +10,6 @@ from torch.distributions import Independent, MultivariateNormal, Wishart
 from pyrovi.bound import BoundModel
 
 STABLE_POINTS = 501  # at which Pyro integrates the density of a stable distribution
-CHUNK_ENTRIES = 20_000_000  # tensor entries per vectorised call, a bound on memory
 
 
 class OutOfTime(Exception):  # noqa: N818  not an error: the loop expects it
@@ -19,11 +18,16 @@ class OutOfTime(Exception):  # noqa: N818  not an error: the loop expects it
 
 def entries_of(model: BoundModel) -> int:
     """About how many numbers one evaluation at one point holds."""
+    return sum(sizes_of(model)) + 1
+
+
+def sizes_of(model: BoundModel) -> list[int]:
+    """About how many numbers each site holds at one point."""
     nodes = model.prototype.nodes
     widths = (_width(nodes[site.name]["fn"]) for site in model.sites)
-    entries = sum(w * prod(site.shape) for w, site in zip(widths, model.sites, strict=True)) + 1
+    sizes = [w * prod(site.shape) for w, site in zip(widths, model.sites, strict=True)]
     # Discrete sites are enumerated: ten values are usual, and some terms hang on each.
-    return entries + sum(3 * prod(site.shape) * 10 for site in model.discrete)
+    return sizes + [3 * prod(site.shape) * 10 for site in model.discrete]
 
 
 def work_of(model: BoundModel) -> int:
@@ -55,9 +59,3 @@ def _factor(distribution: Any) -> Tensor | None:
     if isinstance(distribution, MultivariateNormal | Wishart):
         return distribution._unbroadcasted_scale_tril
     return None
-
-
-def at_once(entries: int, rows: int) -> int | None:
-    """How many of so many rows fit into memory at once; None where all do."""
-    fits = max(1, CHUNK_ENTRIES // entries)
-    return None if fits >= rows else fits

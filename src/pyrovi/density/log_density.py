@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyrovi.bound import BoundModel, at_once_or_each
-from pyrovi.density.budget import OutOfTime, at_once, entries_of, work_of
+from pyrovi.bound import BoundModel, at_once_or_each, rows_at_once
+from pyrovi.density.budget import OutOfTime, entries_of, sizes_of, work_of
 from pyrovi.density.differences import second_derivatives
 from pyrovi.density.one_point import OnePoint
 from pyrovi.density.pointwise import explain, without_pointwise
@@ -263,6 +263,11 @@ class LogDensity:
         return work_of(self.model)
 
     @cached_property
+    def _at_once(self) -> int:
+        """How many points are carried through one run."""
+        return rows_at_once(sizes_of(self.model))
+
+    @cached_property
     def vectorised(self) -> bool:
         """Whether many points are carried through one run of the model."""
         _ = self._without_pointwise
@@ -292,7 +297,7 @@ class LogDensity:
                 return at_once_or_each(None, alone, rows)
         together = partial(self._point.carrier.in_one_run, one)
         with self.model.running():
-            return in_parts(together, alone, rows, fits=at_once(self.entries, len(rows)))
+            return in_parts(together, alone, rows, fits=self._at_once)
 
     def _replayed(
         self,

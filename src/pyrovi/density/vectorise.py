@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from pyrovi.bound import made_for_many
+from pyrovi.bound import end_to_end, made_for_many
 from pyrovi.density.idioms import ApartError, Idiom, Idioms, Line, MadeOnceError, NotForManyError
 
 # What a model raises at a point where it cannot be run: of many in one call, find out which.
@@ -69,7 +69,8 @@ def in_parts(
     tensor([0.5000, 0.0000, 0.2500])
     """
     if fits is not None and fits < len(rows):
-        return _joined([in_parts(together, alone, part) for part in rows.split(fits)])
+        parts = (in_parts(together, alone, part) for part in rows.split(fits))
+        return end_to_end(parts, len(rows))
     waiting, done, failures = [torch.arange(len(rows))], [], 0
     while waiting:
         part = waiting.pop()

@@ -29,8 +29,8 @@ def one_chain(density: LogDensity, drawn: Draws, seed: int) -> dict[str, Arrays]
     return {
         "posterior": as_arrays(latent | deterministic),
         "unconstrained_posterior": as_arrays(pieces),
-        "posterior_predictive": as_arrays(predicted),
-        "log_likelihood": as_arrays(_prefixed(terms, "log_likelihood")),
+        "posterior_predictive": as_arrays(predicted, copy=False),
+        "log_likelihood": as_arrays(_prefixed(terms, "log_likelihood"), copy=False),
         "log_prior": as_arrays(_prefixed(terms, "log_prior")),
         "log_guide": as_arrays(_by_site(drawn, terms)),
         "sample_stats": as_arrays(_log_densities(drawn, terms)),
@@ -40,15 +40,31 @@ def one_chain(density: LogDensity, drawn: Draws, seed: int) -> dict[str, Arrays]
 def stack_chains(chains: Sequence[dict[str, Arrays]]) -> dict[str, Arrays]:
     """The arrays of all chains, by group, with the chain first."""
     return {
-        group: {name: np.stack([chain[group][name] for chain in chains]) for name in variables}
+        group: {name: _stacked([chain[group][name] for chain in chains]) for name in variables}
         for group, variables in chains[0].items()
     }
 
 
-def as_arrays(values: Mapping[str, Tensor]) -> Arrays:
-    """Tensors as arrays, floats in double precision."""
-    arrays = {name: to_numpy(value) for name, value in values.items()}
+def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays on a new first axis; of one alone it is a view, as draws of large data are large."""
+    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
+
+
+def as_arrays(values: Mapping[str, Tensor], *, copy: bool = True) -> Arrays:
+    """Tensors as arrays, floats in double precision.
+
+    Args:
+        values: The tensors, by name.
+        copy: Whether to copy those that are so already: not what nothing else holds, as the
+            predictions of large data are.
+    """
+    as_array = to_numpy if copy else _contiguous
+    arrays = {name: as_array(value) for name, value in values.items()}
     return {n: a.astype(np.float64) if a.dtype == np.float32 else a for n, a in arrays.items()}
+
+
+def _contiguous(value: Tensor) -> np.ndarray:
+    return value.detach().cpu().contiguous().numpy()
 
 
 def computed(model: BoundModel) -> list[str]:

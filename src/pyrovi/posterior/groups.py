@@ -89,7 +89,7 @@ def prior_groups(
     try:
         each = sum(prod(site.shape) for site in model.sites)
         count = max(MIN_PRIOR_DRAWS, min(PRIOR_DRAWS, PRIOR_ENTRIES // max(each, 1)))
-        drawn = as_arrays(prior_draws(model, count, stream(seed, "prior")))
+        drawn = as_arrays(prior_draws(model, count, stream(seed, "prior")), copy=False)
     except (ValueError, RuntimeError, NotImplementedError) as error:
         reason = str(error.__cause__ or error).split("\n")[0]
         return {}, [f"The prior could not be drawn from ({reason}): there is no prior group."]
