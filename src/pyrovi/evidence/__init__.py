@@ -19,12 +19,11 @@ from pyrovi.evidence.moments import (
 )
 from pyrovi.evidence.separate import mixture_moments as mixture_moments, off_without as off_without
 from pyrovi.evidence.weights import (
-    BLOCK as BLOCK,
     EVEN_SHAPE as EVEN_SHAPE,
     MIN_DRAWS as MIN_DRAWS,
+    as_rows as as_rows,
     khat as khat,
     smooth as smooth,
     smooth_each as smooth_each,
     threshold as threshold,
-    tied_tail as tied_tail,
 )

@@ -8,6 +8,7 @@ min(1 - 1/log10 S, 0.7)
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -18,10 +19,15 @@ EXACT_SPREAD = 0.01
 LARGEST, EVEN_SHAPE = 30.0, 0.5
 """Averages that no weight is beyond where most draws are effective, and the largest k that then
 can be: that of weights whose variance is finite."""
+TIED = 1e-12
+"""Log weights within this of one another, in nats, are the same."""
 MIN_DRAWS = 25
 """The tail then has five draws, the fewest that a Pareto can be fitted to."""
 BLOCK = 32
 """Series whose weights are smoothed at once: few enough to stay in a processor's cache."""
+TURNED, TILE = 256, 128
+"""Columns that are made rows at once, and how many entries of each: few enough to stay in a cache,
+and enough to use all of a page of memory."""
 
 
 def threshold(draws: int) -> float:
@@ -59,7 +65,7 @@ def smooth(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
         log_ratios: Finite log p - log q of each draw, up to a constant, in the natural order.
     """
     log_ratios = np.asarray(log_ratios, dtype=float)
-    if np.ptp(log_ratios) <= EXACT_SPREAD or tied_tail(log_ratios):
+    if np.ptp(log_ratios) <= EXACT_SPREAD:
         return log_ratios - _log_sum_exp(log_ratios), 0.0
     log_weights, k = smooth_each(log_ratios[None])
     shape = float(k[0])
@@ -78,16 +84,39 @@ def _even(log_weights: np.ndarray) -> bool:
     return bool(effective > len(weights) / 2 and weights.max() < LARGEST * weights.mean())
 
 
+def as_rows(*matrices: np.ndarray) -> Iterator[tuple[slice, list[np.ndarray]]]:
+    """Few columns of matrices ``(S, n)`` at once, as rows that a processor's cache holds.
+
+    >>> [(own.start, rows.shape) for own, [rows] in as_rows(np.zeros((5, 40)))]
+    [(0, (32, 5)), (32, (8, 5))]
+    """
+    count = matrices[0].shape[1]
+    for start in range(0, count, TURNED):
+        turned = [_turned(each[:, start : start + TURNED]) for each in matrices]
+        for at in range(0, min(TURNED, count - start), BLOCK):
+            own = slice(start + at, start + at + BLOCK)
+            yield own, [rows[at : at + BLOCK] for rows in turned]
+
+
+def _turned(columns: np.ndarray) -> np.ndarray:
+    """A matrix's columns as rows, copied tile by tile: many times as fast as all at once."""
+    rows = np.empty(columns.shape[::-1], columns.dtype)
+    for at in range(0, len(columns), TILE):
+        rows[:, at : at + TILE] = columns[at : at + TILE].T
+    return rows
+
+
 def smooth_each(log_ratios: np.ndarray, efficiency: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Smoothed log weights of many series that each sum to one, shape (n, S), and their k's (n,).
 
     The same as ``arviz_stats``' ``psislw`` to rounding, without the second that its import takes,
-    nor a call for each series. Beyond 745 nats the weights underflow and the fitted tail is not a
-    number: in truth one draw has all the weight. The log weights are then as they came, and k is
-    infinite, the worst there is.
+    nor a call for each series. Where the largest weight is more than 170 nats above others of the
+    tail, it is beyond what a Pareto is fitted to in double precision: in truth one draw has all
+    the weight. The log weights are then as they came, and k is infinite, the worst there is. They
+    are so too where the tail is all one value, and k is zero: there is nothing to smooth.
 
     Args:
-        log_ratios: Finite, shape (n, S), in the natural order; no tail may be all one value.
+        log_ratios: Finite, shape (n, S), in the natural order.
         efficiency: Effective draws per draw, of a Markov chain.
     """
     tail = _tail_length(log_ratios.shape[1], efficiency)
@@ -101,23 +130,28 @@ def smooth_each(log_ratios: np.ndarray, efficiency: float = 1.0) -> tuple[np.nda
 
 def _smooth_tails(log_ratios: np.ndarray, tail: int) -> tuple[np.ndarray, np.ndarray]:
     """Log weights, the largest replaced by the quantiles of a Pareto fitted to them, and k."""
-    log_ratios = log_ratios - log_ratios.max(1, keepdims=True)
-    last = log_ratios.shape[1] - tail
-    order = np.argpartition(log_ratios, (last - 1, last), axis=1)[:, last - 1 :]
+    below = log_ratios.shape[1] - tail - 1
+    order = np.argpartition(log_ratios, below, axis=1)[:, below:]
     values = np.take_along_axis(log_ratios, order, axis=1)
-    cutoff, largest = np.exp(values[:, :1]), order[:, 1:]
-    ranks = np.argsort(values[:, 1:], axis=1)
-    largest = np.take_along_axis(largest, ranks, axis=1)
-    excess = np.exp(np.take_along_axis(log_ratios, largest, axis=1)) - cutoff
-    shape, scale = _fit_paretos(excess)
-    level = np.arange(0.5, tail) / tail
+    ranks = 1 + np.argsort(values[:, 1:], axis=1)
+    largest = np.take_along_axis(order, ranks, axis=1)
+    largest_values = np.take_along_axis(values, ranks, axis=1)
+    top, spread = largest_values[:, -1:], np.ptp(largest_values, axis=1)
+    smoothed, k = _as_paretos(np.exp(values[:, :1] - top), np.exp(largest_values - top))
+    tied = spread < TIED
+    fits = np.isfinite(k) & ~np.isnan(smoothed).any(1) & ~tied
+    log_weights = log_ratios - top
+    log_weights[np.flatnonzero(fits)[:, None], largest[fits]] = smoothed[fits]
+    log_weights -= np.log(np.exp(log_weights).sum(1, keepdims=True))
+    return log_weights, np.where(fits, k, np.where(tied, 0.0, np.inf))
+
+
+def _as_paretos(cutoff: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The log quantiles of a Pareto fitted to each row of sorted weights, none above 1, and k."""
+    shape, scale = _fit_paretos(weights - cutoff)
+    level = np.arange(0.5, weights.shape[1]) / weights.shape[1]
     quantile = cutoff + scale * np.expm1(-shape * np.log1p(-level)) / shape
-    smoothed = np.minimum(np.log(quantile), 0.0)
-    fits = np.isfinite(shape[:, 0]) & ~np.isnan(smoothed).any(1)
-    at = np.arange(len(largest))[fits, None]
-    log_ratios[at, largest[fits]] = smoothed[fits]
-    log_weights = log_ratios - np.log(np.exp(log_ratios).sum(1, keepdims=True))
-    return log_weights, np.where(fits, shape[:, 0], np.inf)
+    return np.minimum(np.log(quantile), 0.0), shape[:, 0]
 
 
 def _fit_paretos(excess: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -131,7 +165,7 @@ def _fit_paretos(excess: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     first_quartile = excess[:, int(count / 4 + 0.5) - 1, None]
     rate = (1 - np.sqrt(places / (np.arange(1, places + 1) - 0.5))) / (3 * first_quartile)
     rate = rate + 1 / excess[:, -1:]
-    shapes = np.log1p(-rate[..., None] * excess[:, None]).mean(2)
+    shapes = _mean_logs(rate, excess)
     profile = count * (np.log(-rate / shapes) - shapes - 1)
     weight = np.exp(profile - profile.max(1, keepdims=True))
     weight /= weight.sum(1, keepdims=True)
@@ -141,6 +175,21 @@ def _fit_paretos(excess: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (count * shape + 10 * 0.5) / (count + 10), -shape / mean_rate
 
 
+def _mean_logs(rate: np.ndarray, excess: np.ndarray) -> np.ndarray:
+    """The mean over the values of log(1 - rate * value), for each row and rate.
+
+    Four terms share a logarithm, that of their product.
+    """
+    values = np.stack([np.ones_like(excess), excess], axis=2)
+    terms = values @ np.stack([np.ones_like(rate), -rate], axis=1)
+    count = excess.shape[1]
+    for _ in range(2):
+        half = count // 2
+        terms[:, :half] *= terms[:, count - half : count]
+        count -= half
+    return np.log(terms[:, :count]).sum(1) / excess.shape[1]
+
+
 def _log_sum_exp(values: np.ndarray) -> float:
     largest = values.max()
     return float(largest + np.log(np.exp(values - largest).sum()))
@@ -148,11 +197,3 @@ def _log_sum_exp(values: np.ndarray) -> float:
 
 def _tail_length(size: int, efficiency: float = 1.0) -> int:
     return int(3 * (size / efficiency) ** 0.5) if size * efficiency > 225 else size // 5
-
-
-def tied_tail(log_ratios: np.ndarray) -> np.ndarray:
-    """Whether the largest ratios, over the last axis, are all equal: no tail to fit."""
-    size = log_ratios.shape[-1]
-    tail = _tail_length(size)
-    largest = np.partition(log_ratios, size - tail, axis=-1)[..., size - tail :]
-    return np.asarray(np.ptp(largest, axis=-1) < 1e-12)

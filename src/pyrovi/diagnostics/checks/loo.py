@@ -9,16 +9,13 @@ import xarray as xr
 from pyrovi.diagnostics.findings import Row, table
 from pyrovi.diagnostics.quantities import blocks, log_ratios
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import BLOCK, MIN_DRAWS, limits, smooth, smooth_each, tied_tail
+from pyrovi.evidence import MIN_DRAWS, as_rows, limits, smooth, smooth_each
 from pyrovi.tree import CHAINS, SAMPLE_DIMS, draw_kind, has, require
 
 SOURCE = (
     "Vehtari, Gelman & Gabry (2017), Statistics and Computing 27(5); "
     "Magnusson et al. (2019), ICML (approximate posteriors)"
 )
-
-TIE = 1e-9
-"""Added, in proportion to the rank of a draw, where equal tails leave no Pareto to fit."""
 
 
 class _Score(NamedTuple):
@@ -136,27 +133,14 @@ def _pointwise(
 def _left_out(
     log_lik: np.ndarray, ratios: np.ndarray | float, efficiency: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same, of draws whose log p - log q are ``ratios`` (equation 10 of the paper).
-
-    Few observations at once, which a processor's cache holds.
-    """
-    parts = [
-        _left_out_at_once(np.ascontiguousarray(log_lik[:, at : at + BLOCK].T), ratios, efficiency)
-        for at in range(0, log_lik.shape[1], BLOCK)
-    ]
-    elpd, p_loo, k = (np.concatenate(part) for part in zip(*parts, strict=True))
+    """The same, of draws whose log p - log q are ``ratios`` (equation 10 of the paper)."""
+    elpd, p_loo, k = np.empty((3, log_lik.shape[1]))
+    for own, [rows] in as_rows(log_lik):
+        log_weights, k[own] = smooth_each(ratios - rows, efficiency)
+        log_weights += rows
+        elpd[own] = _log_mean_exp(log_weights) + np.log(len(log_lik))
+        p_loo[own] = _log_mean_exp(rows) - elpd[own]
     return elpd, p_loo, k
-
-
-def _left_out_at_once(
-    log_lik: np.ndarray, ratios: np.ndarray | float, efficiency: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of log likelihoods (n, S)."""
-    tied = tied_tail(ratios - log_lik)
-    log_lik = log_lik + TIE * np.linspace(0.0, 1.0, log_lik.shape[1]) * tied[:, None]
-    log_weights, k = smooth_each(ratios - log_lik, efficiency)
-    elpd = _log_mean_exp(log_weights + log_lik) + np.log(log_lik.shape[1])
-    return elpd, _log_mean_exp(log_lik) - elpd, k
 
 
 def _log_mean_exp(values: np.ndarray) -> np.ndarray:

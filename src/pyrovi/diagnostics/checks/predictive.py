@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from scipy.special import betainc, logsumexp
+from scipy.special import betainc
 
 from pyrovi.diagnostics.findings import Row, table
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import BLOCK, MIN_DRAWS, Limit, limits, smooth_each, tied_tail
+from pyrovi.evidence import MIN_DRAWS, Limit, as_rows, limits, smooth_each
 from pyrovi.tree import DISCREPANCIES, SAMPLE_DIMS, has, require
 
 SOURCE = (
@@ -206,37 +206,23 @@ def pit_values(
 def _pit(
     observed: np.ndarray, draws: np.ndarray, log_likelihood: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The PIT values, and the k of each observation's weights.
-
-    Few observations at once, which a processor's cache holds.
-    """
+    """The PIT values, and the k of each observation's weights."""
     size, count = draws.shape
     below, equal, k = np.empty((3, count))
-    for at in range(0, count, BLOCK):
-        own = slice(at, at + BLOCK)
-        left = None if log_likelihood is None else log_likelihood[:, own]
-        weights, k[own] = _leave_one_out(draws[:, own], left)
-        below[own] = (weights.T * (draws[:, own] < observed[own])).sum(0)
-        equal[own] = (weights.T * (draws[:, own] == observed[own])).sum(0)
+    both = (draws,) if log_likelihood is None or size < MIN_DRAWS else (draws, log_likelihood)
+    for own, [drawn, *likely] in as_rows(*both):
+        weights, k[own] = _leave_one_out(*likely) if likely else (1.0 / size, -np.inf)
+        seen = observed[own, None]
+        below[own] = (weights * (drawn < seen)).sum(1)
+        equal[own] = (weights * (drawn == seen)).sum(1)
     chance = np.random.default_rng(SEED).uniform(size=count)
     return ((below + chance * equal) * size + chance) / (size + 1), k
 
 
-def _leave_one_out(
-    draws: np.ndarray, log_likelihood: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Normalised weights that take each observation out of the posterior, and their k's.
-
-    Equal ones, and none that is too large, where there is no likelihood or few draws.
-    """
-    size, count = draws.shape
-    if log_likelihood is None or size < MIN_DRAWS:
-        return np.full((1, size), 1.0 / size), np.full(count, -np.inf)
-    log_ratios = -np.where(np.isfinite(log_likelihood), log_likelihood, 0.0).T
-    tied = tied_tail(log_ratios)
-    log_weights, k = smooth_each(log_ratios)
-    log_weights[tied] = log_ratios[tied] - logsumexp(log_ratios[tied], axis=1, keepdims=True)
-    return np.exp(log_weights), np.where(tied, -np.inf, k)
+def _leave_one_out(log_likelihood: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised weights that take each observation out of the posterior, and their k's."""
+    log_weights, k = smooth_each(-np.where(np.isfinite(log_likelihood), log_likelihood, 0.0))
+    return np.exp(log_weights, out=log_weights), k
 
 
 def uniformity(pit: np.ndarray) -> float:
