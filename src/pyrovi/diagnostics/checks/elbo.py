@@ -12,7 +12,7 @@ import xarray as xr
 from pyrovi.diagnostics.findings import Row, table
 from pyrovi.errors import DiagnosticError
 from pyrovi.evidence import limits
-from pyrovi.tree import has, require
+from pyrovi.tree import SAMPLE_DIMS, has, require
 
 SOURCE = "Blei, Kucukelbir & McAuliffe (2017), JASA 112(518), equations 13 to 15"
 
@@ -109,7 +109,10 @@ def _site_means(group: xr.Dataset) -> dict[str, float]:
 
     A missing observation has no likelihood, and adds nothing.
     """
-    return {
-        str(name): float(np.nansum(variable.mean(("chain", "draw")).to_numpy()))
-        for name, variable in group.data_vars.items()
-    }
+    return {str(name): float(np.nansum(_mean(each))) for name, each in group.data_vars.items()}
+
+
+def _mean(variable: xr.DataArray) -> np.ndarray:
+    """Over the draws; of draws that are missing copies are made to leave these out."""
+    mean = variable.mean(SAMPLE_DIMS, skipna=False)
+    return (variable.mean(SAMPLE_DIMS) if mean.isnull().any() else mean).to_numpy()

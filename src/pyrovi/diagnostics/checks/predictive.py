@@ -23,6 +23,9 @@ SOURCE = (
 SEED = 0
 """Of the randomised PIT; fixed, because a diagnostic is a function of the tree alone."""
 
+AT_ONCE = 500_000
+"""Numbers whose statistics are taken at once, so that what is made on the way stays in a cache."""
+
 REVISE = "The fit may be right and the model not: compare the data with its predictions."
 FIXES = {
     "mean": "Check the model's location and its link to the covariates.",
@@ -135,7 +138,9 @@ def _statistics(each: _Replicated) -> list[str]:
 
 def _judge_statistic(each: _Replicated, statistic: str) -> Row:
     function = STATISTICS[statistic]
-    of_data, of_draws = function(each.observed), function(each.draws)
+    of_data = function(each.observed)
+    parts = np.array_split(each.draws, max(1, each.draws.size // AT_ONCE))
+    of_draws = np.concatenate([function(part) for part in parts])
     rounding = 1e-12 * np.abs(each.observed).max(initial=0.0)
     of_data = np.where(np.abs(of_data) < rounding, 0.0, of_data)  # the mean of centred data
     act = f"{REVISE} {FIXES[statistic]}"
