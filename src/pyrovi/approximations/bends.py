@@ -52,8 +52,9 @@ class Bends:
         """The maps whose `parameters` these are."""
         count = len(KNOTS)
         parts = parameters.reshape(len(parameters), -1, 2 * count)
-        first, rises, slopes = parts.split([1, count - 1, count], dim=-1)
-        return Bends(torch.cat([first, rises.exp()], dim=-1).cumsum(-1), slopes.exp())
+        values, slopes = parts.exp().split(count, dim=-1)
+        values[..., 0] = parts[..., 0]
+        return Bends(values.cumsum(-1), slopes)
 
     def rows(self, which: Tensor) -> "Bends":
         """Some of the rows."""

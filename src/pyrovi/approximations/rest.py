@@ -275,6 +275,8 @@ def _triangle(size: int) -> int:
 
 def _entries(factor: Tensor) -> Tensor:
     """The lower entries of triangular matrices in a row, the diagonal by its logarithm."""
+    if factor.shape[-1] == 1:
+        return factor[..., 0].log()
     logs = factor.tril(-1) + torch.diag_embed(factor.diagonal(dim1=-2, dim2=-1).log())
     row, column = torch.tril_indices(*factor.shape[-2:])
     return logs[..., row, column]
@@ -282,6 +284,8 @@ def _entries(factor: Tensor) -> Tensor:
 
 def _lower(entries: Tensor, size: int) -> Tensor:
     """What `_entries` were taken of."""
+    if size == 1:
+        return entries[..., None].exp()
     factor = entries.new_zeros(*entries.shape[:-1], size, size)
     row, column = torch.tril_indices(size, size)
     factor[..., row, column] = entries

@@ -15,6 +15,8 @@ REACH = 1.5
 A narrower range would lose the slab of a quantity that is mostly a spike."""
 LEAST_SHARE = 0.01
 """Of a variance that chains have: what they head for has no less."""
+AT_ONCE = 128
+"""Quantities that are reweighted together, so that what is made on the way stays in a cache."""
 
 
 class Effect(NamedTuple):
@@ -133,6 +135,11 @@ def reweighted(draws: np.ndarray, weights: np.ndarray) -> list[Difference]:
         draws: Shape (S, quantity).
         weights: Shape (S,), summing to one.
     """
+    few = range(0, draws.shape[1], AT_ONCE)
+    return [each for at in few for each in _reweighted(draws[:, at : at + AT_ONCE], weights)]
+
+
+def _reweighted(draws: np.ndarray, weights: np.ndarray) -> list[Difference]:
     size = len(weights)
     mean, mean_w = draws.mean(0), weights @ draws
     centred, centred_w = draws - mean, draws - mean_w
