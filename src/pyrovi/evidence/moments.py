@@ -1,7 +1,8 @@
 """Means and sds of draws, and how far two of them differ beyond their Monte Carlo error."""
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ REACH = 1.5
 A narrower range would lose the slab of a quantity that is mostly a spike."""
 LEAST_SHARE = 0.01
 """Of a variance that chains have: what they head for has no less."""
+LOG_SD_RATIO = math.log(SD_RATIO.high), math.log(SD_RATIO.fail_high)
 AT_ONCE = 128
 """Quantities that are reweighted together, so that what is made on the way stays in a cache."""
 
@@ -52,13 +54,14 @@ class Difference:
     errors: float = limits.WARN_ERRORS
     kept: float = 0.0
 
-    @property
-    def effects(self) -> Iterator[Effect]:
+    @cached_property
+    def effects(self) -> tuple[Effect, Effect]:
         """The shift, and the ratio on its log scale, where too wide and too narrow are alike."""
-        yield Effect(abs(self.shift), self.shift_error, SHIFT.high, SHIFT.fail_high)
-        spread = np.inf if self.ratio <= 0 else abs(np.log(self.ratio))
-        warn, fail = np.log(SD_RATIO.high), np.log(SD_RATIO.fail_high)
-        yield Effect(spread, self.ratio_error, warn, fail)
+        spread = math.inf if self.ratio <= 0 else abs(math.log(self.ratio))
+        return (
+            Effect(abs(self.shift), self.shift_error, SHIFT.high, SHIFT.fail_high),
+            Effect(spread, self.ratio_error, *LOG_SD_RATIO),
+        )
 
     @property
     def status(self) -> Status:
@@ -88,7 +91,7 @@ class Difference:
 
         The sd of a quantity with a heavy tail is known to no better by any draws.
         """
-        shift = next(self.effects)
+        shift = self.effects[0]
         return CORRECTION_ERRORS * shift.error <= shift.warn and not self.error_hides_failure
 
     @property
