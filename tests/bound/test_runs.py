@@ -18,6 +18,7 @@ from pyrovi.bound import (
     discrete_draws,
     predictions,
     prior_draws,
+    runs as runs_of_models,
 )
 from pyrovi.bound.noise import OwnNoise
 from pyrovi.bound.runs import _Runs
@@ -45,6 +46,19 @@ def made_for_one(y: Tensor) -> None:
 @pytest.mark.parametrize("model", [made_for_many, made_for_one])
 def test_predictions_are_each_draws_own(model: Any) -> None:
     bound = bind_model(model, Arguments(kwargs={"y": Y}))
+    drawn = predictions(bound, {"weights": WEIGHTS}, seed=0)
+    torch.testing.assert_close(drawn["total"], WEIGHTS.sum(-1))
+    torch.testing.assert_close(drawn["y"].mean(-1), WEIGHTS.sum(-1), atol=0.01, rtol=0.0)
+
+
+@pytest.mark.parametrize("entries", [1, 8, 12])
+def test_predictions_of_draws_that_do_not_fit_one_run_are_in_order(
+    entries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        runs_of_models, "OF_A_SITE", entries
+    )  # one, two or three draws of four rows
+    bound = bind_model(made_for_many, Arguments(kwargs={"y": Y}))
     drawn = predictions(bound, {"weights": WEIGHTS}, seed=0)
     torch.testing.assert_close(drawn["total"], WEIGHTS.sum(-1))
     torch.testing.assert_close(drawn["y"].mean(-1), WEIGHTS.sum(-1), atol=0.01, rtol=0.0)

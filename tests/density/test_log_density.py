@@ -11,7 +11,7 @@ from torch import Tensor
 
 from foreign import FOREIGN, ForeignModel
 from pyrovi import models
-from pyrovi.bound import Arguments, bind, bind_model
+from pyrovi.bound import Arguments, bind, bind_model, runs
 from pyrovi.density import LogDensity
 from pyrovi.errors import ModelError
 
@@ -117,6 +117,19 @@ def test_the_pointwise_log_likelihood_and_the_priors_add_up_to_the_log_joint() -
             if key.startswith(("log_prior:", "log_likelihood:"))
         )
         torch.testing.assert_close(terms, parts["log_joint"])
+
+
+def test_points_that_do_not_fit_one_run_have_what_each_has_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    density, parted = zoo_density("eight_schools", ""), zoo_density("eight_schools", "")
+    rows = points(density, 7).requires_grad_()
+    together = density.explain(rows.detach())
+    slope = torch.autograd.grad(density.log_prob(rows).sum(), rows)[0]
+    monkeypatch.setattr(runs, "OF_A_SITE", 24)  # three points of eight schools
+    for name, value in parted.explain(rows.detach()).items():
+        torch.testing.assert_close(value, together[name])
+    torch.testing.assert_close(torch.autograd.grad(parted.log_prob(rows).sum(), rows)[0], slope)
 
 
 def test_the_hessian_of_a_gaussian_is_minus_its_precision() -> None:

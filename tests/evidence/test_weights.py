@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from arviz_stats.base.array import array_stats
 
-from pyrovi.evidence.weights import BLOCK, smooth, smooth_each
+from pyrovi.evidence.weights import BLOCK, as_rows, smooth, smooth_each
 
 RATIOS = {
     "light": lambda rng, n: 0.3 * rng.normal(size=n),
@@ -44,6 +44,25 @@ def test_one_draw_with_all_the_weight_is_the_worst_tail() -> None:
     weights, k = smooth(log_ratios)
     assert k == np.inf
     assert np.exp(weights).max() == pytest.approx(1.0)
+
+
+def test_a_tail_that_is_all_one_value_is_not_smoothed() -> None:
+    rng = np.random.default_rng(0)
+    tied = np.minimum(rng.normal(size=(3, 400)), 0.5)  # three in ten draws are the largest
+    both = np.concatenate([tied, rng.normal(size=(3, 400))])
+    log_weights, k = smooth_each(both)
+    np.testing.assert_allclose(log_weights[:3], tied - np.log(np.exp(tied).sum(1))[:, None])
+    assert (k[:3] == 0).all()
+    assert (k[3:] != 0).all()
+
+
+def test_columns_are_taken_as_rows_once_and_in_order() -> None:
+    matrix = np.arange(3.0 * 700).reshape(3, 700)
+    parts = list(as_rows(matrix, -matrix))
+    np.testing.assert_array_equal(np.concatenate([rows for _, (rows, _) in parts]), matrix.T)
+    np.testing.assert_array_equal(np.concatenate([rows for _, (_, rows) in parts]), -matrix.T)
+    places = np.concatenate([np.arange(700)[own] for own, _ in parts])
+    np.testing.assert_array_equal(places, np.arange(700))
 
 
 def test_a_fit_and_its_verdict_load_no_library_that_they_have_no_use_for() -> None:
