@@ -114,11 +114,8 @@ class _Piece:
     def log_slope(self, share: Tensor) -> Tensor:
         both = share * (1 - share)
         ends = self.next_slope * share**2 + self.slope * (1 - share) ** 2
-        return (
-            2 * self.rise.log()
-            + (ends + 2 * self.rise * both).log()
-            - 2 * (self.rise + self._excess * both).log()
-        )
+        share_of_slope = self.rise / (self.rise + self._excess * both)
+        return ((ends + 2 * self.rise * both) * share_of_slope**2).log()
 
     def share(self, share_of_rise: Tensor) -> Tensor:
         """The inverse of `share_of_rise`: the root of a quadratic equation."""

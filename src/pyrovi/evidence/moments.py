@@ -1,8 +1,9 @@
 """Means and sds of draws, and how far two of them differ beyond their Monte Carlo error."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ LEAST_SHARE = 0.01
 """Of a variance that chains have: what they head for has no less."""
 LOG_SD_RATIO = math.log(SD_RATIO.high), math.log(SD_RATIO.fail_high)
 AT_ONCE = 128
-"""Quantities that are reweighted together, so that what is made on the way stays in a cache."""
+"""Quantities that are reweighted together."""
 
 
 class Effect(NamedTuple):
@@ -138,8 +139,15 @@ def reweighted(draws: np.ndarray, weights: np.ndarray) -> list[Difference]:
         draws: Shape (S, quantity).
         weights: Shape (S,), summing to one.
     """
-    few = range(0, draws.shape[1], AT_ONCE)
-    return [each for at in few for each in _reweighted(draws[:, at : at + AT_ONCE], weights)]
+    return _few_at_once(partial(_reweighted, weights=weights), draws)
+
+
+def _few_at_once(
+    judged: Callable[[np.ndarray], list[Difference]], draws: np.ndarray
+) -> list[Difference]:
+    """All quantities, so many together that what is made on the way stays in a cache."""
+    parts = (draws[:, at : at + AT_ONCE] for at in range(0, draws.shape[1], AT_ONCE))
+    return [each for part in parts for each in judged(part)]
 
 
 def _reweighted(draws: np.ndarray, weights: np.ndarray) -> list[Difference]:
@@ -161,9 +169,7 @@ def reweighted_alone(draws: np.ndarray, weights: np.ndarray, times: int = 1) -> 
 
     ``times`` as many such draws leave it open by less.
     """
-    mean = weights @ draws
-    squares = (draws - mean) ** 2
-    return _open(squares, weights @ squares, mean, weights**2 / times)
+    return _few_at_once(partial(_open, weights=weights, shares=weights**2 / times), draws)
 
 
 def resampled(draws: np.ndarray, weights: np.ndarray) -> list[Difference]:
@@ -174,15 +180,15 @@ def resampled(draws: np.ndarray, weights: np.ndarray) -> list[Difference]:
         weights: Shape (S,), of each draw the share that it had of all that were weighed; one of
             a large share stands for itself, and so for few.
     """
-    mean = draws.mean(0)
-    squares = (draws - mean) ** 2
-    return _open(squares, squares.mean(0), mean, weights / len(draws))
+    even = np.full(len(draws), 1 / len(draws))
+    return _few_at_once(partial(_open, weights=even, shares=weights / len(draws)), draws)
 
 
-def _open(
-    squares: np.ndarray, var: np.ndarray, mean: np.ndarray, shares: np.ndarray
-) -> list[Difference]:
+def _open(draws: np.ndarray, weights: np.ndarray, shares: np.ndarray) -> list[Difference]:
     """No difference, with the errors that squared deviations have if counted by ``shares``."""
+    mean = weights @ draws
+    squares = (draws - mean) ** 2
+    var = weights @ squares
     shift_error = np.sqrt(shares @ squares / var)
     ratio_error = 0.5 * np.sqrt(shares @ (squares / var - 1) ** 2)
     columns = shift_error, ratio_error, mean, np.sqrt(var)
