@@ -235,7 +235,7 @@ class AutoState:
         candidates = [each for each in self.tried if not each.misses_modes] or self.tried
         passed = [each for each in candidates if each.passes]
         if passed:
-            return min(passed, key=lambda each: each.pool > SURE_POOL)
+            return min(passed, key=lambda each: each.pool)
         return min(candidates, key=lambda each: each.rank)
 
     def _begin(self, plan: Plan) -> None:
@@ -384,7 +384,7 @@ class AutoState:
         yield from self._in_each_mode()
         rivals = self._rivals()
         few = self.density.dim <= MOST_ALONE and len(rivals) <= MOST_COMPONENTS
-        if split is not None and few and not self._near():
+        if split is not None and few and not self._sure():
             yield nested(all_few(self.density), rivals)
         yield from self._bent()
         self.cheap = False
@@ -412,6 +412,16 @@ class AutoState:
         Weights of which few decide look lighter in some draws than in others.
         """
         return self._passed() and self._best.pool <= SURE_POOL
+
+    def _sure(self) -> bool:
+        """Whether adaptive importance sampling would be for nothing.
+
+        Draws that are good enough as they are need no weights, of which rare ones may be heavy;
+        where an evaluation is dear, it is enough to be near.
+        """
+        if self.density.work > CHEAP_WORK:
+            return self._near()
+        return self._passed() and self._best.pool == 1
 
     def _told(self) -> bool:
         """Whether there was any evidence on the best of them."""
