@@ -7,7 +7,7 @@ import xarray as xr
 import trees
 from pyrovi.diagnostics import CHECKS
 from pyrovi.evidence import SEVERITY
-from pyrovi.tree import CHAINS, DRAWS, INDEPENDENT, POINTS, grow
+from pyrovi.tree import CHAINS, DRAWS, INDEPENDENT, MODES_OF, OF_ALL, OF_REST, POINTS, grow
 
 DIMS = ("chain", "draw")
 made = trees.linear_gaussian_tree
@@ -68,7 +68,7 @@ def with_modes(found, evidence=None, held=None, placed=True, draws=1000):
         loc = 30.0 * np.arange(len(found))[:, None]
         variables["mode_loc"] = ("mode", "latent"), loc
         variables["mode_scale"] = ("mode", "latent"), np.ones_like(loc)
-    return with_stats(made(draws=draws), **variables)
+    return with_stats(made(draws=draws), {MODES_OF: OF_ALL if placed else OF_REST}, **variables)
 
 
 def half_of_two(*, placed=True):

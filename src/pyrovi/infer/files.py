@@ -151,9 +151,11 @@ def _run(model: BoundModel, saved: Mapping[str, Any], tensors: Mapping[str, Tens
 
 def _survey(saved: Mapping[str, Any]) -> Survey:
     """JSON has lists for tuples."""
-    made: dict[str, Any] = {k: tuple(v) for k, v in saved.items() if k != "searches"}
+    made: dict[str, Any] = {
+        name: tuple(each) if isinstance(each, list) else each for name, each in saved.items()
+    }
     made |= {name: tuple(map(tuple, saved[name])) for name in ("loc", "scale")}
-    return Survey(saved["searches"], **made)
+    return Survey(**made)
 
 
 def _judgement(saved: Mapping[str, Any], chains: Mapping[str, Tensor]) -> Judgement:

@@ -22,6 +22,7 @@ from pyrovi.evidence import limits, off_without
 from pyrovi.optimise.linalg import SMALLEST_EIGENVALUE, curvature_cholesky
 from pyrovi.optimise.mode_search import DECREMENT, NEAR, log_evidence
 from pyrovi.seeds import stream
+from pyrovi.tree import OF_ALL, OF_REST, UP_TO_LABELS
 
 FIRST_SEARCHES, MOST_SEARCHES = 16, 2048
 NUMBERS = 300_000_000  # that all searches may work through: seconds
@@ -35,6 +36,7 @@ LEFT = 1e-3  # the share of the posterior that modes left out may have
 ONE_PLACE = 0.5  # sds, within which two searches ended in one mode
 ONE_HEIGHT = 1e-3  # nats, within which modes are one but for an exchange of labels
 AROUND = 2.0  # from the origin, as Stan starts
+CLIMBERS = 4  # draws that climb to a mode, where labels may be exchanged
 HELD_SHARE = 0.1  # of the draws that a mode should have
 LOST, LOST_AFTER = 0.9, 128  # such a chance after so many searches: modes are without number
 ENOUGH = 0.1  # chance of another mode, below which searches end
@@ -55,8 +57,9 @@ class Survey:
         found: How often each mode was met, the one with most evidence first.
         log_evidence: Of each, by the curvature there, less a shared constant.
         held: Whether the approximation has draws about each.
-        loc: Where each is; empty where it is one of a part of the entries.
+        loc: Where each is; empty where it is in many places, or is one of a part of the entries.
         scale: The sds about it.
+        of: Of what: `pyrovi.tree.OF_ALL`, `UP_TO_LABELS` or `OF_REST`.
     """
 
     searches: int
@@ -65,6 +68,7 @@ class Survey:
     held: tuple[bool, ...]
     loc: tuple[tuple[float, ...], ...] = ()
     scale: tuple[tuple[float, ...], ...] = ()
+    of: str = OF_ALL
 
     @property
     def shares(self) -> np.ndarray:
@@ -174,8 +178,7 @@ class _Found:
         self.counts: list[int] = []
         self.known = torch.zeros(0, density.dim, dtype=torch.float64)
         self.whiteners = torch.zeros(0, density.dim, density.dim, dtype=torch.float64)
-        model = density.model
-        self.by_height = bool(model.discrete or model.structure.exchangeable)
+        self.by_height = _exchangeable(density)
         for mode in known:
             self._count(mode.loc, mode.scale_tril)
 
@@ -226,8 +229,10 @@ class _Found:
             tuple(tuple(getattr(mode, name).tolist()) for mode in modes)
             for name in ("loc", "scale")
         )
-        every = tuple(evidence[i] for i in order), (True,) * len(order), loc, scale
-        return modes, Survey(sum(counts), counts, *every)
+        every = sum(counts), counts, tuple(evidence[i] for i in order), (True,) * len(order)
+        return modes, Survey(*every, of=UP_TO_LABELS) if self.by_height else Survey(
+            *every, loc, scale
+        )
 
 
 def _whitened(mode: Gaussian, flat: Float[Tensor, "row dim"]) -> Float[Tensor, "row dim"]:
@@ -240,19 +245,42 @@ def mark_held(
 ) -> Survey:
     """The survey with which of the modes are held, given draws of the approximation.
 
-    Each draw counts for the mode whose Gaussian is the densest there. Of modes too rare for so
-    many draws, those are held that the approximation began with, the first ``begun``.
+    Of modes too rare for so many draws, those are held that the approximation began with, the
+    first ``begun``.
     """
+    met = _led_to_each if _exchangeable(modes[0].density) else _near_each
+    drawn = met(modes, flat)
+    expected = len(flat) * survey.shares
+    known = (expected < limits.RARE_DRAWS) & (np.arange(len(modes)) < begun)
+    return replace(survey, held=tuple(((drawn >= HELD_SHARE * expected) | known).tolist()))
+
+
+def _exchangeable(density: LogDensity) -> bool:
+    """Whether labels may be exchanged: modes of one height then mean the same."""
+    return bool(density.model.discrete or density.model.structure.exchangeable)
+
+
+def _near_each(modes: Sequence[Gaussian], flat: Tensor) -> np.ndarray:
+    """How many draws there are at each mode: one counts where that Gaussian is the densest."""
     heights = torch.stack(
         [
             -0.5 * _whitened(mode, flat).square().sum(-1) - mode.scale_tril.diagonal().log().sum()
             for mode in modes
         ]
     )
-    drawn = torch.bincount(heights.argmax(0), minlength=len(modes)).numpy()
-    expected = len(flat) * survey.shares
-    known = (expected < limits.RARE_DRAWS) & (np.arange(len(modes)) < begun)
-    return replace(survey, held=tuple(((drawn >= HELD_SHARE * expected) | known).tolist()))
+    return torch.bincount(heights.argmax(0), minlength=len(modes)).numpy()
+
+
+def _led_to_each(modes: Sequence[Gaussian], flat: Tensor) -> np.ndarray:
+    """The same where an exchange of labels makes many places of a mode: by where some climb."""
+    density = modes[0].density
+    ends, _ = _ends(density, flat[:CLIMBERS])
+    if not len(ends):
+        return np.full(len(modes), len(flat))
+    places = torch.cat([ends, torch.stack([mode.loc for mode in modes])])
+    heights = density.log_prob(places).detach()
+    same = (heights[: len(ends), None] - heights[len(ends) :]).abs() < ONE_HEIGHT
+    return same.double().mean(0).numpy() * len(flat)
 
 
 def _ends(density: LogDensity, starts: Float[Tensor, "start dim"]) -> tuple[Tensor, Tensor]:
@@ -363,8 +391,8 @@ def survey_rest(
     gained = _heaviest(rest, few, given, reached, away)
     counts = int((arrived & ~other).sum()), int(other.sum())
     if not counts[1]:
-        return Survey(counts[0], counts[:1], (0.0,), (True,))
-    return Survey(sum(counts), counts, (0.0, gained), (True, False))
+        return Survey(counts[0], counts[:1], (0.0,), (True,), of=OF_REST)
+    return Survey(sum(counts), counts, (0.0, gained), (True, False), of=OF_REST)
 
 
 def _slope(rest: Rest, few: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:

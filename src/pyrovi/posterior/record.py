@@ -15,7 +15,7 @@ from pyrovi.bound import Site, to_numpy
 from pyrovi.infer import Fit, Run, Rung, Status
 from pyrovi.optimise import Survey
 from pyrovi.posterior.chain import Arrays
-from pyrovi.tree import DRAWS, SAMPLE_DIMS
+from pyrovi.tree import DRAWS, MODES_OF, SAMPLE_DIMS
 
 PACKAGES = ("pyrovi", "torch", "pyro-ppl", "arviz-base", "arviz-stats", "xarray", "numpy")
 
@@ -89,6 +89,7 @@ def _record(fit: Fit, notes: Sequence[str]) -> dict[str, Any]:
         "seconds_total": fit.seconds,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": json.dumps(versions),
+        MODES_OF: "" if fit.best.survey is None else fit.best.survey.of,
         "notes": json.dumps(list(dict.fromkeys(notes))),
         "sites": json.dumps([_site_record(site) for site in fit.model.sites]),
     }

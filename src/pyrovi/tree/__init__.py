@@ -46,6 +46,9 @@ from pyrovi.tree.schema import (
     LACKING as LACKING,
     METADATA as METADATA,
     MISSING as MISSING,
+    MODES_OF as MODES_OF,
+    OF_ALL as OF_ALL,
+    OF_REST as OF_REST,
     OF_SITE as OF_SITE,
     OPTIONS as OPTIONS,
     POINTS as POINTS,
@@ -54,6 +57,7 @@ from pyrovi.tree.schema import (
     PRIOR_GROUPS as PRIOR_GROUPS,
     SAMPLE_DIMS as SAMPLE_DIMS,
     STATUSES as STATUSES,
+    UP_TO_LABELS as UP_TO_LABELS,
     original_name as original_name,
     safe_name as safe_name,
 )

@@ -38,6 +38,10 @@ each had of all weights, and the shape of their tail."""
 DRAWS = "draws"  # the attribute of `sample_stats` that says which of these the posterior's are
 DRAW_KINDS = INDEPENDENT, CHAINS, POINTS = "independent", "chains", "points"
 """Independent draws of an approximation, states of Markov chains, or a few points repeated."""
+MODES_OF = "modes_of"  # the attribute that says which of these the modes that were met are of
+OF_ALL, UP_TO_LABELS, OF_REST = "all", "labels", "rest"
+"""All entries; all, where an exchange of labels makes no other mode; what is nearly Gaussian given
+a few."""
 SAMPLERS_STATS = (
     "acceptance_rate",
     "diverging",

@@ -14,7 +14,7 @@ import xarray as xr
 from pyrovi.diagnostics.findings import Row, table
 from pyrovi.errors import DiagnosticError
 from pyrovi.evidence import SEVERITY, limits, mixture_moments, off_without
-from pyrovi.tree import has, require
+from pyrovi.tree import MODES_OF, OF_REST, has, require
 from pyrovi.words import count
 
 SOURCE = limits.MODES_ONCE.source
@@ -49,13 +49,16 @@ def _rows(stats: xr.Dataset, draws: int) -> Iterator[Row]:
         stats[name].to_numpy() for name in ("mode_found", "mode_share", "mode_held")
     )
     missed = float(share[~held.astype(bool)].sum())
-    if "mode_loc" not in stats:
+    if stats.attrs.get(MODES_OF) == OF_REST:
         yield _judge_part(missed)
         return
-    places = stats["mode_loc"].to_numpy(), stats["mode_scale"].to_numpy()
-    yield _judge_held(missed, *off_without(share, *places, held.astype(bool)), len(share))
+    off, places = (0.0, 1.0), None
+    if "mode_loc" in stats:
+        places = stats["mode_loc"].to_numpy(), stats["mode_scale"].to_numpy()
+        off = off_without(share, *places, held.astype(bool))
+    yield _judge_held(missed, *off, len(share))
     yield _judge_met(found, share)
-    if len(share) > 1:
+    if places is not None and len(share) > 1:
         yield _judge_rare(share, places, draws)
 
 
@@ -79,10 +82,9 @@ def _judge_held(missed: float, shift: float, ratio: float, modes: int) -> Row:
     met = count(modes, "mode")
     if status == "ok":
         return row(f"The draws hold what counts of {met} that searches from all over came to.")
-    why = (
-        f"Searches came to {met}, and the draws leave about {missed:.1%} of the posterior out. "
-        f"Without it a mean is off by {shift:.2f} sd, or an sd {ratio:.2f} of what it is."
-    )
+    why = f"Searches came to {met}, and the draws leave about {missed:.1%} of the posterior out."
+    if shift > 0:
+        why += f" Without it a mean is off by {shift:.2f} sd, or an sd {ratio:.2f} of what it is."
     return row(why, status, ACTION)
 
 

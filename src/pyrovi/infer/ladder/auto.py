@@ -294,16 +294,8 @@ class AutoState:
                 self.modes, self.survey = found or (self.modes, None)
         if self.survey is None:
             return outcome
-        survey = self.survey
-        if not self._alike:
-            survey = mark_held(survey, self.modes, drawn.flat, self.plan.begun)
+        survey = mark_held(self.survey, self.modes, drawn.flat, self.plan.begun)
         return replace(outcome, survey=survey)
-
-    @property
-    def _alike(self) -> bool:
-        """Whether labels may be exchanged: modes of one height then mean the same."""
-        model = self.density.model
-        return bool(model.discrete or model.structure.exchangeable)
 
     def _resampled(self, outcome: Outcome, weighed: ByWeights | None) -> Outcome | None:
         """The draws resampled, where they are not good enough as they are, and are so then."""
@@ -435,16 +427,12 @@ class AutoState:
     def _in_each_mode(self) -> Iterator[Plan]:
         rivals = self._rivals()
         if self._gaussian_misses and len(rivals) <= MOST_MODES:
-            why = f"{count(len(rivals), 'mode')} that count were met."
+            met = count(len(rivals), "mode")
+            why = f"The Gaussian does not hold all that count of the modes met: {met}."
             yield Plan(engine=Modes(modes=rivals), why=why, begun=len(rivals))
 
     def _rivals(self) -> tuple[Gaussian, ...]:
-        """The modes whose evidence counts; one alone where labels may be exchanged.
-
-        Permuting the labels of a mixture gives modes of the same evidence that mean the same.
-        """
-        if self._alike:
-            return tuple(self.modes[:1])
+        """The modes that count."""
         return tuple(self.modes[: self.survey.needed if self.survey else 1])
 
     def _bent(self) -> Iterator[Plan]:
