@@ -217,3 +217,20 @@ def test_a_mixture_whose_first_search_ends_in_a_bad_place_is_right(seed: int) ->
     assert fit.best.bound.value > -2170
     assert fit.best.survey is not None
     assert not fit.best.survey.misses
+
+
+def test_the_evidence_of_a_mode_is_not_taken_from_its_curvature_alone() -> None:
+    """A hump with a flat top, seventh powers: by its curvature it would hold nearly everything."""
+
+    def model() -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 10.0))
+        flat = -(((x - 8.0) / 2.0) ** 8) - 1e-8 * (x - 8.0) ** 2 - math.log(3.77)
+        peak = dist.Normal(-8.0, 1.0).log_prob(x)
+        pyro.factor("no prior", -dist.Normal(0.0, 10.0).log_prob(x))
+        pyro.factor("humps", torch.stack([flat, peak]).logsumexp(0))
+
+    found = survey_modes(bound_to(model), seed=0)
+    assert found is not None
+    peak = [i for i, mode in enumerate(found[0]) if float(mode.loc) < 0]
+    assert len(peak) == 1
+    assert found[1].shares[peak[0]] > 0.3

@@ -38,6 +38,9 @@ ONE_HEIGHT = 1e-3  # nats, within which modes are one but for an exchange of lab
 AROUND = 2.0  # from the origin, as Stan starts
 CLIMBERS = 4  # draws that climb to a mode, where labels may be exchanged
 HELD_SHARE = 0.1  # of the draws that a mode should have
+WEIGHED, WEIGHING_DRAWS = 32, 200  # modes whose evidence is estimated by draws, and how many
+MOST_FALLEN, MOST_HALVINGS = 2.0, 30  # nats over an axis, 0.5 where it is a Gaussian's
+NEGLIGIBLE = 12.0  # nats below the best, at which a mode is left as it is
 LOST, LOST_AFTER = 0.9, 128  # such a chance after so many searches: modes are without number
 ENOUGH = 0.1  # chance of another mode, below which searches end
 TINY = 1e-300
@@ -148,7 +151,10 @@ def survey_modes(
         if found.settled:
             break
         count = found.started
-    return found.ordered() if found.modes and found.started else None
+    if not found.modes or not found.started:
+        return None
+    found.weigh(seed)
+    return found.ordered()
 
 
 def _evaluations(dim: int) -> int:
@@ -176,6 +182,7 @@ class _Found:
         self.density, self.started = density, 0
         self.modes: list[Gaussian] = []
         self.counts: list[int] = []
+        self.evidence: list[float] = []
         self.known = torch.zeros(0, density.dim, dtype=torch.float64)
         self.whiteners = torch.zeros(0, density.dim, density.dim, dtype=torch.float64)
         self.by_height = _exchangeable(density)
@@ -192,24 +199,26 @@ class _Found:
                 self._count(place, scale_tril)
 
     def _count(self, place: Tensor, scale_tril: Tensor) -> None:
-        same = torch.nonzero(self._same(place)).flatten()
+        unit = torch.eye(len(place), dtype=torch.float64)
+        whitener = torch.linalg.solve_triangular(scale_tril, unit, upper=False)
+        same = torch.nonzero(self._same(place, whitener)).flatten()
         if len(same):
             self.counts[int(same[0])] += 1
             return
         self.modes.append(Gaussian(self.density, place, scale_tril))
         self.counts.append(1)
+        self.evidence.append(log_evidence(self.modes[-1]))
         self.known = torch.cat([self.known, place[None]])
-        unit = torch.eye(len(place), dtype=torch.float64)
-        whitener = torch.linalg.solve_triangular(scale_tril, unit, upper=False)
         self.whiteners = torch.cat([self.whiteners, whitener[None]])
 
-    def _same(self, place: Tensor) -> Tensor:
-        """Which of the modes it is at."""
+    def _same(self, place: Tensor, whitener: Tensor) -> Tensor:
+        """Which of the modes it is at, by its curvature and by theirs."""
         if self.by_height:
             heights = self.density.log_prob(torch.cat([self.known, place[None]])).detach()
             return (heights[:-1] - heights[-1]).abs() < ONE_HEIGHT
-        away = (self.whiteners @ (place - self.known)[..., None])[..., 0]
-        return away.abs().amax(-1) < ONE_PLACE
+        away = (place - self.known)[..., None]
+        by_each = torch.maximum((self.whiteners @ away).abs(), (whitener @ away).abs())
+        return by_each.amax((-1, -2)) < ONE_PLACE
 
     @property
     def settled(self) -> bool:
@@ -222,17 +231,28 @@ class _Found:
 
     def ordered(self) -> tuple[list[Gaussian], Survey]:
         """The modes and how often each was met, the one with most evidence first."""
-        evidence = list(map(log_evidence, self.modes))
-        order = sorted(range(len(evidence)), key=lambda i: -evidence[i])
-        modes, counts = [self.modes[i] for i in order], tuple(self.counts[i] for i in order)
+        order = sorted(range(len(self.modes)), key=lambda i: -self.evidence[i])
+        modes = [self.modes[i] for i in order]
+        counts = tuple(self.counts[i] for i in order)
+        evidence = tuple(self.evidence[i] for i in order)
+        searches, held = sum(counts), (True,) * len(order)
+        if self.by_height:
+            return modes, Survey(searches, counts, evidence, held, of=UP_TO_LABELS)
         loc, scale = (
             tuple(tuple(getattr(mode, name).tolist()) for mode in modes)
             for name in ("loc", "scale")
         )
-        every = sum(counts), counts, tuple(evidence[i] for i in order), (True,) * len(order)
-        return modes, Survey(*every, of=UP_TO_LABELS) if self.by_height else Survey(
-            *every, loc, scale
-        )
+        return modes, Survey(searches, counts, evidence, held, loc, scale)
+
+    def weigh(self, seed: int) -> None:
+        """Estimate the evidence of modes that seem to count by draws of their Gaussians.
+
+        The curvature at a mode alone may promise far more than there is, where it is flat.
+        """
+        heaviest = max(self.evidence)
+        for index in sorted(range(len(self.modes)), key=lambda i: -self.evidence[i])[:WEIGHED]:
+            if len(self.modes) > 1 and self.evidence[index] > heaviest - NEGLIGIBLE:
+                self.evidence[index] = _weighed(self.modes[index], stream(seed, "weighed", index))
 
 
 def _whitened(mode: Gaussian, flat: Float[Tensor, "row dim"]) -> Float[Tensor, "row dim"]:
@@ -253,6 +273,31 @@ def mark_held(
     expected = len(flat) * survey.shares
     known = (expected < limits.RARE_DRAWS) & (np.arange(len(modes)) < begun)
     return replace(survey, held=tuple(((drawn >= HELD_SHARE * expected) | known).tolist()))
+
+
+def _weighed(mode: Gaussian, seed: int) -> float:
+    """The log evidence about a mode by importance sampling, in units of `log_evidence`."""
+    root = _no_wider(mode)
+    generator = torch.Generator().manual_seed(seed)
+    size = WEIGHING_DRAWS, len(mode.loc)
+    noise = torch.randn(size, generator=generator, dtype=torch.float64)
+    height = mode.density.log_prob(mode.loc + noise @ root.T).detach()
+    log_weights = height + 0.5 * noise.square().sum(-1)
+    average = float(log_weights.logsumexp(0)) - math.log(WEIGHING_DRAWS)
+    return average + float(torch.linalg.slogdet(root).logabsdet)
+
+
+def _no_wider(mode: Gaussian) -> Tensor:
+    """The principal axes of a mode, each halved until the density falls little over it."""
+    vectors, lengths, _ = torch.linalg.svd(mode.scale_tril)
+    axes, top = (vectors * lengths).T, mode.density.log_prob(mode.loc).detach()
+    for _ in range(MOST_HALVINGS):
+        ends = torch.cat([mode.loc + axes, mode.loc - axes])
+        fallen = (top - mode.density.log_prob(ends).detach()).reshape(2, -1).amax(0)
+        if not bool((fallen > MOST_FALLEN).any()):
+            break
+        axes = torch.where((fallen > MOST_FALLEN)[:, None], axes / 2, axes)
+    return axes.T
 
 
 def _exchangeable(density: LogDensity) -> bool:
