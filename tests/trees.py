@@ -7,6 +7,7 @@ wrong in a known way, without fitting anything.
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -94,6 +95,7 @@ def linear_gaussian_tree(
     model: LinearGaussian | None = None,
     drift: bool = False,
     kept: float = 0.0,
+    modes: tuple[bool, ...] = (),
 ) -> xr.DataTree:
     """The tree of a fit of `LinearGaussian`, complete and as right or wrong as asked.
 
@@ -110,6 +112,7 @@ def linear_gaussian_tree(
         model: Another `LinearGaussian`.
         drift: Whether Markov chains were sent out, which came to exact draws of the posterior.
         kept: The share of where it started that each chain keeps.
+        modes: Which of as many modes, each met nine times, the draws hold; none if not sought.
     """
     model = model or LinearGaussian(misfit=misfit)
     rng = np.random.default_rng([seed, 1])
@@ -137,7 +140,18 @@ def linear_gaussian_tree(
         groups["log_guide"] = _summed(sites)
     if drift:
         groups["drift"] = _drift(model, theta, kept, rng)
+    if modes:
+        groups["sample_stats"] = groups["sample_stats"].assign(_modes(modes))
     return grow(tree, **groups)
+
+
+def _modes(held: tuple[bool, ...]) -> dict[str, Any]:
+    """Modes of one weight, 30 sds apart."""
+    share, loc = np.full(len(held), 1 / len(held)), 30.0 * np.arange(len(held))[:, None]
+    of_each = {"mode_found": [9] * len(held), "mode_share": share, "mode_held": list(held)}
+    places = {"mode_loc": loc, "mode_scale": np.ones_like(loc)}
+    variables: dict[str, Any] = {name: ("mode", value) for name, value in of_each.items()}
+    return variables | {name: (("mode", "latent"), value) for name, value in places.items()}
 
 
 def gaussian_tree(

@@ -30,6 +30,7 @@ COLUMNS = [
 BAD = {
     "convergence": {"status": "diverged"},
     "restarts": {"chains": 1, "restarts": 4},
+    "modes": {"modes": (True, False)},
     "psis": {"shift": 6.0},
     "drift": {"shift": 0.5, "drift": True},
     "elbo": {"shift": 10.0, "draws": 50},
@@ -48,7 +49,7 @@ def outcome(diagnostic, tree):
 
 @pytest.fixture(scope="module")
 def good():
-    return trees.linear_gaussian_tree(chains=2, restarts=4, drift=True)
+    return trees.linear_gaussian_tree(chains=2, restarts=4, drift=True, modes=(True, True))
 
 
 def test_every_check_is_shown_a_bad_tree():
@@ -134,7 +135,7 @@ def test_what_does_not_apply_is_named_with_its_reason():
     tree = trees.linear_gaussian_tree(draws=100)
     del tree["log_likelihood"]
     skipped = verdict(check(tree)).skipped
-    assert set(skipped) == {"restarts", "loo", "drift"}
+    assert set(skipped) == {"restarts", "modes", "loo", "drift"}
     assert "restarts=4" in skipped["restarts"]
 
 
