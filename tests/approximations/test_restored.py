@@ -80,7 +80,7 @@ def guided(density: LogDensity, family: guides.Family = guides.full_rank) -> Gui
     with model.running():
         guide = family(model.handled())
         guide(*model.args, **model.kwargs)
-    return GuideDraws(density, guide, family, None)
+    return GuideDraws(density, guide, family)
 
 
 def nested(density: LogDensity) -> Nested:

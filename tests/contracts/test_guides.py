@@ -87,7 +87,7 @@ def made(family: guides.Family, own: Any = schools, **options: Any) -> GuideDraw
     with model.running(), isolated(1):
         guide = family(model.handled(), **options)
         guide(*model.args, **model.kwargs)
-    return GuideDraws(density, guide, family, None)
+    return GuideDraws(density, guide, family)
 
 
 @pytest.mark.parametrize("family", guides.FAMILIES.values(), ids=guides.FAMILIES)

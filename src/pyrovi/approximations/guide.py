@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import pyro
 import torch
 from torch import Tensor
 
@@ -23,14 +22,12 @@ class GuideDraws(Approximation):
     """A fitted Pyro guide.
 
     Attributes:
-        guide: The guide; a module, or any callable with the parameters in ``store``.
+        guide: The guide; a module, or any callable with the parameters in the model's ``params``.
         family: The family that made it, if one did.
-        store: The state of Pyro's parameter store that the guide runs under.
     """
 
     guide: Callable[..., Any]
     family: Family | None
-    store: Any
     kind: ClassVar[str] = "guide"
 
     @property
@@ -70,7 +67,7 @@ class GuideDraws(Approximation):
         return Draws(drawn.double(), log_prob.double(), by_site)
 
     def _from_traces(self, draws: int) -> Draws:
-        with self.density.model.running(), pyro.get_param_store().scope(self.store):
+        with self.density.model.running():
             traced = at_once_or_each(
                 lambda: self._traced_together(draws),
                 lambda _: self._traced(),
@@ -151,4 +148,4 @@ class GuideDraws(Approximation):
                 raise ValueError(
                     "its guide has not the parameters of one for the model"
                 ) from error
-        return cls(density, guide, family, None)
+        return cls(density, guide, family)

@@ -13,7 +13,7 @@ from torch import Tensor
 from pyrovi.bound.arguments import Arguments
 from pyrovi.bound.handlers import InitialValues
 from pyrovi.bound.model import PRIOR_ATTEMPTS, BoundModel
-from pyrovi.bound.pyro_patches import own_module
+from pyrovi.bound.parameters import own_module
 from pyrovi.bound.sites import Trace, kind_of, plates_of, sample_nodes, sites_of
 from pyrovi.errors import DataError, ModelError, PyroviError
 from pyrovi.seeds import isolated, stream
@@ -58,9 +58,8 @@ def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
     _check_latent(bound)
     if bound.parameters:
         # After one run, so that no later run makes a parameter, which vmap forbids.
-        with bound.running(), isolated(stream(0, "parameters")):
-            bound.traced(bound.model)
-            return replace(bound, params=pyro.get_param_store().get_state())
+        with isolated(stream(0, "parameters")):
+            return bound.registering(bound.model)
     if not (bound.missing or bound.subsampled):
         # A second run would tell no more, and on many data it costs as much as a fit.
         bound.__dict__["prototype"] = trace

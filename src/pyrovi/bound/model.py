@@ -1,7 +1,6 @@
 """A Pyro callable tied to its arguments, and how it is run."""
 
 import contextlib
-import copy
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from pyro.infer import config_enumerate
 from torch import Tensor
 
 from pyrovi.bound.handlers import Cast, Missing
+from pyrovi.bound.parameters import Holder, holders_of, own_copies, placed
 from pyrovi.bound.pyro_patches import Enumerate, vmappable_contraction, whole_plates
 from pyrovi.bound.sites import Plate, Site, Trace, kind_of, sample_nodes, vectorised_frames
 from pyrovi.seeds import isolated, stream
@@ -49,6 +49,7 @@ class BoundModel:
     parameters: bool = False  # whether it has learnable parameters of its own
     notes: tuple[str, ...] = ()  # what the user should know about how it was read
     params: Any = None  # the state of Pyro's parameter store that it runs under
+    holders: tuple[Holder, ...] = ()  # the modules that hold parameters while it runs
 
     @property
     def name(self) -> str:
@@ -112,15 +113,26 @@ class BoundModel:
                 return self.trace(seed=stream(0, "prototype", *([attempt] if attempt else [])))
         return self.trace(seed=stream(0, "prototype", PRIOR_ATTEMPTS))
 
+    def registering(self, runnable: Callable[..., Any]) -> "BoundModel":
+        """With parameters of its own for those that a run of the model, or a guide, registers."""
+        with self.running():
+            self.traced(runnable)
+            state = pyro.get_param_store().get_state()
+        new = {name: each for name, each in state["params"].items() if name not in self.learnt}
+        holders = (*self.holders, *holders_of(new))
+        return replace(self, params=state, holders=holders).with_parameters()
+
     def with_parameters(self, values: Mapping[str, Tensor] | None = None) -> "BoundModel":
         """The same model with learnable parameters of its own: copies, or those of ``values``."""
         if self.params is None:
             return self
-        given = self.params["params"] if values is None else values
-        leaves = {name: value.detach().clone().requires_grad_() for name, value in given.items()}
-        a_module = isinstance(self.model, torch.nn.Module)
-        model = copy.deepcopy(self.model) if a_module else self.model
-        return replace(self, model=model, params={**self.params, "params": leaves})
+        given = self.learnt if values is None else {**self.learnt, **values}
+        return replace(self, params={**self.params, "params": own_copies(given)})
+
+    @property
+    def learnt(self) -> dict[str, Tensor]:
+        """Its learnable parameters, unconstrained, by their names in Pyro's store."""
+        return {} if self.params is None else self.params["params"]
 
     def site(self, name: str) -> Site:
         """The site called ``name``."""
@@ -131,8 +143,9 @@ class BoundModel:
         """What holds while the model runs: dtype, no validation, an own parameter store."""
         with (
             pyro.validation_enabled(False),
-            pyro.get_param_store().scope(self.params),
-            pyro.settings.context(module_local_params=True),
+            pyro.get_param_store().scope(self.params and {**self.params}),  # which it updates
+            placed(self.learnt, self.holders),
+            pyro.settings.context(module_local_params=False),
             vmappable_contraction(),
             warnings.catch_warnings(),
             whole_plates() if whole else contextlib.nullcontext(),

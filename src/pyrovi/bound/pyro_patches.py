@@ -6,7 +6,6 @@ was written before `torch.func.vmap`, with which it does not promise to work
 """
 
 import contextlib
-import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
@@ -16,7 +15,6 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions import coalescent, hmm, stable
 from pyro.infer import discrete
-from pyro.nn import PyroModule
 from pyro.ops import gaussian
 from pyro.ops.einsum import torch_log
 from pyro.poutine.enum_messenger import EnumMessenger
@@ -132,16 +130,3 @@ class Enumerate(EnumMessenger):
             super()._pyro_post_sample(msg)
         finally:
             msg["value"] = value
-
-
-def own_module(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
-    """A copy of a user's module in ``dtype``, whose parameters stay out of the global store.
-
-    The setting ``module_local_params``, under which every model runs here, is read by a module
-    when it is made, which was before; what a module that was made under it has is added.
-    """
-    own = copy.deepcopy(module).to(dtype)
-    for part in own.modules():
-        if isinstance(part, PyroModule) and not hasattr(part._pyro_context, "param_state"):
-            part._pyro_context.param_state = {"params": {}, "constraints": {}}
-    return own

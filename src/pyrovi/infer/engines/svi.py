@@ -10,13 +10,11 @@ Roeder, Wu and Duvenaud (2017), https://arxiv.org/abs/1703.09194;
 Dhaka et al. (2020), https://arxiv.org/abs/2009.00666
 """
 
-import contextlib
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import pyro
 import torch
 from jaxtyping import Float
 from pyro.infer import ELBO, RenyiELBO, Trace_ELBO, TraceEnum_ELBO, config_enumerate
@@ -125,12 +123,9 @@ class SVI(Settings):
         """The guide at the average of the last iterates, if they hold still."""
         if state.iterates.stationary():
             state.adopt_average()
-        density, notes = state.density, ()
-        if density.model.parameters:
-            density = LogDensity(replace(density.model, params=state.store))
-            notes = ("The model's own parameters were learnt with the guide.",)
-        guide = GuideDraws(density, state.guide, self.family, state.store)
-        return Outcome(approximation=guide, notes=notes)
+        density, learns = state.density, state.density.model.parameters
+        notes = ("The model's own parameters were learnt with the guide.",) if learns else ()
+        return Outcome(approximation=GuideDraws(density, state.guide, self.family), notes=notes)
 
     def _make_guide(self, density: LogDensity, start: Tensor) -> Callable[..., Any]:
         model, made = density.model, self.guide
@@ -154,7 +149,6 @@ class SVIState:
 
     def __init__(self, engine: SVI, density: LogDensity, guide: Callable[..., Any]) -> None:
         self.engine, self.density, self.guide = engine, density, guide
-        self.store: Any = density.model.params
         self.phase = self.steps = 0
         self.iterates = Iterates()
         self.backward()
@@ -270,44 +264,47 @@ class _PyroState(SVIState):
                 "RenyiELBO is no bound where the model subsamples a plate. Use Trace_ELBO."
             )
         self.model = config_enumerate(model.handled()) if model.discrete else model.handled()
-        self.guide, self.density, self.store = guide, density, model.params
-        self._check_sites()
-        super().__init__(engine, density, guide)
-
-    def _check_sites(self) -> None:
-        """A guide must have the model's continuous latent sites, and no others."""
-        model = self.density.model
-        with self._scoped():
-            nodes = sample_nodes(model.traced(self.guide))
-        own = {node["name"] for node in nodes if not node["infer"].get("is_auxiliary")}
-        needed = {site.name for site in model.latent}
-        listing = ", ".join(sorted(needed))
-        if needed - own:
-            raise GuideError(
-                f"The guide has no site {min(needed - own)!r}. It needs one for each of {listing}."
-            )
-        if own - needed:
-            raise GuideError(
-                f"The guide has a site {min(own - needed)!r}, and the continuous latent sites of "
-                f"the model are {listing} (discrete ones are summed out). Drop it, or mark it "
-                "auxiliary."
-            )
+        _check_sites(model, guide)
+        super().__init__(engine, _with_parameters(density, guide), guide)
 
     def backward(self) -> float:
-        with self._scoped(), warnings.catch_warnings():
+        model = self.density.model
+        with model.running(whole=False), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Found vars in model but not guide")
-            loss = self.elbo.loss_and_grads(
-                self.model, self.guide, *self.density.model.args, **self.density.model.kwargs
-            )
-            self.store = pyro.get_param_store().get_state()
+            loss = self.elbo.loss_and_grads(self.model, self.guide, *model.args, **model.kwargs)
         return float(loss)
 
-    def _scoped(self) -> contextlib.AbstractContextManager[None]:
-        return replace(self.density.model, params=self.store).running(whole=False)
-
     def learnable(self) -> list[Tensor]:
-        own = [*trainable(self.guide), *trainable(self.density.model.model)]
-        return [*own, *self.store["params"].values()]
+        with self.density.model.running():
+            own = [*trainable(self.guide), *self.density.model.learnt.values()]
+        return list({id(each): each for each in own}.values())
+
+
+def _with_parameters(density: LogDensity, guide: Callable[..., Any]) -> LogDensity:
+    """With what a guide of the user's registers; an ``AutoGuide`` holds its own parameters."""
+    if isinstance(guide, AutoGuide):
+        return density
+    model = density.model.registering(guide)
+    return density if model.learnt.keys() == density.model.learnt.keys() else LogDensity(model)
+
+
+def _check_sites(model: Any, guide: Callable[..., Any]) -> None:
+    """A guide must have the model's continuous latent sites, and no others."""
+    with model.running(whole=False):
+        nodes = sample_nodes(model.traced(guide))
+    own = {node["name"] for node in nodes if not node["infer"].get("is_auxiliary")}
+    needed = {site.name for site in model.latent}
+    listing = ", ".join(sorted(needed))
+    if needed - own:
+        raise GuideError(
+            f"The guide has no site {min(needed - own)!r}. It needs one for each of {listing}."
+        )
+    if own - needed:
+        raise GuideError(
+            f"The guide has a site {min(own - needed)!r}, and the continuous latent sites of "
+            f"the model are {listing} (discrete ones are summed out). Drop it, or mark it "
+            "auxiliary."
+        )
 
 
 def trainable(guide: Any) -> list[Tensor]:

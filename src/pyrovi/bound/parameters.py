@@ -1,0 +1,76 @@
+"""Parameters that a model or guide registers with Pyro, wherever they are kept.
+
+Pyro's parameter store holds what `pyro.param` makes. What `pyro.module` or a `PyroModule`
+registers is a parameter of some module of the user's, and Pyro's own inference trains it there.
+Here each run of a fit has tensors of its own for all of them, and while a model or a guide runs,
+the modules hold these.
+"""
+
+import contextlib
+import copy
+import gc
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import transform_to
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A module that holds a registered parameter, and the attribute that it has there."""
+
+    parameter: str  # its name in Pyro's store
+    module: torch.nn.Module
+    attribute: str
+
+
+def holders_of(params: Mapping[str, Tensor]) -> tuple[Holder, ...]:
+    """Where parameters are held by modules.
+
+    Pyro's messages bring a parameter, and not whose it is, so every living module is asked.
+    """
+    names = {id(p): name for name, p in params.items() if isinstance(p, torch.nn.Parameter)}
+    if not names:
+        return ()
+    modules = [each for each in gc.get_objects() if issubclass(type(each), torch.nn.Module)]
+    held = [(each, *item) for each in modules for item in vars(each)["_parameters"].items()]
+    return tuple(Holder(names[id(p)], each, own) for each, own, p in held if id(p) in names)
+
+
+def own_copies(params: Mapping[str, Tensor]) -> dict[str, torch.nn.Parameter]:
+    """Copies to be learnt, by name; what is one parameter under two names stays one."""
+    copies = {id(each): torch.nn.Parameter(each.detach().clone()) for each in params.values()}
+    return {name: copies[id(each)] for name, each in params.items()}
+
+
+@contextlib.contextmanager
+def placed(params: Mapping[str, Tensor], holders: tuple[Holder, ...]) -> Iterator[None]:
+    """Within this, modules hold ``params``; after it, what they held before."""
+    slots: list[tuple[dict[str, Any], str, Tensor]] = [
+        (each.module._parameters, each.attribute, params[each.parameter]) for each in holders
+    ]
+    before = [slot[name] for slot, name, _ in slots]
+    try:
+        for slot, name, value in slots:
+            slot[name] = value
+        yield
+    finally:
+        for (slot, name, _), value in zip(slots, before, strict=True):
+            slot[name] = value
+
+
+def constrained(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The value of each parameter of a state of Pyro's store, inside its support."""
+    supports = state["constraints"]
+    return {
+        name: transform_to(supports[name])(value).detach()
+        for name, value in state["params"].items()
+    }
+
+
+def own_module(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+    """A copy of a user's module in ``dtype``."""
+    return copy.deepcopy(module).to(dtype)
