@@ -16,7 +16,11 @@ from pyrovi.bound.handlers import (
     Until as Until,
 )
 from pyrovi.bound.model import BoundModel as BoundModel, default_dtype as default_dtype
-from pyrovi.bound.parameters import constrained as constrained, own_module as own_module
+from pyrovi.bound.parameters import (
+    constrained as constrained,
+    own_module as own_module,
+    supports_of as supports_of,
+)
 from pyrovi.bound.pyro_patches import made_for_many as made_for_many
 from pyrovi.bound.runs import (
     at_once_or_each as at_once_or_each,

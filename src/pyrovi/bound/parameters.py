@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.distributions import transform_to
 
+from pyrovi.bound.sites import support_text
+
 
 @dataclass(frozen=True)
 class Holder:
@@ -62,13 +64,20 @@ def placed(params: Mapping[str, Tensor], holders: tuple[Holder, ...]) -> Iterato
             slot[name] = value
 
 
-def constrained(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The value of each parameter of a state of Pyro's store, inside its support."""
+def constrained(state: Mapping[str, Any] | None) -> dict[str, Tensor]:
+    """The value of each parameter in a state of Pyro's store, inside its support."""
+    if state is None:
+        return {}
     supports = state["constraints"]
     return {
         name: transform_to(supports[name])(value).detach()
         for name, value in state["params"].items()
     }
+
+
+def supports_of(state: Mapping[str, Any] | None) -> dict[str, str]:
+    """The support of each parameter in a state of Pyro's store, in words."""
+    return {} if state is None else {n: support_text(s) for n, s in state["constraints"].items()}
 
 
 def own_module(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:

@@ -152,9 +152,13 @@ def _is_discrete(fn: Any) -> bool:
 
 def _support_name(fn: Any) -> str:
     try:
-        support = fn.support
+        return support_text(fn.support)
     except NotImplementedError:
         return ""
+
+
+def support_text(support: Any) -> str:
+    """A constraint of torch in words."""
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     kind = type(support).__name__.strip("_")

@@ -23,6 +23,7 @@ from pyrovi.density.differences import second_derivatives
 from pyrovi.density.one_point import OnePoint
 from pyrovi.density.pointwise import explain, without_pointwise
 from pyrovi.density.recording import Recordings, Replayed, is_long
+from pyrovi.density.slopes import check_gradient
 from pyrovi.density.starts import best_start, prior_draws
 from pyrovi.density.vectorise import FAILS_AT_A_POINT, NEED_PARTS, in_parts
 
@@ -178,8 +179,7 @@ class LogDensity:
         point = rows.detach().requires_grad_()
         value = self._values(point)
         self.recordings.long = self.recordings.long or is_long(value)
-        (gradient,) = torch.autograd.grad(value.sum(), point)
-        return _or_minus_infinity(value.detach()), gradient
+        return _or_minus_infinity(value.detach()), _gradient(value, point)
 
     def _hessian_rows(self, rows: Tensor) -> tuple[Tensor]:
         """The second derivatives along one axis, the row's own number modulo the dimension."""
@@ -241,6 +241,14 @@ class LogDensity:
             ModelError: If the density is finite at none of them; the first site at fault is named.
         """
         return best_start(self._point, self.value_and_gradient, seed, avoid_prior=avoid_prior)
+
+    def check_gradient(self, start: Float[Tensor, "dim"]) -> None:
+        """Hold the gradient near ``start`` against differences of the log density.
+
+        Raises:
+            ModelError: If the gradient is not that of the density; the latent sites are named.
+        """
+        check_gradient(self, start)
 
     def prior_draws(self, count: int, seed: int) -> Float[Tensor, "draw dim"]:
         """Flat vectors drawn from the prior; what has an improper one is inside its support.
@@ -334,6 +342,14 @@ class LogDensity:
         """Of how many rows a run is the same operations each time: it learns and draws nothing."""
         same = self.vectorised and not (self.model.parameters or self.model.subsampled)
         return RECORDED_ENTRIES // self.entries if same else 0
+
+
+def _gradient(value: Tensor, point: Tensor) -> Tensor:
+    """Zero where nothing in the graph leads to ``point``: its values left torch on the way."""
+    if not value.requires_grad:
+        return torch.zeros_like(point)
+    options = {"allow_unused": True, "materialize_grads": True}
+    return torch.autograd.grad(value.sum(), point, **options)[0]
 
 
 def _or_minus_infinity(values: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ class Capabilities:
         learns_parameters: Whether it learns a model's own parameters (``pyro.param``).
         closed_forms: Whether it works by the complete conditionals that a model declares
             (`pyrovi.structure.CoordinateUpdates`), and so evaluates no density.
+        gradients: Whether it goes by the gradient of the density, which is then checked first.
         own_start: Whether it makes its own start, and does not use the one that it is given.
         exact_bound: Whether it works its evidence lower bound out, where others estimate it.
         draws: One of `pyrovi.tree.DRAW_KINDS`; None where the approximation says.
@@ -43,6 +44,7 @@ class Capabilities:
     guide: bool = False
     learns_parameters: bool = False
     closed_forms: bool = False
+    gradients: bool = True
     own_start: bool = False
     exact_bound: bool = False
     draws: str | None = None

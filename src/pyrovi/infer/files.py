@@ -102,8 +102,8 @@ def _tensors(run: Run) -> dict[str, Tensor]:
     """Its numbers, by name."""
     parts = {"losses": {name: torch.as_tensor(loss) for name, loss in run.losses.items()}}
     model = run.density.model
-    if model.parameters and model.params is not None:
-        parts["learnt"] = dict(model.params["params"])
+    if model.parameters:
+        parts["learnt"] = dict(model.learnt)
     if run.approximation is not None:
         parts["approximation"] = run.approximation.tensors()
     if run.judgement is not None and run.judgement.chains is not None:

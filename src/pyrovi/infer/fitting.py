@@ -92,6 +92,8 @@ def _restart(
         start = torch.zeros(density.dim, dtype=torch.float64)
     else:
         start = density.start(seed, avoid_prior=avoid_prior)
+    if needs.gradients and not (needs.closed_forms or avoid_prior):
+        density.check_gradient(start)
     if density.threads is None and not needs.closed_forms:
         density.threads = faster_threads(density, start)
     with fitting_threads(density), isolated(seed):

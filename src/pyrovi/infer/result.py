@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from torch import Tensor
 
 from pyrovi.approximations import Approximation, Draws
-from pyrovi.bound import Arguments, BoundModel, as_tree
+from pyrovi.bound import Arguments, BoundModel, as_tree, constrained
 from pyrovi.density import LogDensity
 from pyrovi.errors import FitError
 from pyrovi.infer.engine import Engine
@@ -87,6 +88,11 @@ class Fit:
     def density(self) -> LogDensity:
         """The density of the best run's approximation."""
         return self.best.density
+
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        """What the best run learnt of all that Pyro registers, inside its support, by its name."""
+        return constrained(self.density.model.params)
 
     @property
     def method(self) -> str:

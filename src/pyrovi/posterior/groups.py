@@ -1,18 +1,27 @@
 """The groups of the tree: datasets with the model's dims and the data's coordinates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from pyrovi.bound import BoundModel, Site, observed_values, prior_draws, same_values
+from pyrovi.bound import (
+    BoundModel,
+    Site,
+    constrained,
+    observed_values,
+    prior_draws,
+    same_values,
+    supports_of,
+    to_numpy,
+)
 from pyrovi.errors import DataError
 from pyrovi.posterior.chain import Arrays, as_arrays
 from pyrovi.posterior.drifting import DRIFT_STATS
 from pyrovi.seeds import stream
-from pyrovi.tree import DISCREPANCIES, OF_SITE, SAMPLE_DIMS, grow, held, safe_name
+from pyrovi.tree import DISCREPANCIES, LEARNT, OF_SITE, SAMPLE_DIMS, grow, held, safe_name
 
 PRIOR_DRAWS, MIN_PRIOR_DRAWS = 500, 50
 PRIOR_ENTRIES = 20_000_000  # numbers in all prior draws together, where there are more than those
@@ -98,6 +107,18 @@ def prior_groups(
         observed = model.site(name).kind == "observed"
         parts["prior_predictive" if observed else "prior"][name] = value[None]
     return draw_groups(model, data, parts), []
+
+
+def learnt(models: Sequence[BoundModel]) -> dict[str, xr.Dataset]:
+    """The parameters that each chain learnt, as a group; the attribute ``support`` says where."""
+    states = [constrained(model.params) for model in models]
+    variables: dict[str, Any] = {}
+    supports = supports_of(models[0].params)
+    for name in states[0]:
+        value = np.stack([to_numpy(each[name]) for each in states])
+        dims = ["chain", *(f"{safe_name(name)}_dim_{axis}" for axis in range(value.ndim - 1))]
+        variables[safe_name(name)] = (dims, value, {"support": supports[name]})
+    return {LEARNT: xr.Dataset(variables)} if variables else {}
 
 
 def discrepancies(tree: xr.DataTree, model: BoundModel, seed: int) -> dict[str, xr.Dataset]:

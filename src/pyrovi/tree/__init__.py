@@ -8,6 +8,7 @@
 | `prior`, `prior_predictive` | draw | chain (one), draw, plates |
 | `log_prior`, `log_guide` | draw | chain, draw: one variable per latent site |
 | `drift` | draw | chain, draw, drift_state, plates: where Markov chains began and went |
+| `learnt` | draw | chain, and its own: parameters that were learnt, with their supports |
 | `discrepancies` | draw | statistic, replication: declared by the model, of data and of copies |
 | `sample_stats` | draw | chain, draw; the fit's history and its record in `attrs` |
 | `diagnostics/<check>` | check | quantity |
@@ -44,6 +45,7 @@ from pyrovi.tree.schema import (
     INDEPENDENT as INDEPENDENT,
     ITEM_OF as ITEM_OF,
     LACKING as LACKING,
+    LEARNT as LEARNT,
     METADATA as METADATA,
     MISSING as MISSING,
     MODES_OF as MODES_OF,

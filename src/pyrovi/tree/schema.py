@@ -16,8 +16,12 @@ DRAW_GROUPS = (
 )
 ACCEPTANCE = "acceptance_rate"  # in the group `drift`: each Markov chain's average
 DISCREPANCIES = "discrepancies"  # the group of statistics of the data and of replications
+LEARNT = "learnt"  # the group of the parameters that were learnt, each with its support
 PRIOR_GROUPS = ("prior", "prior_predictive")
-DRAWN_GROUPS = {*DRAW_GROUPS, *PRIOR_GROUPS, DISCREPANCIES, "diagnostics", "drift", "sample_stats"}
+DRAWN_GROUPS = {
+    *(*DRAW_GROUPS, *PRIOR_GROUPS, LEARNT, DISCREPANCIES),
+    *("diagnostics", "drift", "sample_stats"),
+}
 """What `pyrovi.draw` and `pyrovi.check` write."""
 
 # Attributes of a variable; the first three are 1 where they are there.

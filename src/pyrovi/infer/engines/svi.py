@@ -21,7 +21,7 @@ from pyro.infer import ELBO, RenyiELBO, Trace_ELBO, TraceEnum_ELBO, config_enume
 from pyro.infer.autoguide import AutoGuide, init_to_median, init_to_value
 from torch import Tensor
 from torch.distributions import Distribution
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.nn.utils import parameters_to_vector
 
 from pyrovi.approximations import GuideDraws
 from pyrovi.bound import carries_draws, own_module, sample_nodes
@@ -74,7 +74,11 @@ class SVI(Settings):
     @property
     def capabilities(self) -> Capabilities:
         recovers = MEANS if self.family is not None and self.family.factorises else None
-        return Capabilities(guide=True, learns_parameters=True, recovers=recovers)
+        # A guide of the user's own may have sites that go by the score, and not by the path.
+        own = self.family is None
+        return Capabilities(
+            guide=True, learns_parameters=True, gradients=not own, recovers=recovers
+        )
 
     def _shown(self) -> dict[str, str]:
         guide = self.guide if isinstance(self.guide, str) else _guide_name(self.guide)
@@ -202,8 +206,10 @@ class SVIState:
         """Move the guide to the average of the last iterates."""
         average = self.iterates.average()
         if average is not None:
-            with torch.no_grad():
-                vector_to_parameters(average, self.parameters)
+            with torch.no_grad():  # each in its own dtype
+                parts = average.split([each.numel() for each in self.parameters])
+                for parameter, part in zip(self.parameters, parts, strict=True):
+                    parameter.copy_(part.view_as(parameter))
 
 
 class _FlatState(SVIState):
