@@ -80,7 +80,7 @@ def test_a_latent_that_all_of_the_density_lost_is_refused_too() -> None:
         with pyro.plate("row", len(y)):
             pyro.sample("y", dist.Normal(a.item(), 1.0), obs=y)
 
-    with pytest.raises(ModelError, match="gradient.*'a'"):
+    with pytest.raises(ModelError, match=r"gradient.*'a'"):
         vi.fit(model, {"y": Y}, seed=0)
 
 
@@ -127,7 +127,6 @@ def test_what_is_right_almost_everywhere_is_never_refused(kind: str, seed: int) 
     density = density_of(partial(normals, loc, scale=scale), y=Y)
     density.check_gradient(torch.zeros(2, dtype=torch.float64))
     density.check_gradient(density.start(seed))
-    density.check_gradient(density.start(seed, avoid_prior=True))
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])

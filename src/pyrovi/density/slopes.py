@@ -43,14 +43,14 @@ def check_gradient(density: "LogDensity", start: Float[Tensor, "dim"]) -> None:
     cut = [piece for group in _cut(density, start, groups) for piece in group]
     if cut:
         alone = [piece for (piece,) in _cut(density, start, [(piece,) for piece in cut])]
-        raise ModelError(no_gradient(density, alone or cut))
+        raise ModelError(no_gradient(density.model.name, alone or cut))
 
 
-def no_gradient(density: "LogDensity", pieces: Sequence[Piece]) -> str:
+def no_gradient(model: str, pieces: Sequence[Piece]) -> str:
     """What is wrong, and what to do."""
     sites = listed([repr(piece.site) for piece in pieces], NAMED)
     return (
-        f"The gradient of the log density of {density.model.name!r} is not its slope along the "
+        f"The gradient of the log density of {model!r} is not its slope along the "
         f"latent sites {sites}: their values leave torch on the way (.item(), float(), "
         "torch.tensor, NumPy, .detach(), no_grad). Keep them in torch, with torch.stack for "
         "torch.tensor."

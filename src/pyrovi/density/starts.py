@@ -9,6 +9,7 @@ from torch import Tensor
 from pyrovi.bound import InitialValues
 from pyrovi.density.culprit import first_line, place_of
 from pyrovi.density.one_point import OnePoint
+from pyrovi.density.slopes import no_gradient
 from pyrovi.density.vectorise import FAILS_AT_A_POINT
 from pyrovi.errors import ModelError
 from pyrovi.seeds import isolated, stream
@@ -77,8 +78,19 @@ def _why_no_start(point: OnePoint, flat: Tensor) -> str:
         for name, node in trace.nodes.items()
         if node["type"] == "sample" and not bool(node["log_prob"].isfinite().all())
     ]
+    if not at_fault and not _differentiable(point, flat):
+        return no_gradient(point.model.name, point.pieces)
     place = f"site {at_fault[0]!r} is the first at fault" if at_fault else "its gradient is not"
     return (
         f"The log density of {point.model.name!r} is not finite at any of {STARTS} starting "
         f"points; {place}. Check its support, its scale, and the data it observes."
     )
+
+
+def _differentiable(point: OnePoint, flat: Tensor) -> bool:
+    """Whether the model can be run where a gradient is asked for; NumPy takes no such tensor."""
+    try:
+        point.trace_alone(flat.clone().requires_grad_())
+    except FAILS_AT_A_POINT:
+        return False
+    return True
