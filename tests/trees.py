@@ -96,6 +96,7 @@ def linear_gaussian_tree(
     drift: bool = False,
     kept: float = 0.0,
     modes: tuple[bool, ...] = (),
+    observed: bool = True,
 ) -> xr.DataTree:
     """The tree of a fit of `LinearGaussian`, complete and as right or wrong as asked.
 
@@ -113,6 +114,7 @@ def linear_gaussian_tree(
         drift: Whether Markov chains were sent out, which came to exact draws of the posterior.
         kept: The share of where it started that each chain keeps.
         modes: Which of as many modes, each met nine times, the draws hold; none if not sought.
+        observed: Whether the model's site of data has any, as the tree lists its sites.
     """
     model = model or LinearGaussian(misfit=misfit)
     rng = np.random.default_rng([seed, 1])
@@ -136,6 +138,9 @@ def linear_gaussian_tree(
         "prior_predictive": _observations(prior_y),
         "sample_stats": _stats(log_prior, log_lik, guide.logpdf(theta), restarts, status, seed),
     }
+    if not observed:
+        listed = json.dumps([_site(*row) for row in _SITES if row[1] != "observed"])
+        groups["sample_stats"].attrs["sites"] = listed
     if mean_field:
         groups["log_guide"] = _summed(sites)
     if drift:

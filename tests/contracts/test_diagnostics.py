@@ -28,6 +28,7 @@ COLUMNS = [
 
 # A tree in which each check has something to find.
 BAD = {
+    "conditioned": {"observed": False},
     "convergence": {"status": "diverged"},
     "restarts": {"chains": 1, "restarts": 4},
     "modes": {"modes": (True, False)},

@@ -15,6 +15,7 @@ from pyrovi.bound.handlers import InitialValues
 from pyrovi.bound.model import PRIOR_ATTEMPTS, BoundModel
 from pyrovi.bound.parameters import own_module
 from pyrovi.bound.sites import Trace, kind_of, plates_of, sample_nodes, sites_of
+from pyrovi.bound.uses import unused_arguments
 from pyrovi.errors import DataError, ModelError, PyroviError
 from pyrovi.seeds import isolated, stream
 
@@ -24,6 +25,10 @@ from pyrovi.seeds import isolated, stream
 OUTSIDE_DOMAIN = ("Expected parameter",)
 IMPOSSIBLE_DRAW = (*OUTSIDE_DOMAIN, "Expected value argument", "positive-definite")
 TWO_DTYPES = ("dtype", "scalar type")
+UNCONDITIONED = (
+    "The model observes nothing and has no factor, so that its posterior is its prior. Give a "
+    "site its data by obs=."
+)
 MISTAKES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 
 
@@ -56,6 +61,12 @@ def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
         parameters=any(node["type"] == "param" for node in trace.nodes.values()),
     )
     _check_latent(bound)
+    bound = _prepared(bound, trace)
+    return _with_notes(bound, _silent(bound))
+
+
+def _prepared(bound: BoundModel, trace: Trace) -> BoundModel:
+    """With what later runs need, of ``trace`` where that tells it."""
     if bound.parameters:
         # After one run, so that no later run makes a parameter, which vmap forbids.
         with isolated(stream(0, "parameters")):
@@ -64,6 +75,24 @@ def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
         # A second run would tell no more, and on many data it costs as much as a fit.
         bound.__dict__["prototype"] = trace
     return bound
+
+
+def _silent(bound: BoundModel) -> tuple[str, ...]:
+    """What of the data the model does not condition on."""
+    notes = [
+        f"Nothing in the model depends on {name!r}: no other values of it change any site."
+        for name in unused_arguments(bound)
+    ]
+    if not any(site.conditions for site in bound.sites):
+        notes.append(UNCONDITIONED)
+    return tuple(notes)
+
+
+def _with_notes(bound: BoundModel, notes: tuple[str, ...]) -> BoundModel:
+    """The same with more notes, and with the run that it was read from."""
+    noted = replace(bound, notes=(*bound.notes, *notes))
+    noted.__dict__.update({k: v for k, v in vars(bound).items() if k == "prototype"})
+    return noted
 
 
 def _first_run(candidate: BoundModel) -> tuple[BoundModel, Trace]:

@@ -57,6 +57,11 @@ class Site:
         """Whether this is a latent site with a density."""
         return self.kind == "latent" and not self.discrete
 
+    @property
+    def conditions(self) -> bool:
+        """Whether the posterior is conditioned on it."""
+        return self.kind in ("observed", "factor")
+
 
 def sample_nodes(trace: Trace) -> list[Any]:
     """The nodes of a trace that are sites, in the model's order."""

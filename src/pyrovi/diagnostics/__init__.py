@@ -25,7 +25,17 @@ from pyrovi.evidence import khat as khat
 from pyrovi.registry import Registry
 from pyrovi.tree import grow, require, validate
 
-OWN = ("convergence", "restarts", "modes", "psis", "drift", "elbo", "predictive", "loo")
+OWN = (
+    "conditioned",
+    "convergence",
+    "restarts",
+    "modes",
+    "psis",
+    "drift",
+    "elbo",
+    "predictive",
+    "loo",
+)
 CHECKS: Registry[Callable[[xr.DataTree], xr.Dataset]] = Registry(
     "diagnostic",
     {name: f"pyrovi.diagnostics.checks.{name}:{name}" for name in OWN},

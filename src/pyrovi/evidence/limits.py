@@ -112,6 +112,9 @@ JUDGED_MARGIN = 0.75
 ELBO_ERROR = Limit("the error of an ELBO", LIBRARY, high=1.0, unit="nats of Monte Carlo error")
 """More hides differences between models that would count as evidence."""
 
+CONDITIONED = Limit("what conditions the posterior", LIBRARY, low=1.0, unit="sites")
+"""Without any, the posterior is the prior."""
+
 # How a fit ended
 LOSS_TREND = Limit("the change of a loss at the end", LIBRARY, -0.1, 0.1, unit="nats")
 """The KL of a mean that is 0.45 sd off."""
