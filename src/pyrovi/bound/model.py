@@ -1,6 +1,7 @@
 """A Pyro callable tied to its arguments, and how it is run."""
 
 import contextlib
+import copy
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -143,7 +144,7 @@ class BoundModel:
         """What holds while the model runs: dtype, no validation, an own parameter store."""
         with (
             pyro.validation_enabled(False),
-            pyro.get_param_store().scope(self.params and {**self.params}),  # which it updates
+            pyro.get_param_store().scope(copy.copy(self.params)),  # which it updates
             placed(self.learnt, self.holders),
             pyro.settings.context(module_local_params=False),
             vmappable_contraction(),

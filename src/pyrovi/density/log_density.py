@@ -348,8 +348,8 @@ def _gradient(value: Tensor, point: Tensor) -> Tensor:
     """Zero where nothing in the graph leads to ``point``: its values left torch on the way."""
     if not value.requires_grad:
         return torch.zeros_like(point)
-    options = {"allow_unused": True, "materialize_grads": True}
-    return torch.autograd.grad(value.sum(), point, **options)[0]
+    (gradient,) = torch.autograd.grad(value.sum(), point, allow_unused=True)
+    return torch.zeros_like(point) if gradient is None else gradient
 
 
 def _or_minus_infinity(values: Tensor) -> Tensor:
