@@ -110,7 +110,6 @@ def items(data: dict[str, Tensor]) -> None:
         (unused, {"x": X, "y": Y}, "x"),
         (unused, {"x": GROUP, "y": Y}, "x"),
         (unused, {"x": X > 0.5, "y": Y}, "x"),
-        (masked, {"x": X, "y": Y}, "x"),
         (masked, {"x": X, "y": Y}, "y"),
         (items, {"data": {"x": torch.tensor(X), "y": torch.tensor(Y)}}, "x"),
     ],

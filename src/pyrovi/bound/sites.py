@@ -187,6 +187,11 @@ def _distribution_name(fn: Any) -> str:
     return type(innermost).__name__
 
 
+def is_masked(fn: Any) -> bool:
+    """Whether a distribution hides some of its values, by ``mask``."""
+    return any(isinstance(each, MaskedDistribution) for each in _layers(fn))
+
+
 def _is_improper(node: Any) -> bool:
     masks = [each._mask for each in _layers(node["fn"]) if isinstance(each, MaskedDistribution)]
     masked_away = any(not torch.as_tensor(mask).all() for mask in masks)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pyrovi.bound.handlers import Fix
 from pyrovi.bound.model import BoundModel
-from pyrovi.bound.sites import kind_of, sample_nodes
+from pyrovi.bound.sites import is_masked, kind_of, sample_nodes
 from pyrovi.errors import PyroviError
 from pyrovi.seeds import stream
 
@@ -25,7 +25,12 @@ Place = tuple[Any, ...]  # an argument, by position or by name; and its item, wh
 
 def unused_arguments(model: BoundModel) -> list[str]:
     """The names of tensors that were given, on which no site of the model depends."""
-    tensors = dict(_tensors(model))
+    # On many data a run costs as much as a fit; of what a site observes it would tell nothing.
+    tensors = {
+        place: value
+        for place, value in _tensors(model)
+        if not any(map(_has_weight, _observers(model, value)))
+    }
     if not tensors:
         return []
     latent = [site.name for site in (*model.latent, *model.discrete)]
@@ -49,7 +54,7 @@ def _tensors(model: BoundModel) -> Iterator[tuple[Place, Tensor]]:
 def _matters(
     model: BoundModel, fixed: Fix, asked: dict[str, Tensor], place: Place, value: Tensor
 ) -> bool:
-    lengths = () if _is_observed(model, value) else _shorter(value)
+    lengths = () if _observers(model, value) else _shorter(value)
     for other in chain(_in_place(value), lengths):
         try:
             came = _sites(_with(model, place, other), fixed)
@@ -60,15 +65,17 @@ def _matters(
     return False
 
 
-def _is_observed(model: BoundModel, value: Tensor) -> bool:
-    """Whether some site observes this very tensor, whole."""
-    observed = (n["value"] for n in sample_nodes(model.prototype) if n["is_observed"])
-    return any(
-        isinstance(each, Tensor)
-        and each.shape == value.shape
-        and each.data_ptr() == value.data_ptr()
-        for each in observed
-    )
+def _observers(model: BoundModel, value: Tensor) -> list[Any]:
+    """The sites that observe these very values."""
+    observed = [node for node in sample_nodes(model.prototype) if node["is_observed"]]
+    return [
+        n for n in observed if isinstance(n["value"], Tensor) and torch.equal(n["value"], value)
+    ]
+
+
+def _has_weight(node: Any) -> bool:
+    """Whether nothing can hide a site's values from the density."""
+    return node["mask"] is None and not is_masked(node["fn"])
 
 
 def _in_place(value: Tensor) -> Iterator[Tensor]:
