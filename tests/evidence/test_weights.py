@@ -1,5 +1,6 @@
 """Pareto-smoothed weights: those of ArviZ, without loading it."""
 
+import math
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from arviz_stats.base.array import array_stats
 
-from pyrovi.evidence.weights import BLOCK, as_rows, smooth, smooth_each
+from pyrovi.evidence.weights import BLOCK, EVEN_SHAPE, as_rows, smooth, smooth_each
 
 RATIOS = {
     "light": lambda rng, n: 0.3 * rng.normal(size=n),
@@ -54,6 +55,26 @@ def test_a_tail_that_is_all_one_value_is_not_smoothed() -> None:
     np.testing.assert_allclose(log_weights[:3], tied - np.log(np.exp(tied).sum(1))[:, None])
     assert (k[:3] == 0).all()
     assert (k[3:] != 0).all()
+
+
+def test_weights_that_hardly_vary_have_no_tail_to_speak_of() -> None:
+    """The textbook coin: Beta(12, 12) by its logit, beside a Gaussian of its mean and sd."""
+    sd = math.sqrt(2 * (math.pi**2 / 6 - sum(1 / i**2 for i in range(1, 12))))  # 2 trigamma(12)
+    x = sd * np.random.default_rng(0).normal(size=(20, 2000))
+    log_ratios = -12 * (np.logaddexp(0, x) + np.logaddexp(0, -x)) + 0.5 * (x / sd) ** 2
+    log_weights, k = smooth_each(log_ratios)
+    effective = 1 / (2000 * np.exp(2 * log_weights).sum(1))
+    assert effective.min() > 0.99
+    assert array_stats.psislw(-log_ratios[0])[1] > 1.0
+    assert (k <= EVEN_SHAPE).all()
+    assert smooth(log_ratios[0])[1] == k[0]
+
+
+def test_few_weights_far_above_the_average_keep_their_shape() -> None:
+    """Nineteen in twenty draws are even, and the others a Pareto of shape 1.5."""
+    rng = np.random.default_rng(0)
+    log_ratios = np.where(np.arange(2000) % 20 == 0, 1.5 * rng.exponential(size=2000), 0.0)
+    assert smooth(log_ratios)[1] > 1.0
 
 
 def test_columns_are_taken_as_rows_once_and_in_order() -> None:

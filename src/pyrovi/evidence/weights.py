@@ -68,20 +68,18 @@ def smooth(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
     if np.ptp(log_ratios) <= EXACT_SPREAD:
         return log_ratios - _log_sum_exp(log_ratios), 0.0
     log_weights, k = smooth_each(log_ratios[None])
-    shape = float(k[0])
-    raw = log_ratios - log_ratios.max()
-    return log_weights[0], min(shape, EVEN_SHAPE) if shape > EVEN_SHAPE and _even(raw) else shape
+    return log_weights[0], float(k[0])
 
 
-def _even(log_weights: np.ndarray) -> bool:
-    """Whether half of the draws are effective, and no weight is far above the average.
+def _even(log_weights: np.ndarray) -> np.ndarray:
+    """Of rows of weights, in which half are effective and none is far above the average.
 
     A Pareto fitted to the few largest of such weights may be of any shape. Of a shape of 0.7 the
     largest of a thousand is about forty averages, and a third of the draws are effective.
     """
-    weights = np.exp(log_weights)
-    effective = weights.sum() ** 2 / (weights**2).sum()
-    return bool(effective > len(weights) / 2 and weights.max() < LARGEST * weights.mean())
+    weights = np.exp(log_weights - log_weights.max(1, keepdims=True))
+    mean = weights.mean(1)
+    return (mean**2 > 0.5 * (weights**2).mean(1)) & (LARGEST * mean > 1.0)
 
 
 def as_rows(*matrices: np.ndarray) -> Iterator[tuple[slice, list[np.ndarray]]]:
@@ -113,7 +111,8 @@ def smooth_each(log_ratios: np.ndarray, efficiency: float = 1.0) -> tuple[np.nda
     nor a call for each series. Where the largest weight is more than 170 nats above others of the
     tail, it is beyond what a Pareto is fitted to in double precision: in truth one draw has all
     the weight. The log weights are then as they came, and k is infinite, the worst there is. They
-    are so too where the tail is all one value, and k is zero: there is nothing to smooth.
+    are so too where the tail is all one value, and k is zero: there is nothing to smooth. Of
+    weights that hardly vary k is at most `EVEN_SHAPE`, as ArviZ's need not be.
 
     Args:
         log_ratios: Finite, shape (n, S), in the natural order.
@@ -125,6 +124,8 @@ def smooth_each(log_ratios: np.ndarray, efficiency: float = 1.0) -> tuple[np.nda
         part = slice(at, at + BLOCK)
         with np.errstate(all="ignore"):
             log_weights[part], k[part] = _smooth_tails(log_ratios[part], tail)
+    large = np.flatnonzero(k > EVEN_SHAPE)
+    k[large[_even(log_ratios[large])]] = EVEN_SHAPE
     return log_weights, k
 
 
