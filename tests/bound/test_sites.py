@@ -12,7 +12,7 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrovi.bound import Arguments, BoundModel, Site, bind_model
+from pyrovi.bound import Arguments, BoundModel, Site, bind, bind_model, hidden_values
 from pyrovi.errors import DataError, ModelError
 from pyrovi.structure import declare
 
@@ -325,3 +325,89 @@ def test_values_made_not_finite_inside_the_model_are_told() -> None:
     y = torch.tensor(np.array([0.0, 1.0]))
     with pytest.raises((DataError, ModelError), match=r"log_y|cannot be run"):
         bind_model(logged, Arguments(kwargs={"y": y}))
+
+
+# What masks hide
+
+SEEN = torch.tensor([[True, False, True], [True, True, False]])
+
+
+def around(y: Tensor) -> None:
+    """`poutine.mask` around a site, in two plates."""
+    mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+    with pyro.plate("item", 2, dim=-2), pyro.plate("subject", 3, dim=-1), poutine.mask(mask=SEEN):
+        pyro.sample("y", dist.Normal(mean, 1.0), obs=y)
+
+
+def inside(y: Tensor) -> None:
+    """A mask inside of an event."""
+    mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+    noise = dist.Normal(mean, 1.0).expand([2, 3]).mask(SEEN)
+    with pyro.plate("item", 2):
+        pyro.sample("y", noise.to_event(1), obs=y)
+
+
+def by_row(y: Tensor) -> None:
+    """A mask of whole events."""
+    mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+    with pyro.plate("item", 2), poutine.mask(mask=SEEN[:, 1]):
+        pyro.sample("y", dist.Normal(mean, 1.0).expand([2, 3]).to_event(1), obs=y)
+
+
+def beside_a_prior(y: Tensor) -> None:
+    """A factor that is hidden just as the site is, which observes nothing that it hides."""
+    mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+    with pyro.plate("item", 2, dim=-2), pyro.plate("subject", 3, dim=-1), poutine.mask(mask=SEEN):
+        pyro.sample("y", dist.Normal(mean, 1.0), obs=y)
+        pyro.factor("nudge", -mean.expand(2, 3))
+
+
+def censored(y: Tensor) -> None:
+    """What is not seen is known to be above."""
+    mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+    noise = dist.Normal(mean, 1.0)
+    with pyro.plate("item", 2, dim=-2), pyro.plate("subject", 3, dim=-1):
+        with poutine.mask(mask=SEEN):
+            pyro.sample("y", noise, obs=y)
+        with poutine.mask(mask=~SEEN):
+            pyro.sample("above", dist.Bernoulli(1 - noise.cdf(y)), obs=torch.ones(2, 3))
+
+
+def censored_by_a_factor(y: Tensor) -> None:
+    """The same by one factor for all."""
+    mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+    noise = dist.Normal(mean, 1.0)
+    with pyro.plate("item", 2, dim=-2), pyro.plate("subject", 3, dim=-1), poutine.mask(mask=SEEN):
+        pyro.sample("y", noise, obs=y)
+    pyro.factor("above", (1 - noise.cdf(y[~SEEN])).log().sum())
+
+
+ROWS = SEEN[:, 1:2].expand(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "seen", "selected"),
+    [
+        (around, SEEN, False),
+        (inside, SEEN, False),
+        (by_row, ROWS, False),
+        (beside_a_prior, SEEN, False),
+        (censored, SEEN, True),
+        (censored_by_a_factor, SEEN, True),
+    ],
+)
+def test_what_masks_hide_is_read_off(model: Any, seen: Tensor, selected: bool) -> None:
+    found = hidden_values(read(model))["y"]
+    np.testing.assert_array_equal(found.entries, ~seen.numpy())
+    assert found.selected == selected
+
+
+def test_a_model_without_masks_hides_nothing() -> None:
+    assert hidden_values(read()) == {}
+
+
+def test_missing_values_are_hidden_and_not_selected() -> None:
+    y = np.ma.masked_array(Y.numpy(), ~SEEN.numpy())
+    found = hidden_values(bind_model(crossed, bind(crossed, {"y": y})))["y"]
+    np.testing.assert_array_equal(found.entries, ~SEEN.numpy())
+    assert not found.selected

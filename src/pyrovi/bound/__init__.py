@@ -3,7 +3,9 @@
 from pyrovi.bound.arguments import Arguments as Arguments, bind as bind
 from pyrovi.bound.binding import bind_model as bind_model
 from pyrovi.bound.data import (
+    Hidden as Hidden,
     as_tree as as_tree,
+    hidden_values as hidden_values,
     observed_values as observed_values,
     same_values as same_values,
 )

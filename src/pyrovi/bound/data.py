@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyrovi.bound.arguments import Signature, by_name
 from pyrovi.bound.model import BoundModel
+from pyrovi.bound.sites import Site, shown
 from pyrovi.bound.values import convert, to_numpy
 from pyrovi.tree import (
     CAME_AS,
@@ -61,6 +62,47 @@ def observed_values(model: BoundModel) -> dict[str, np.ndarray]:
             value = np.where(mask, np.nan, value)
         values[site.name] = value
     return values
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """Which entries of what a site observed the model's masks hide: True there.
+
+    They are ``selected`` where other terms of the model observe them, as they do what is censored:
+    a factor that is not hidden as they are, or a site that is masked just where they are not.
+    """
+
+    entries: np.ndarray
+    selected: bool
+
+
+def hidden_values(model: BoundModel) -> dict[str, Hidden]:
+    """What masks of the model hide, by the observed sites that have such entries.
+
+    Values that are missing are among them, and are not selected.
+    """
+    sites = [site for site in model.sites if site.kind in ("observed", "factor")]
+    masks = {site.name: ~shown(model.prototype.nodes[site.name], site.shape) for site in sites}
+    return {
+        site.name: Hidden(masks[site.name], _selected(model, site, masks, sites))
+        for site in model.observed
+        if masks[site.name].any()
+    }
+
+
+def _selected(
+    model: BoundModel, site: Site, masks: Mapping[str, np.ndarray], sites: Sequence[Site]
+) -> bool:
+    """Whether other terms of the model observe what a site's mask hides."""
+    own = masks[site.name]
+    if site.name in model.missing and to_numpy(model.missing[site.name]).sum() == own.sum():
+        return False
+    others = [each for each in sites if each.name != site.name]
+    return any(
+        np.array_equal(masks[other.name], ~own)
+        or (other.kind == "factor" and not np.array_equal(masks[other.name], own))
+        for other in others
+    )
 
 
 def same_values(one: np.ndarray, other: np.ndarray) -> bool:

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any, TypeAlias
 
+import numpy as np
 import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import MaskedDistribution
@@ -139,6 +141,34 @@ def _layers(fn: Any) -> Iterator[Any]:
     while hasattr(fn, "base_dist"):
         fn = fn.base_dist
         yield fn
+
+
+def shown(node: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Whether the likelihood of each entry of an observed site counts, in the site's own shape.
+
+    A mask stands around a site (`poutine.mask`), or inside of its distribution. A factor has an
+    entry for each of its batch.
+    """
+    counts = np.ones((), bool)
+    for mask, event_dim in _masks(node):
+        entries = torch.as_tensor(mask).numpy(force=True).astype(bool)
+        counts = counts & entries.reshape(entries.shape + (1,) * event_dim)
+    factor = kind_of(node) == "factor"
+    full = tuple(node["fn"].batch_shape if factor else node["value"].shape)
+    whole = np.broadcast_shapes(full, counts.shape)
+    counts = np.broadcast_to(counts, whole)
+    own = whole if factor else shape
+    return counts.reshape(own) if counts.size == prod(own) else np.ones(own, bool)
+
+
+def _masks(node: Any) -> Iterator[tuple[Any, int]]:
+    """Each mask of a site, and how many axes of an event it covers as one."""
+    factor = kind_of(node) == "factor"
+    if node["mask"] is not None:
+        yield node["mask"], 0 if factor else node["fn"].event_dim
+    for each in _layers(node["fn"]):
+        if isinstance(each, MaskedDistribution):
+            yield each._mask, 0 if factor else each.event_dim
 
 
 def _innermost(fn: Any) -> Any:

@@ -14,7 +14,14 @@ from pyrovi.evidence import threshold
 from pyrovi.infer import Fit, importance_khat
 from pyrovi.posterior.chain import one_chain, stack_chains
 from pyrovi.posterior.drifting import drift
-from pyrovi.posterior.groups import discrepancies, draw_groups, learnt, prior_groups, with_observed
+from pyrovi.posterior.groups import (
+    discrepancies,
+    draw_groups,
+    learnt,
+    masked,
+    prior_groups,
+    with_observed,
+)
 from pyrovi.posterior.record import sample_stats
 from pyrovi.posterior.relabel import relabelled
 from pyrovi.seeds import stream
@@ -35,8 +42,8 @@ def draw(fit: Fit, draws: int = 2000, *, resample: bool = False) -> xr.DataTree:
     Returns:
         The data's groups, and ``posterior``, ``posterior_predictive``, ``log_likelihood``,
         ``log_prior``, ``sample_stats``, and, where the prior is proper, ``prior`` and
-        ``prior_predictive``, ``learnt`` where parameters were, and the ``discrepancies`` that the
-        model declares. See `pyrovi.tree`.
+        ``prior_predictive``; ``learnt`` where parameters were, ``masked`` where the model hides
+        observations, and the ``discrepancies`` that it declares. See `pyrovi.tree`.
 
     Raises:
         FitError: If ``fit`` is none, or every run of it diverged.
@@ -69,10 +76,11 @@ def _grown(fit: Fit, draws: int, *, resample: bool) -> xr.DataTree:
         stacked = relabelled(stacked, model, symmetry)
     data = with_observed(fit.data, model)
     prior, notes = prior_groups(model, data, fit.seed)
-    groups = (
-        draw_groups(model, data, stacked) | prior | learnt([r.density.model for r in fit.chains])
-    )
-    groups["sample_stats"] = sample_stats(fit, stacked["sample_stats"], [*fit.notes, *notes])
+    hidden, of_hidden = masked(model, data, stacked["log_likelihood"])
+    groups = draw_groups(model, data, stacked) | hidden | prior
+    groups |= learnt([run.density.model for run in fit.chains])
+    notes = [*fit.notes, *notes, *of_hidden]
+    groups["sample_stats"] = sample_stats(fit, stacked["sample_stats"], notes)
     tree = grow(data, **groups)
     return grow(tree, **discrepancies(tree, model, stream(fit.seed, "discrepancies")))
 

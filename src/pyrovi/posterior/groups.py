@@ -11,6 +11,7 @@ from pyrovi.bound import (
     BoundModel,
     Site,
     constrained,
+    hidden_values,
     observed_values,
     prior_draws,
     same_values,
@@ -21,13 +22,27 @@ from pyrovi.errors import DataError
 from pyrovi.posterior.chain import Arrays, as_arrays
 from pyrovi.posterior.drifting import DRIFT_STATS
 from pyrovi.seeds import stream
-from pyrovi.tree import DISCREPANCIES, LEARNT, OF_SITE, SAMPLE_DIMS, grow, held, safe_name
+from pyrovi.tree import (
+    DISCREPANCIES,
+    LEARNT,
+    MASKED,
+    OF_SITE,
+    SAMPLE_DIMS,
+    SELECTED,
+    grow,
+    held,
+    safe_name,
+)
 
 PRIOR_DRAWS, MIN_PRIOR_DRAWS = 500, 50
 PRIOR_ENTRIES = 20_000_000  # numbers in all prior draws together, where there are more than those
 EXTRA_DIMS = {"drift": ("drift_state",)}  # dims between the draw's and the site's own
 OWN_DIMS = ("log_prior", "log_guide", "unconstrained_posterior")  # plates do not name their axes
 VALUES = ("posterior", "posterior_predictive", "prior", "prior_predictive")  # not densities
+CENSORED = (
+    "What masks hide of {0} is observed by other terms of the model, as what is censored is. The "
+    "entries left were chosen by their values, so predictive checks leave {0} out."
+)
 DESCRIPTIONS = ("units", "long_name")  # attributes of data that hold for predictions of them too
 
 
@@ -42,6 +57,27 @@ def with_observed(data: xr.DataTree, model: BoundModel) -> xr.DataTree:
     for site, values in observed_values(model).items():
         groups = _with_site(groups, model.site(site), values, data)
     return grow(data, **{name: new for name, new in groups.items() if new is not before[name]})
+
+
+def masked(
+    model: BoundModel, data: xr.DataTree, log_likelihood: Arrays
+) -> tuple[dict[str, xr.Dataset], list[str]]:
+    """Which observations the model's masks hide at every draw, and notes; no group if none.
+
+    A mask may hang on latent values; what it hides at a draw has a log likelihood of zero there.
+    """
+    found: dict[str, xr.DataArray] = {}
+    for name, hidden in hidden_values(model).items():
+        entries = hidden.entries
+        if name in log_likelihood:
+            zero = (log_likelihood[name] == 0).all((0, 1))
+            entries = entries & zero.reshape(zero.shape + (1,) * (entries.ndim - zero.ndim))
+        if entries.any():
+            attrs = {SELECTED: int(hidden.selected)}
+            dims = _dims(model, data, name)
+            found[safe_name(name)] = xr.DataArray(entries, dims=dims, attrs=attrs)
+    notes = [CENSORED.format(name) for name, each in found.items() if each.attrs[SELECTED]]
+    return {MASKED: _labelled(xr.Dataset(found), data)} if found else {}, notes
 
 
 def _with_site(

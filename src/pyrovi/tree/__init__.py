@@ -9,6 +9,7 @@
 | `log_prior`, `log_guide` | draw | chain, draw: one variable per latent site |
 | `drift` | draw | chain, draw, drift_state, plates: where Markov chains began and went |
 | `learnt` | draw | chain, and its own: parameters that were learnt, with their supports |
+| `masked` | draw | plates: which observations a mask of the model hides, where it hides any |
 | `discrepancies` | draw | statistic, replication: declared by the model, of data and of copies |
 | `sample_stats` | draw | chain, draw; the fit's history and its record in `attrs` |
 | `diagnostics/<check>` | check | quantity |
@@ -46,6 +47,7 @@ from pyrovi.tree.schema import (
     ITEM_OF as ITEM_OF,
     LACKING as LACKING,
     LEARNT as LEARNT,
+    MASKED as MASKED,
     METADATA as METADATA,
     MISSING as MISSING,
     MODES_OF as MODES_OF,
@@ -58,6 +60,7 @@ from pyrovi.tree.schema import (
     POOL_WEIGHT as POOL_WEIGHT,
     PRIOR_GROUPS as PRIOR_GROUPS,
     SAMPLE_DIMS as SAMPLE_DIMS,
+    SELECTED as SELECTED,
     STATUSES as STATUSES,
     UP_TO_LABELS as UP_TO_LABELS,
     original_name as original_name,

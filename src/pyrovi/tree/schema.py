@@ -17,10 +17,11 @@ DRAW_GROUPS = (
 ACCEPTANCE = "acceptance_rate"  # in the group `drift`: each Markov chain's average
 DISCREPANCIES = "discrepancies"  # the group of statistics of the data and of replications
 LEARNT = "learnt"  # the group of the parameters that were learnt, each with its support
+MASKED = "masked"  # the group that says which observations a mask of the model hides
 PRIOR_GROUPS = ("prior", "prior_predictive")
 DRAWN_GROUPS = {
-    *(*DRAW_GROUPS, *PRIOR_GROUPS, LEARNT, DISCREPANCIES),
-    *("diagnostics", "drift", "sample_stats"),
+    *(*DRAW_GROUPS, *PRIOR_GROUPS, LEARNT),
+    *(DISCREPANCIES, MASKED, "diagnostics", "drift", "sample_stats"),
 }
 """What `pyrovi.draw` and `pyrovi.check` write."""
 
@@ -28,6 +29,9 @@ DRAWN_GROUPS = {
 MISSING = "missing_as_nan"  # observed: its NaNs are values to leave out and predict
 METADATA = "metadata"  # it belongs to the data, and the model need not take it
 OF_SITE = "of_site"  # `pyrovi.draw` repeats it under the name of the site that observed it
+SELECTED = "selected"
+"""Of a variable of `MASKED`: 1 where what it hides is observed by other terms of the model, as
+what is censored is, so that the entries that are left were chosen by their values."""
 CAME_AS = "came_as"
 """What a variable was where that is no tensor of its dtype: a Python ``number``, a NumPy ``array``
 inside a dict, or the dtype of what had no NaN for missing values."""
