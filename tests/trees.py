@@ -159,6 +159,28 @@ def _modes(held: tuple[bool, ...]) -> dict[str, Any]:
     return variables | {name: (("mode", "latent"), value) for name, value in places.items()}
 
 
+def in_a_loop(tree: xr.DataTree, kinds: tuple[str, ...] = ("Normal",)) -> xr.DataTree:
+    """The same tree of a model that observes one entry of ``y`` a time, as ``y_0``, ``y_1``, ...
+
+    Args:
+        tree: One of `linear_gaussian_tree`.
+        kinds: The distributions of the sites, in turn.
+    """
+    groups = ("observed_data", "posterior_predictive", "log_likelihood")
+    stations = range(tree["observed_data"]["y"].size)
+    apart = {
+        group: xr.Dataset(
+            {f"y_{i}": tree[group]["y"][..., i].drop_vars("station") for i in stations}
+        )
+        for group in groups
+    }
+    sites = [
+        _site(f"y_{i}", "observed", kinds[i % len(kinds)], [], [], "Real()") for i in stations
+    ]
+    stats_group = tree["sample_stats"].to_dataset().assign_attrs(sites=json.dumps(sites))
+    return grow(tree, **apart, sample_stats=stats_group)
+
+
 def gaussian_tree(
     guide_cov: np.ndarray,
     target_cov: np.ndarray,

@@ -124,6 +124,25 @@ def test_missing_observations_are_left_out_silently():
     assert float(found["elpd"][0]) == pytest.approx(float(rest["elpd"][0]))
 
 
+def test_what_a_mask_hides_is_left_out():
+    tree = trees.linear_gaussian_tree()
+    masked = xr.DataArray(np.arange(40) == 3, dims="station", attrs={"selected": 0})
+    found = loo(grow(tree, masked=xr.Dataset({"y": masked})))
+    rest = tree["log_likelihood"].to_dataset().drop_sel(station="S03")
+    of_rest = loo(grow(tree, log_likelihood=rest))
+    assert float(found["elpd"][0]) == pytest.approx(float(of_rest["elpd"][0]))
+    assert np.isnan(found["k_y"].values).tolist() == [i == 3 for i in range(40)]
+
+
+def test_the_sites_of_a_loop_are_scored_as_one_plate():
+    whole = trees.linear_gaussian_tree()
+    one, of_loop = loo(whole), loo(trees.in_a_loop(whole))
+    assert rows(of_loop) == {"elpd(y_0...y_39)": "ok"}
+    for name in ("elpd", "se", "p_loo"):
+        np.testing.assert_allclose(of_loop[name], one[name])
+    np.testing.assert_allclose(of_loop["k_y_0...y_39"], one["k_y"])
+
+
 def test_an_observation_that_some_draws_rule_out_is_named():
     tree = trees.linear_gaussian_tree()
     broken = tree["log_likelihood"].to_dataset().copy(deep=True)

@@ -85,6 +85,43 @@ def test_missing_observations_are_left_out():
     assert set(statuses(found).values()) == {"ok"}
 
 
+@pytest.mark.parametrize("hide", [True, False])
+def test_what_a_mask_hides_is_left_out(hide):
+    tree = trees.linear_gaussian_tree()
+    y = tree["observed_data"]["y"].copy(deep=True)
+    y[3:9] = 50.0
+    masked = xr.zeros_like(y, dtype=bool)
+    masked[3:9] = hide
+    masked.attrs["selected"] = 0
+    found = predictive(grow(tree, observed_data=y.to_dataset(), masked=masked.to_dataset()))
+    assert found["pit_y"].size == (34 if hide else 40)
+    assert (set(statuses(found).values()) == {"ok"}) == hide
+
+
+def test_what_is_left_of_censored_data_is_not_compared():
+    tree = trees.linear_gaussian_tree()
+    y = tree["observed_data"]["y"]
+    masked = (y > 1.0).assign_attrs(selected=1)
+    with pytest.raises(DiagnosticError, match="chosen by their values"):
+        predictive(grow(tree, masked=masked.to_dataset()))
+
+
+def test_the_sites_of_a_loop_are_judged_as_one_plate():
+    whole = trees.linear_gaussian_tree(misfit=6.0)
+    one, of_loop = predictive(whole), predictive(trees.in_a_loop(whole))
+    labels = [f"{name}(y_0...y_39)" for name in ("mean", "sd", "min", "max", "PIT")]
+    assert of_loop["quantity"].values.tolist() == labels
+    np.testing.assert_allclose(of_loop["value"], one["value"])
+    assert statuses(of_loop)["PIT(y_0...y_39)"] == "warn"
+
+
+def test_sites_that_differ_in_kind_are_judged_apart():
+    tree = trees.in_a_loop(trees.linear_gaussian_tree(), kinds=("Normal", "StudentT"))
+    assert {"PIT(y_0...y_38)", "PIT(y_1...y_39)"} <= set(statuses(predictive(tree)))
+    few = trees.in_a_loop(trees.linear_gaussian_tree(model=trees.LinearGaussian(size=4)))
+    assert list(statuses(predictive(few))) == [f"mean(y_{i})" for i in range(4)]
+
+
 def test_a_scalar_and_a_table_of_observations_are_judged():
     rng = np.random.default_rng(0)
     tree = replicated(np.array(0.3), rng.normal(size=(500,)), dims=())

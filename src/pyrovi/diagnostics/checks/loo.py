@@ -1,15 +1,17 @@
 """How well does the model predict an observation it has not seen? PSIS leave-one-out."""
 
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from pyrovi.diagnostics.findings import Row, table
+from pyrovi.diagnostics.observed import hidden, judged_together
 from pyrovi.diagnostics.quantities import blocks, log_ratios
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import MIN_DRAWS, as_rows, limits, smooth, smooth_each
+from pyrovi.evidence import MIN_DRAWS, as_rows, limits, reweighted, smooth, smooth_each
 from pyrovi.tree import CHAINS, SAMPLE_DIMS, draw_kind, has, require
 
 SOURCE = (
@@ -36,12 +38,17 @@ class _Score(NamedTuple):
     @property
     def bad(self) -> int:
         """Observations that the draws cannot be rid of."""
-        return int((self.k > limits.KHAT.high).sum())
+        return _hard(self.k)
+
+    @property
+    def fine(self) -> bool:
+        """Whether so few are bad that their sum can be used."""
+        return self.bad <= limits.HARD_OBSERVATIONS.high * self.size
 
     @property
     def unknowable(self) -> str:
         """Why the draws cannot tell, through no fault of fit or model; empty where they can."""
-        if self.impossible or self.bad <= limits.HARD_OBSERVATIONS.high * self.size:
+        if self.impossible or self.fine:
             return ""
         if self.size == 1:
             return "a single observation has no others to be predicted from"
@@ -54,8 +61,62 @@ class _Score(NamedTuple):
         )
 
 
+@dataclass(frozen=True)
+class _Guide:
+    """What weights say of the draws of a guide, whose log p - log q are ``ratios``, shape (S,).
+
+    They are None where there is no density, as of draws that were resampled or polished, and where
+    the weights are too uneven to correct by and Markov chains judge the draws (drift).
+    """
+
+    posterior: xr.Dataset
+    ratios: np.ndarray | None
+
+    @classmethod
+    def of(cls, tree: xr.DataTree) -> "_Guide":
+        ratios, posterior = log_ratios(tree), tree["posterior"].to_dataset()
+        guide = cls(posterior, None if ratios is None else ratios.ravel())
+        return cls(posterior, None) if "drift" in tree and guide.k > limits.KHAT.high else guide
+
+    @cached_property
+    def finite(self) -> np.ndarray:
+        """The draws that have a weight."""
+        return np.isfinite([] if self.ratios is None else self.ratios)
+
+    @cached_property
+    def weighed(self) -> tuple[np.ndarray, float]:
+        """The log weights of these, and k."""
+        if self.ratios is None:
+            return np.empty(0), 0.0
+        if self.finite.sum() < MIN_DRAWS:
+            return np.empty(0), np.inf
+        return smooth(self.ratios[self.finite])
+
+    @property
+    def k(self) -> float:
+        """The shape of the tail of the weights."""
+        return self.weighed[1]
+
+    @cached_property
+    def off(self) -> bool:
+        """Whether its draws are not the posterior's by their weights, or these cannot tell."""
+        if self.ratios is None or self.k > limits.KHAT.high:
+            return self.ratios is not None
+        weights = np.exp(self.weighed[0])
+        return any(
+            gap.status != "ok"
+            for _, draws in blocks(self.posterior)
+            for gap in reweighted(draws.reshape(-1, draws.shape[-1])[self.finite], weights)
+        )
+
+
 def loo(tree: xr.DataTree) -> xr.Dataset:
     """PSIS-LOO of each observed variable, corrected for the guide where it has a density.
+
+    The sites of a loop are scored as one, and entries that the model's masks hide are left out.
+    Weights that correct for the guide have a tail of their own. Where that makes observations hard
+    that the draws as they are can leave out, and the weights of the whole fit find no fault with
+    these, they are taken as the posterior's.
 
     Returns:
         One row per variable, ``elpd(y)``, whose value is the share of observations with k above
@@ -73,18 +134,18 @@ def loo(tree: xr.DataTree) -> xr.Dataset:
     draws = sizes["chain"] * sizes["draw"]
     if draws < MIN_DRAWS:
         raise DiagnosticError(f"{draws} draws are too few to weigh; draw at least 1000")
-    ratios = _weighable(tree)
-    # Above 0.7, what fails here is the fit.
-    guide_k = 0.0 if ratios is None else _k(ratios)
-    scores = [_score(tree, str(name), ratios) for name in tree["log_likelihood"].data_vars]
-    if guide_k <= limits.KHAT.high and all(score.unknowable for score in scores):
+    guide = _Guide.of(tree)
+    together = judged_together(tree, tree["log_likelihood"].data_vars)
+    scores = [_score(tree, label, names, guide) for label, names in together.items()]
+    at_fault = guide.off and not all(score.fine for score in scores)
+    if not at_fault and all(score.unknowable for score in scores):
         raise DiagnosticError(scores[0].unknowable)
     return table(
-        [_judge(score, guide_k) for score in scores],
+        [_judge(score, guide if at_fault else None) for score in scores],
         check="loo",
         title="Leave-one-out prediction",
         source=SOURCE,
-        about="fit" if guide_k > limits.KHAT.high else "model",
+        about="fit" if at_fault else "model",
         extra=_numbers(scores),
     )
 
@@ -100,34 +161,53 @@ def _numbers(scores: list[_Score]) -> dict[str, Any]:
     return {name: ("variable", values) for name, values in by_variable.items()} | ks
 
 
-def _score(tree: xr.DataTree, name: str, ratios: np.ndarray | None) -> _Score:
-    variable = tree["log_likelihood"][name].transpose(*SAMPLE_DIMS, ...)
-    size = variable.shape[0] * variable.shape[1]
-    log_lik = variable.to_numpy().reshape(size, -1).astype(float, copy=False)
-    finite = np.isfinite(log_lik).all(axis=0)
+def _score(tree: xr.DataTree, label: str, names: list[str], guide: _Guide) -> _Score:
+    log_lik, masked = _log_likelihood(tree, names)
+    finite = np.isfinite(log_lik).all(axis=0) & ~masked
     k = np.full(finite.shape, np.nan)
-    impossible = int((~finite & ~np.isnan(log_lik).all(axis=0)).sum())
+    impossible = int((~finite & ~masked & ~np.isnan(log_lik).all(axis=0)).sum())
     if not finite.any():
-        return _Score(name, np.nan, np.nan, np.nan, k, impossible)
+        return _Score(label, np.nan, np.nan, np.nan, k, impossible)
     seen = log_lik if finite.all() else log_lik[:, finite]
-    elpd, p_loo, k[finite] = _pointwise(tree, seen, ratios)
+    elpd, p_loo, k[finite] = _pointwise(tree, seen, guide)
     # One observation has no standard error.
     se = float(np.sqrt(len(elpd) * elpd.var())) if len(elpd) > 1 else np.nan
-    return _Score(name, float(elpd.sum()), se, float(p_loo.sum()), k, impossible)
+    return _Score(label, float(elpd.sum()), se, float(p_loo.sum()), k, impossible)
+
+
+def _log_likelihood(tree: xr.DataTree, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The log likelihood of variables' entries (S, n), and which of these masks hide (n,)."""
+    variables = [tree["log_likelihood"][name].transpose(*SAMPLE_DIMS, ...) for name in names]
+    size = variables[0].shape[0] * variables[0].shape[1]
+    each = [v.to_numpy().reshape(size, -1).astype(float, copy=False) for v in variables]
+    whole = each[0] if len(each) == 1 else np.concatenate(each, axis=1)
+    return whole, np.concatenate([hidden(tree, variable) for variable in variables])
 
 
 def _pointwise(
-    tree: xr.DataTree, log_lik: np.ndarray, ratios: np.ndarray | None
+    tree: xr.DataTree, log_lik: np.ndarray, guide: _Guide
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """elpd, effective parameters and k of each observation, of log likelihoods (S, n)."""
-    if ratios is None:
+    if guide.ratios is None:
         efficiency = _relative_efficiency(tree) if draw_kind(tree) == CHAINS else 1.0
         return _left_out(log_lik, 0.0, efficiency)
-    if np.isfinite(ratios).sum() < MIN_DRAWS:
+    if np.isfinite(guide.ratios).sum() < MIN_DRAWS:
         raise DiagnosticError("too few draws have a finite density to weigh observations by")
-    usable = ~np.isnan(ratios) & ~np.isposinf(ratios)
+    usable = ~np.isnan(guide.ratios) & ~np.isposinf(guide.ratios)
     with np.errstate(invalid="ignore"):
-        return _left_out(log_lik if usable.all() else log_lik[usable], ratios[usable], 1.0)
+        corrected = _left_out(
+            log_lik if usable.all() else log_lik[usable], guide.ratios[usable], 1.0
+        )
+    hard = _hard(corrected[2])
+    if hard <= limits.HARD_OBSERVATIONS.high * log_lik.shape[1] or guide.off:
+        return corrected
+    as_drawn = _left_out(log_lik, 0.0, 1.0)
+    return as_drawn if _hard(as_drawn[2]) < hard else corrected
+
+
+def _hard(k: np.ndarray) -> int:
+    """How many observations the draws cannot be rid of."""
+    return int((k > limits.KHAT.high).sum())
 
 
 def _left_out(
@@ -149,18 +229,6 @@ def _log_mean_exp(values: np.ndarray) -> np.ndarray:
     return largest + np.log(np.exp(values - largest[:, None]).mean(-1))
 
 
-def _weighable(tree: xr.DataTree) -> np.ndarray | None:
-    """log p - log q of each draw, shape (S,), to correct for the guide by.
-
-    None where there is no density, and where the weights are too uneven to correct by and Markov
-    chains judge the draws as they are (drift).
-    """
-    ratios = log_ratios(tree)
-    if ratios is None or ("drift" in tree and _k(ratios) > limits.KHAT.high):
-        return None
-    return ratios.ravel()
-
-
 def _relative_efficiency(tree: xr.DataTree) -> float:
     """Effective draws per draw of a Markov chain, averaged over the quantities."""
     from arviz_stats.base.array import array_stats  # almost half a second the first time
@@ -173,7 +241,7 @@ def _relative_efficiency(tree: xr.DataTree) -> float:
     return float(np.clip(np.nanmean(np.concatenate(shares)), 0.01, 1.0)) if shares else 1.0
 
 
-def _judge(score: _Score, guide_k: float) -> Row:
+def _judge(score: _Score, at_fault: _Guide | None) -> Row:
     size, impossible = score.size, score.impossible
     share = score.bad / size if size else np.nan
     row = partial(Row, f"elpd({score.name})", share, limits.HARD_OBSERVATIONS)
@@ -185,17 +253,12 @@ def _judge(score: _Score, guide_k: float) -> Row:
         why = f"{facts}; {impossible} observations are impossible under some draws, left out."
         act = "Check the likelihood where the guide's draws fall."
         return Row(f"elpd({score.name})", impossible, limits.IMPOSSIBLE, why, "warn", act)
-    if share <= limits.HARD_OBSERVATIONS.high:
+    if score.fine:
         return row(f"{facts}.")
     hard = f"{facts}; {score.bad} of {size} observations have k > {limits.KHAT.high:g}"
-    if guide_k > limits.KHAT.high:
-        why = f"{hard}, as the guide is far from the posterior (joint k-hat {guide_k:.2f})."
+    if at_fault is not None:
+        why = f"{hard}, as the guide is off the posterior (joint k-hat {at_fault.k:.2f})."
         return row(why, "warn", "Improve the fit first, as psis says.")
     why = f"{hard}: leaving one out changes the posterior too much to reweight."
     act = "Inspect those observations; compare models by K-fold cross-validation instead."
     return row(why, "warn", act)
-
-
-def _k(ratios: np.ndarray) -> float:
-    finite = ratios[np.isfinite(ratios)]
-    return smooth(finite)[1] if len(finite) >= MIN_DRAWS else np.inf

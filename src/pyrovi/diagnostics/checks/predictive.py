@@ -11,9 +11,10 @@ import xarray as xr
 from scipy.special import betainc
 
 from pyrovi.diagnostics.findings import Row, table
+from pyrovi.diagnostics.observed import hidden, judged_together
 from pyrovi.errors import DiagnosticError
 from pyrovi.evidence import MIN_DRAWS, Limit, as_rows, limits, smooth_each
-from pyrovi.tree import DISCREPANCIES, SAMPLE_DIMS, has, require
+from pyrovi.tree import DISCREPANCIES, MASKED, SAMPLE_DIMS, SELECTED, has, held, require
 
 SOURCE = (
     "Gelman, Meng & Stern (1996), Statistica Sinica 6(4); "
@@ -54,6 +55,10 @@ class _Replicated(NamedTuple):
 def predictive(tree: xr.DataTree) -> xr.Dataset:
     """Compare each observed variable with its replications.
 
+    The sites of a loop are judged as one. Entries that the model's masks hide are left out; and a
+    whole variable where what they hide is censored, since what is left was chosen by its values
+    and its replications were not.
+
     Returns:
         One row per statistic and variable, such as ``max(y)``, and per statistic that the model
         declares, whose value is the share of replications above the data's; a row ``PIT(y)``,
@@ -75,42 +80,65 @@ def predictive(tree: xr.DataTree) -> xr.Dataset:
             extra[f"pit_{each.name}"] = (f"{each.name}_observation", pit)
     rows += _declared(tree)
     if not rows:
-        raise DiagnosticError("no observed variable has posterior predictive draws")
+        raise DiagnosticError(_nothing_to_compare(tree))
     title = "Posterior predictive checks"
     return table(rows, check="predictive", title=title, source=SOURCE, about="model", extra=extra)
 
 
+def _nothing_to_compare(tree: xr.DataTree) -> str:
+    if any(each.attrs[SELECTED] for each in held(tree, MASKED).data_vars.values()):
+        return "the data are censored, so that those left were chosen by their values"
+    return "no observed variable has posterior predictive draws"
+
+
 def _replicated(tree: xr.DataTree) -> Iterator[_Replicated]:
-    if not has(tree, "observed_data") or not has(tree, "posterior_predictive"):
-        return
-    replications = tree["posterior_predictive"].data_vars
-    for name, observed in tree["observed_data"].data_vars.items():
-        if name not in replications:
+    each = {one.name: one for one in _flattened(tree)}
+    for label, names in judged_together(tree, each).items():
+        yield each[label] if len(names) == 1 else _joined(label, [each[name] for name in names])
+
+
+def _flattened(tree: xr.DataTree) -> Iterator[_Replicated]:
+    replications, masks = (held(tree, group) for group in ("posterior_predictive", MASKED))
+    for name, observed in held(tree, "observed_data").data_vars.items():
+        if name not in replications.data_vars:
+            continue
+        if name in masks.data_vars and masks[name].attrs[SELECTED]:
             continue
         draws = replications[name]
         # A minibatch of the data was replicated: which rows of it cannot be told.
         if observed.sizes == {d: n for d, n in draws.sizes.items() if d not in SAMPLE_DIMS}:
             likely = has(tree, "log_likelihood", str(name))
             log_lik = tree["log_likelihood"].data_vars[name] if likely else None
-            yield _flatten(str(name), observed, draws, log_lik)
+            yield _flatten(observed, ~hidden(tree, observed), draws, log_lik)
+
+
+def _joined(label: str, each: list[_Replicated]) -> _Replicated:
+    log_lik = [one.log_likelihood for one in each if one.log_likelihood is not None]
+    return _Replicated(
+        label,
+        np.concatenate([one.observed for one in each]),
+        np.concatenate([one.draws for one in each], axis=1),
+        np.concatenate(log_lik, axis=1) if len(log_lik) == len(each) else None,
+        sum(one.independent for one in each),
+    )
 
 
 def _flatten(
-    name: str, observed: xr.DataArray, draws: xr.DataArray, log_lik: xr.DataArray | None
+    observed: xr.DataArray, shown: np.ndarray, draws: xr.DataArray, log_lik: xr.DataArray | None
 ) -> _Replicated:
     values = observed.to_numpy().ravel().astype(float)
     like = draws.transpose(*SAMPLE_DIMS, *observed.dims)
     size = like.shape[0] * like.shape[1]
     matrix = like.to_numpy().reshape(size, -1).astype(float, copy=False)
-    finite = np.isfinite(values) & np.isfinite(matrix).all(axis=0)
-    ratios, independent = None, int(finite.sum())
+    counted = shown & np.isfinite(values) & np.isfinite(matrix).all(axis=0)
+    ratios, independent = None, int(counted.sum())
     if log_lik is not None and set(log_lik.dims) <= set(like.dims):
         # A multivariate likelihood has one value for all the elements of an observation.
         ratios = log_lik.broadcast_like(like).transpose(*like.dims).to_numpy().reshape(size, -1)
-        ratios = ratios if finite.all() else ratios[:, finite]
+        ratios = ratios if counted.all() else ratios[:, counted]
         independent = min(independent, log_lik[0, 0].size)
-    matrix = matrix if finite.all() else matrix[:, finite]
-    return _Replicated(name, values[finite], matrix, ratios, independent)
+    matrix = matrix if counted.all() else matrix[:, counted]
+    return _Replicated(str(observed.name), values[counted], matrix, ratios, independent)
 
 
 # Statistics
