@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from arviz_stats.loo import loo as arviz_loo, loo_approximate_posterior
-from scipy import stats
+from scipy import linalg, special, stats
 
 import trees
 from pyrovi.diagnostics.checks.loo import loo
@@ -189,3 +189,72 @@ def test_without_a_likelihood_or_with_few_draws_it_does_not_apply():
     del tree["log_likelihood"]
     with pytest.raises(DiagnosticError, match="log likelihood"):
         loo(tree)
+
+
+# Right models that are seen through a Gaussian
+
+
+def regression_tree(seed, draws=2000, size=40):
+    """A line under p(a, b, sigma) = 1 / sigma, seen through a Gaussian of a, b and log sigma."""
+    rng = np.random.default_rng(seed)
+    design = np.column_stack([np.ones(size), rng.normal(size=size)])
+    y = design @ [1.0, 0.5] + 0.7 * rng.normal(size=size)
+    inverse, left = np.linalg.inv(design.T @ design), size - 2
+    ab = inverse @ design.T @ y
+    squares = ((y - design @ ab) ** 2).sum()
+    # log sigma is half of log squares less that of a chi-square: its cumulants are polygammas.
+    loc = 0.5 * (np.log(squares / 2) - special.digamma(left / 2))
+    sd = 0.5 * special.polygamma(1, left / 2) ** 0.5
+    guide = stats.multivariate_normal(
+        [*ab, loc], linalg.block_diag(inverse * squares / (left - 2), sd**2)
+    )
+    theta = guide.rvs(size=draws, random_state=rng)
+    each = stats.norm(theta[:, :2] @ design.T, np.exp(theta[:, 2:])).logpdf(y)
+    sample = ("chain", "draw")
+    return grow(
+        xr.DataTree(),
+        posterior=xr.Dataset({n: (sample, theta[None, :, i]) for i, n in enumerate("abs")}),
+        log_likelihood=xr.Dataset({"y": ((*sample, "n"), each[None])}),
+        sample_stats=xr.Dataset(
+            {
+                "log_joint": (sample, each.sum(1)[None]),
+                "log_guide": (sample, guide.logpdf(theta)[None]),
+            }
+        ),
+    ), exact_of_regression(design, y)
+
+
+def exact_of_regression(design, y):
+    """Without one row, its prediction is a t distribution of n - 3 degrees of freedom."""
+    total = 0.0
+    for i in range(len(y)):
+        rest, row = np.delete(design, i, axis=0), design[i]
+        inverse = np.linalg.inv(rest.T @ rest)
+        ab = inverse @ rest.T @ np.delete(y, i)
+        variance = ((np.delete(y, i) - rest @ ab) ** 2).sum() / (len(y) - 3)
+        scale = np.sqrt(variance * (1 + row @ inverse @ row))
+        total += stats.t(len(y) - 3, row @ ab, scale).logpdf(y[i])
+    return total
+
+
+def test_the_tail_of_a_guide_is_not_taken_for_the_models():
+    """Weights that leave out and correct at once have a heavy tail where neither alone has one."""
+    blamed = []
+    for seed in range(30):
+        tree, exact = regression_tree(seed)
+        found = loo(tree)
+        if rows(found)["elpd(y)"] != "ok":
+            blamed.append(found.attrs["about"])
+        # Corrected, 0.08 nats off on average (sd of a hundred seeds); as drawn, 0.3.
+        assert float(found["elpd"][0]) == pytest.approx(exact, abs=0.6)
+    assert set(blamed) <= {"fit"}  # where the weights of the whole fit warn of it too
+    assert len(blamed) <= 1
+
+
+def test_draws_are_taken_as_they_are_where_they_are_the_better_of_the_two():
+    """Of this set, correcting leaves seven hard, and nothing says that the draws are off."""
+    tree, _ = regression_tree(22)
+    as_drawn = tree["sample_stats"].to_dataset().drop_vars("log_guide")
+    found, plain = loo(tree), loo(grow(tree, sample_stats=as_drawn))
+    assert rows(found) == {"elpd(y)": "ok"}
+    np.testing.assert_allclose(found["k_y"], plain["k_y"])

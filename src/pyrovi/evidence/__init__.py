@@ -23,6 +23,7 @@ from pyrovi.evidence.weights import (
     MIN_DRAWS as MIN_DRAWS,
     as_rows as as_rows,
     khat as khat,
+    khat_error as khat_error,
     smooth as smooth,
     smooth_each as smooth_each,
     threshold as threshold,

@@ -178,7 +178,10 @@ PIT_OBSERVATIONS = 5
 HARD_TO_PREDICT = Limit("the share of observations with k > 0.7", LIBRARY, high=0.2)
 """From here on PIT values are those of data used twice: they crowd at 1/2 under a right model."""
 HARD_OBSERVATIONS = Limit(
-    "the same, where their sum is used", LEFT_OUT, high=0.01, unit="of the observations, k > 0.7"
+    "the same beyond the noise of k, where their sum is used",
+    LEFT_OUT,
+    high=0.01,
+    unit="of the observations, k beyond 0.7",
 )
 IMPOSSIBLE = Limit("what some draws rule out", LIBRARY, high=0.0, unit="observations")
 FLEXIBLE = Limit("effective parameters per observation", "Vehtari's CV-FAQ", 0.2, 1.0)

@@ -41,6 +41,18 @@ def threshold(draws: int) -> float:
     return min(1.0 - 1.0 / math.log10(draws), KHAT.high)
 
 
+def khat_error(k: np.ndarray, draws: int) -> np.ndarray:
+    """The Monte Carlo error of k, estimated from the tail of ``draws`` independent draws.
+
+    That of the largest likelihood, (1 + k) over the root of the tail's length (Smith 1985,
+    Biometrika 72(1)).
+
+    >>> khat_error(np.array([0.7]), 4000).round(2)
+    array([0.12])
+    """
+    return (1 + k) / math.sqrt(_tail_length(draws))
+
+
 def khat(log_joint: np.ndarray, log_guide: np.ndarray) -> float:
     """The shape k of the importance weights of draws from a guide.
 

@@ -11,7 +11,7 @@ from pyrovi.diagnostics.findings import Row, table
 from pyrovi.diagnostics.observed import hidden, judged_together
 from pyrovi.diagnostics.quantities import blocks, log_ratios
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import MIN_DRAWS, as_rows, limits, reweighted, smooth, smooth_each
+from pyrovi.evidence import MIN_DRAWS, as_rows, khat_error, limits, reweighted, smooth, smooth_each
 from pyrovi.tree import CHAINS, SAMPLE_DIMS, draw_kind, has, require
 
 SOURCE = (
@@ -28,6 +28,7 @@ class _Score(NamedTuple):
     se: float
     p_loo: float
     k: np.ndarray
+    draws: int
     impossible: int
 
     @property
@@ -38,7 +39,7 @@ class _Score(NamedTuple):
     @property
     def bad(self) -> int:
         """Observations that the draws cannot be rid of."""
-        return _hard(self.k)
+        return _hard(self.k, self.draws)
 
     @property
     def fine(self) -> bool:
@@ -56,8 +57,8 @@ class _Score(NamedTuple):
             return ""
         return (
             f"with {self.p_loo:.1f} effective parameters for {self.size} observations, {self.bad} "
-            f"of k > {limits.KHAT.high:g}, draws cannot leave one out: compare models by K-fold "
-            "cross-validation"
+            f"of k beyond {limits.KHAT.high:g}, draws cannot leave one out: compare models by "
+            "K-fold cross-validation"
         )
 
 
@@ -120,8 +121,8 @@ def loo(tree: xr.DataTree) -> xr.Dataset:
 
     Returns:
         One row per variable, ``elpd(y)``, whose value is the share of observations with k above
-        0.7; `elpd`, `se`, `p_loo` (variable) and the k of each observation, ``k_<name>``
-        (``<name>_observation``), NaN for missing ones.
+        0.7 by more than its error; `elpd`, `se`, `p_loo` (variable) and the k of each observation,
+        ``k_<name>`` (``<name>_observation``), NaN for missing ones.
 
     Raises:
         DiagnosticError: If there is no pointwise log likelihood, too few draws, or the model is so
@@ -167,12 +168,12 @@ def _score(tree: xr.DataTree, label: str, names: list[str], guide: _Guide) -> _S
     k = np.full(finite.shape, np.nan)
     impossible = int((~finite & ~masked & ~np.isnan(log_lik).all(axis=0)).sum())
     if not finite.any():
-        return _Score(label, np.nan, np.nan, np.nan, k, impossible)
+        return _Score(label, np.nan, np.nan, np.nan, k, len(log_lik), impossible)
     seen = log_lik if finite.all() else log_lik[:, finite]
     elpd, p_loo, k[finite] = _pointwise(tree, seen, guide)
     # One observation has no standard error.
     se = float(np.sqrt(len(elpd) * elpd.var())) if len(elpd) > 1 else np.nan
-    return _Score(label, float(elpd.sum()), se, float(p_loo.sum()), k, impossible)
+    return _Score(label, float(elpd.sum()), se, float(p_loo.sum()), k, len(log_lik), impossible)
 
 
 def _log_likelihood(tree: xr.DataTree, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -198,16 +199,16 @@ def _pointwise(
         corrected = _left_out(
             log_lik if usable.all() else log_lik[usable], guide.ratios[usable], 1.0
         )
-    hard = _hard(corrected[2])
+    hard = _hard(corrected[2], len(log_lik))
     if hard <= limits.HARD_OBSERVATIONS.high * log_lik.shape[1] or guide.off:
         return corrected
     as_drawn = _left_out(log_lik, 0.0, 1.0)
-    return as_drawn if _hard(as_drawn[2]) < hard else corrected
+    return as_drawn if _hard(as_drawn[2], len(log_lik)) < hard else corrected
 
 
-def _hard(k: np.ndarray) -> int:
-    """How many observations the draws cannot be rid of."""
-    return int((k > limits.KHAT.high).sum())
+def _hard(k: np.ndarray, draws: int) -> int:
+    """How many observations the draws cannot be rid of, beyond the noise of k."""
+    return int((k - khat_error(k, draws) > limits.KHAT.high).sum())
 
 
 def _left_out(
@@ -255,7 +256,7 @@ def _judge(score: _Score, at_fault: _Guide | None) -> Row:
         return Row(f"elpd({score.name})", impossible, limits.IMPOSSIBLE, why, "warn", act)
     if score.fine:
         return row(f"{facts}.")
-    hard = f"{facts}; {score.bad} of {size} observations have k > {limits.KHAT.high:g}"
+    hard = f"{facts}; {score.bad} of {size} observations have k beyond {limits.KHAT.high:g}"
     if at_fault is not None:
         why = f"{hard}, as the guide is off the posterior (joint k-hat {at_fault.k:.2f})."
         return row(why, "warn", "Improve the fit first, as psis says.")
