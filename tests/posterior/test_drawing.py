@@ -9,6 +9,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 import xarray as xr
+from pyro import poutine
 from scipy import stats
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
@@ -403,3 +404,41 @@ def test_a_plate_may_be_called_state() -> None:
     tree = vi.draw(vi.fit(model, {"y": np.arange(3.0)}, vi.DADVI(), seed=0), draws=250)
     assert tree["drift"]["rate"].dims == ("chain", "draw", "drift_state", "state")
     assert "drift" in set(vi.verdict(tree).table["check"])
+
+
+def test_what_masks_hide_is_told_in_the_tree_and_censored_data_are_not_compared() -> None:
+    """Weibull times above 9 are hidden, and known to be above: the right model of them."""
+    rng = np.random.default_rng(2)
+    full = 8 * rng.weibull(1.5, 60)
+
+    def times(t: Tensor, seen: Tensor) -> None:
+        scale = pyro.sample("scale", dist.LogNormal(2.0, 1.0))
+        with pyro.plate("row", len(t)):
+            with poutine.mask(mask=seen):
+                pyro.sample("time", dist.Weibull(scale, 1.5), obs=t)
+            with poutine.mask(mask=~seen):
+                pyro.factor("above", -((t / scale) ** 1.5))
+
+    data = {"t": np.minimum(full, 9.0), "seen": full < 9.0}
+    tree = vi.check(vi.draw(vi.fit(times, data, "laplace", seed=0), draws=200))
+    np.testing.assert_array_equal(tree["masked"]["time"], full >= 9.0)
+    k = tree["diagnostics/loo"]["k_time"]
+    np.testing.assert_array_equal(np.isnan(k), full >= 9.0)
+    assert "predictive" in vi.verdict(tree).skipped
+    assert any("time" in note for note in json.loads(tree["sample_stats"].attrs["notes"]))
+
+
+@pytest.mark.parametrize("by_value", [True, False])
+def test_a_mask_that_hangs_on_a_latent_value_hides_nothing_for_good(by_value: bool) -> None:
+    def model(y: Tensor) -> None:
+        mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+        seen = y < mean.detach() + 1.0 if by_value else torch.arange(len(y)) > 1
+        with pyro.plate("row", len(y)), poutine.mask(mask=seen):
+            pyro.sample("y", dist.Normal(mean, 1.0), obs=y)
+
+    y = np.linspace(-1.0, 2.0, 12)
+    tree = vi.draw(vi.fit(model, {"y": y}, "svi:mean_field", seed=0), draws=100)
+    hidden = tree["masked"]["y"].to_numpy() if "masked" in tree else np.zeros(12, bool)
+    never = (tree["log_likelihood"]["y"] == 0).all(("chain", "draw"))
+    np.testing.assert_array_equal(hidden, never)
+    assert by_value or hidden.tolist() == [True, True, *[False] * 10]

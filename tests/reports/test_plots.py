@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from pyrovi.diagnostics import Verdict
+import trees
+from pyrovi.diagnostics import Verdict, check
 from pyrovi.infer import Rung
 from pyrovi.reports.figures import draw
 from pyrovi.reports.sections.fit import fit_section
@@ -155,6 +156,16 @@ def regression(*, alike: bool) -> xr.DataTree:
         posterior=xr.Dataset({"mean": (rows, shape), "noise": (rows[:2], np.ones((1, 500)))}),
         posterior_predictive=xr.Dataset({"y": (rows, shape + rng.normal(size=shape.shape))}),
     )
+
+
+def test_the_sites_of_a_loop_are_drawn_as_one_and_without_what_a_mask_hides() -> None:
+    tree = trees.in_a_loop(trees.linear_gaussian_tree(draws=200))
+    hidden = xr.Dataset({"y_3": ((), True, {"selected": 0})})
+    plots = {
+        p.kind: p for p in predictive_section(check(grow(tree, masked=hidden)), NOTHING).plots
+    }
+    assert plots["density"].arrays[0].shape == (39,)
+    assert plots["pit"].arrays[0].shape == (39,)
 
 
 def test_each_observation_is_shown_beside_its_prediction_where_these_differ() -> None:

@@ -17,6 +17,7 @@ from pyrovi.diagnostics.findings import (
     Row as Row,
     table as table,
 )
+from pyrovi.diagnostics.observed import judged_together as judged_together
 from pyrovi.diagnostics.scores import uncertainty as uncertainty
 from pyrovi.diagnostics.sentences import Finding as Finding, asked as asked, number as number
 from pyrovi.diagnostics.verdicts import Verdict as Verdict, not_run, read

@@ -26,6 +26,7 @@ from pyrovi.tree.ask import (
     draw_kind as draw_kind,
     has as has,
     held as held,
+    hidden as hidden,
     json_attr as json_attr,
     labels as labels,
     quantities as quantities,

@@ -89,6 +89,20 @@ def draw_kind(tree: xr.DataTree) -> str:
     return schema.INDEPENDENT if "log_guide" in stats.data_vars else ""
 
 
+def hidden(tree: xr.DataTree, variable: xr.DataArray) -> np.ndarray:
+    """Whether a mask hides each entry of an observed variable, or of draws of one, shape (n,).
+
+    Of a log likelihood, which has one value for all elements of an event: whether it hides all.
+    """
+    sizes = {dim: size for dim, size in variable.sizes.items() if dim not in schema.SAMPLE_DIMS}
+    masks = held(tree, schema.MASKED).data_vars
+    name = str(variable.name)
+    if name not in masks or any(masks[name].sizes.get(d) != n for d, n in sizes.items()):
+        return np.zeros(tuple(sizes.values()), bool).ravel()
+    of_events = [dim for dim in masks[name].dims if dim not in sizes]
+    return masks[name].astype(bool).all(of_events).transpose(*sizes).to_numpy().ravel()
+
+
 def quantities(
     dataset: xr.Dataset, dims: Sequence[str] = schema.SAMPLE_DIMS
 ) -> Iterator[tuple[str, np.ndarray]]:

@@ -8,11 +8,11 @@ import numpy as np
 import xarray as xr
 
 from pyrovi.diagnostics.findings import Row, table
-from pyrovi.diagnostics.observed import hidden, judged_together
+from pyrovi.diagnostics.observed import judged_together
 from pyrovi.diagnostics.quantities import blocks, log_ratios
 from pyrovi.errors import DiagnosticError
 from pyrovi.evidence import MIN_DRAWS, as_rows, khat_error, limits, reweighted, smooth, smooth_each
-from pyrovi.tree import CHAINS, SAMPLE_DIMS, draw_kind, has, require
+from pyrovi.tree import CHAINS, SAMPLE_DIMS, draw_kind, has, hidden, require
 
 SOURCE = (
     "Vehtari, Gelman & Gabry (2017), Statistics and Computing 27(5); "

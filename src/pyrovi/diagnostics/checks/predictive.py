@@ -11,10 +11,10 @@ import xarray as xr
 from scipy.special import betainc
 
 from pyrovi.diagnostics.findings import Row, table
-from pyrovi.diagnostics.observed import hidden, judged_together
+from pyrovi.diagnostics.observed import judged_together
 from pyrovi.errors import DiagnosticError
 from pyrovi.evidence import MIN_DRAWS, Limit, as_rows, limits, smooth_each
-from pyrovi.tree import DISCREPANCIES, MASKED, SAMPLE_DIMS, SELECTED, has, held, require
+from pyrovi.tree import DISCREPANCIES, MASKED, SAMPLE_DIMS, SELECTED, has, held, hidden, require
 
 SOURCE = (
     "Gelman, Meng & Stern (1996), Statistica Sinica 6(4); "

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
-from pyrovi.diagnostics import Verdict, uncertainty
+from pyrovi.diagnostics import Verdict, judged_together, uncertainty
 from pyrovi.errors import DiagnosticError
 from pyrovi.reports.parts import Plot, Section
 from pyrovi.reports.sections.groups import diagnostic, group, variables
 from pyrovi.reports.sections.maps import station_plots
 from pyrovi.reports.sections.verdict import judged
-from pyrovi.tree import SAMPLE_DIMS
+from pyrovi.tree import SAMPLE_DIMS, hidden
 from pyrovi.words import count
 
 OBSERVED_CAP = 4
@@ -70,14 +70,29 @@ def _text(pairs: int, *, anything: bool) -> tuple[str, ...]:
 
 
 def _pairs(tree: xr.DataTree) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Each observed variable that was predicted: its name, values (n) and draws (draw, n)."""
+    """What was observed and predicted, the sites of a loop as one: label, values (n), draws."""
+    each = {name: (values, draws) for name, values, draws in _each(tree)}
+    for label, names in judged_together(tree, each).items():
+        values, draws = zip(*(each[name] for name in names), strict=True)
+        alone = len(names) == 1
+        yield (
+            (label, values[0], draws[0]) if alone else (label, np.hstack(values), np.hstack(draws))
+        )
+
+
+def _each(tree: xr.DataTree) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Each observed variable that was predicted: its name, values (n) and draws (draw, n).
+
+    Values that a mask hides are NaN.
+    """
     observed = variables(group(tree, "observed_data"))
     predicted = variables(group(tree, "posterior_predictive"))
     for name in [name for name in observed if name in predicted]:
         values, draws = observed[name], predicted[name]
         dims = [dim for dim in draws.dims if dim not in SAMPLE_DIMS]
         if set(dims) == set(values.dims) and values.dtype.kind in "fiub":
-            numbers = values.transpose(*dims).to_numpy().astype(float).ravel()
+            values = values.transpose(*dims)
+            numbers = np.where(hidden(tree, values), np.nan, values.to_numpy().ravel())
             matrix = draws.transpose(*SAMPLE_DIMS, *dims).to_numpy().reshape(-1, numbers.size)
             yield name, numbers, matrix.astype(float)
 
@@ -98,7 +113,8 @@ def _plots(
             arrays=(observed[shown].astype(whole), draws[np.ix_(few, shown)].astype(whole)),
         )
     yield from _against(name, observed, draws, shown)
-    yield from station_plots(tree, name, group(tree, "observed_data")[name], draws)
+    if name in group(tree, "observed_data"):
+        yield from station_plots(tree, name, group(tree, "observed_data")[name], draws)
     pit = diagnostic(tree, "predictive").get(f"pit_{name}")
     values = pit.to_numpy().ravel() if pit is not None else np.empty(0)
     values = values[np.isfinite(values)]
