@@ -194,11 +194,15 @@ def test_without_a_likelihood_or_with_few_draws_it_does_not_apply():
 # Right models that are seen through a Gaussian
 
 
-def regression_tree(seed, draws=2000, size=40):
-    """A line under p(a, b, sigma) = 1 / sigma, seen through a Gaussian of a, b and log sigma."""
+def regression_tree(seed, draws=2000, size=40, off=0.0):
+    """A line under p(a, b, sigma) = 1 / sigma, seen through a Gaussian of a, b and log sigma.
+
+    One row is far from the others, and ``off`` the line by so much.
+    """
     rng = np.random.default_rng(seed)
     design = np.column_stack([np.ones(size), rng.normal(size=size)])
-    y = design @ [1.0, 0.5] + 0.7 * rng.normal(size=size)
+    design[0, 1] = 6.0 if off else design[0, 1]
+    y = design @ [1.0, 0.5] + 0.7 * rng.normal(size=size) + off * (np.arange(size) == 0)
     inverse, left = np.linalg.inv(design.T @ design), size - 2
     ab = inverse @ design.T @ y
     squares = ((y - design @ ab) ** 2).sum()
@@ -249,6 +253,13 @@ def test_the_tail_of_a_guide_is_not_taken_for_the_models():
         assert float(found["elpd"][0]) == pytest.approx(exact, abs=0.6)
     assert set(blamed) <= {"fit"}  # where the weights of the whole fit warn of it too
     assert len(blamed) <= 1
+
+
+def test_a_row_that_draws_the_line_to_itself_is_seen():
+    for seed in range(10):
+        found = loo(regression_tree(seed, off=6.0)[0])
+        assert rows(found) == {"elpd(y)": "warn"}
+        assert int(found["k_y"].values.argmax()) == 0
 
 
 def test_draws_are_taken_as_they_are_where_they_are_the_better_of_the_two():

@@ -185,5 +185,5 @@ HARD_OBSERVATIONS = Limit(
 )
 IMPOSSIBLE = Limit("what some draws rule out", LIBRARY, high=0.0, unit="observations")
 FLEXIBLE = Limit("effective parameters per observation", "Vehtari's CV-FAQ", 0.2, 1.0)
-"""From 0.2 on large k come of a model that bends to its data; more parameters than observations
-speak of a wrong model instead."""
+"""From 0.2 on, at the observations that can be left out, large k come of a model that bends to its
+data; more parameters than observations speak of a wrong model instead."""

@@ -27,6 +27,7 @@ class _Score(NamedTuple):
     elpd: float
     se: float
     p_loo: float
+    flexibility: float  # effective parameters for each observation that is not hard to leave out
     k: np.ndarray
     draws: int
     impossible: int
@@ -39,7 +40,7 @@ class _Score(NamedTuple):
     @property
     def bad(self) -> int:
         """Observations that the draws cannot be rid of."""
-        return _hard(self.k, self.draws)
+        return int(_hard(self.k, self.draws).sum())
 
     @property
     def fine(self) -> bool:
@@ -53,7 +54,8 @@ class _Score(NamedTuple):
             return ""
         if self.size == 1:
             return "a single observation has no others to be predicted from"
-        if not limits.FLEXIBLE.low < self.p_loo / self.size < limits.FLEXIBLE.high:
+        few = self.p_loo < limits.FLEXIBLE.high * self.size
+        if not (self.flexibility > limits.FLEXIBLE.low and few):
             return ""
         return (
             f"with {self.p_loo:.1f} effective parameters for {self.size} observations, {self.bad} "
@@ -168,12 +170,17 @@ def _score(tree: xr.DataTree, label: str, names: list[str], guide: _Guide) -> _S
     k = np.full(finite.shape, np.nan)
     impossible = int((~finite & ~masked & ~np.isnan(log_lik).all(axis=0)).sum())
     if not finite.any():
-        return _Score(label, np.nan, np.nan, np.nan, k, len(log_lik), impossible)
+        nan = np.nan
+        return _Score(label, nan, nan, nan, nan, k, len(log_lik), impossible)
     seen = log_lik if finite.all() else log_lik[:, finite]
     elpd, p_loo, k[finite] = _pointwise(tree, seen, guide)
     # One observation has no standard error.
     se = float(np.sqrt(len(elpd) * elpd.var())) if len(elpd) > 1 else np.nan
-    return _Score(label, float(elpd.sum()), se, float(p_loo.sum()), k, len(log_lik), impossible)
+    # One outlier may seem to take many parameters: how a model bends shows at the others.
+    hard = _hard(k[finite], len(log_lik))
+    bends = float(p_loo[~hard].mean() if not hard.all() else p_loo.mean())
+    total, p = float(elpd.sum()), float(p_loo.sum())
+    return _Score(label, total, se, p, bends, k, len(log_lik), impossible)
 
 
 def _log_likelihood(tree: xr.DataTree, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -199,16 +206,17 @@ def _pointwise(
         corrected = _left_out(
             log_lik if usable.all() else log_lik[usable], guide.ratios[usable], 1.0
         )
-    hard = _hard(corrected[2], len(log_lik))
+    hard = _hard(corrected[2], len(log_lik)).sum()
     if hard <= limits.HARD_OBSERVATIONS.high * log_lik.shape[1] or guide.off:
         return corrected
     as_drawn = _left_out(log_lik, 0.0, 1.0)
-    return as_drawn if _hard(as_drawn[2], len(log_lik)) < hard else corrected
+    return as_drawn if _hard(as_drawn[2], len(log_lik)).sum() < hard else corrected
 
 
-def _hard(k: np.ndarray, draws: int) -> int:
-    """How many observations the draws cannot be rid of, beyond the noise of k."""
-    return int((k - khat_error(k, draws) > limits.KHAT.high).sum())
+def _hard(k: np.ndarray, draws: int) -> np.ndarray:
+    """Which observations the draws cannot be rid of, beyond the noise of k."""
+    with np.errstate(invalid="ignore"):
+        return np.isposinf(k) | (k - khat_error(k, draws) > limits.KHAT.high)
 
 
 def _left_out(
