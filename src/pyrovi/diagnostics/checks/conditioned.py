@@ -18,12 +18,12 @@ def conditioned(tree: xr.DataTree) -> xr.Dataset:
         The row ``sites``, whose value is how many of them there are.
 
     Raises:
-        DiagnosticError: If the tree does not say what sites the model has.
+        DiagnosticError: If the tree does not say what sites the model has, and of what kind.
     """
     require(tree, "posterior")
     sites = json_attr(tree, "sites")
-    if not sites:
-        raise DiagnosticError("the tree does not say what sites the model has")
+    if not sites or not all("kind" in site for site in sites):
+        raise DiagnosticError("the tree does not say what sites the model has, and of what kind")
     row = _judge(sum(site["kind"] in CONDITIONING for site in sites))
     source = limits.CONDITIONED.source
     return table([row], check="conditioned", title="Conditioned", source=source, about="fit")
