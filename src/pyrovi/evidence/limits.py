@@ -142,6 +142,9 @@ RESTARTS_AT_BEST = Limit(
 )
 RARE_DRAWS = 20
 """Draws that a mode should have, below which they do not tell whether it is held."""
+RARE_ERROR = 0.1
+"""The error of an sd, as a share of it, above which rare modes are said to make it: a convention
+of this library."""
 MODES_MISSED = Limit(
     "the share in modes without a draw", LIBRARY, high=0.02, fail_high=0.2, unit="of the posterior"
 )

@@ -18,7 +18,6 @@ from pyrovi.tree import MODES_OF, OF_REST, has, require
 from pyrovi.words import count
 
 SOURCE = limits.MODES_ONCE.source
-RARE_ERROR = 0.1  # of an sd, for which to say how many draws it takes
 ACTION = "Compare with NUTS from several starts, or let the prior say which mode is meant."
 Places = tuple[np.ndarray, np.ndarray]
 
@@ -94,15 +93,17 @@ def _judge_rare(share: np.ndarray, places: Places, draws: int) -> Row:
     row = partial(Row, "rare modes", ratio, limits.SD_RATIO)
     kurtosis = float(mixture_moments(share, *places)[2].max())
     error = 0.5 * np.sqrt((kurtosis - 1) / draws)
-    if error <= RARE_ERROR or limits.SD_RATIO.status(ratio) == "ok":
+    if error <= limits.RARE_ERROR or limits.SD_RATIO.status(ratio) == "ok":
         return row(f"No sd hangs on modes too rare for {count(draws, 'draw')}.")
-    needed = (kurtosis - 1) / (2 * RARE_ERROR) ** 2
+    needed = (kurtosis - 1) / (2 * limits.RARE_ERROR) ** 2
     why = (
         f"Modes that are rare and far off make an sd, which is {ratio:.2f} of it without them: by "
         f"{count(draws, 'draw')} its error is {error:.0%}."
     )
     return row(
-        why, "warn", f"Take {needed:,.0f} draws for one of {RARE_ERROR:.0%}, or report quantiles."
+        why,
+        "warn",
+        f"Take {needed:,.0f} draws for one of {limits.RARE_ERROR:.0%}, or report quantiles.",
     )
 
 

@@ -65,13 +65,14 @@ def _draws(posterior: xr.Dataset) -> str | None:
 
 def _rung_table(tree: xr.DataTree) -> Table:
     """What was tried in turn, where several engines were; the one that was kept is marked."""
+    rungs = json_attr(tree, "rungs", [])
+    expected = any(rung.get("predicted") for rung in rungs)
     columns = (
         Column("Tried in turn"),
         Column("Held against the posterior", "status"),
         Column("Farthest off"),
-        *numbers("k-hat", "Steps", "Time", "Expected"),
+        *numbers("k-hat", "Steps", "Time", *["Expected"] * expected),
     )
-    rungs = json_attr(tree, "rungs", [])
     rows = (
         (
             f"{rung['engine']}{' (kept)' if rung['chosen'] else ''}",
@@ -80,7 +81,7 @@ def _rung_table(tree: xr.DataTree) -> Table:
             "" if rung["khat"] is None else fixed(rung["khat"], 2),
             f"{rung['steps']:,}",
             seconds(rung["seconds"]),
-            seconds(rung["predicted"]) if rung.get("predicted") else "",
+            *[seconds(rung["predicted"]) if rung.get("predicted") else ""] * expected,
         )
         for rung in rungs
         if len(rungs) > 1
