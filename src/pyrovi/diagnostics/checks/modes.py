@@ -34,7 +34,9 @@ def modes(tree: xr.DataTree) -> xr.Dataset:
     """
     require(tree, "posterior")
     if not has(tree, "sample_stats", "mode_found"):
-        raise DiagnosticError("the fit searched for no other modes than its own")
+        raise DiagnosticError(
+            "no search for modes was made from all over: the engine makes none, or it was too dear"
+        )
     rows = list(_rows(tree["sample_stats"].to_dataset(), _draws(tree)))
     return table(rows, check="modes", title="Modes", source=SOURCE, about="fit")
 
