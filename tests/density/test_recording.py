@@ -160,6 +160,36 @@ def test_values_of_a_long_loop_are_recorded_with_its_gradient_and_take_less_work
     torch.testing.assert_close(density.log_prob(rows), fresh._values(rows))
 
 
+def test_a_gradient_that_is_recorded_where_values_are_asked_for_is_no_zero() -> None:
+    density, fresh = long_densities()
+    rows = torch.randn(4, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    density.value_and_gradient(rows)
+    density.check_gradient(rows[0])  # asks for values, without differentiating
+    with torch.no_grad():
+        for _ in range(EARLY):
+            density.log_prob(rows)
+    assert ("gradient", ROWS[0]) in density.recordings.made
+    torch.testing.assert_close(density.value_and_gradient(rows), fresh._differentiated(rows))
+
+
+def test_what_cannot_be_recorded_for_many_rows_goes_through_the_recording_of_few(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    density, fresh = long_densities()
+    rows = torch.randn(60, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for _ in range(EARLY):
+        density.value_and_gradient(rows[:3])
+
+    def refused(*_: Any) -> None:
+        raise NotRecordableError
+
+    monkeypatch.setattr(density.recordings, "_make", refused)
+    for _ in range(EARLY):
+        density.value_and_gradient(rows)
+    monkeypatch.setattr(density, "_differentiated", refused)  # each operation by itself
+    torch.testing.assert_close(density.value_and_gradient(rows), fresh._differentiated(rows))
+
+
 def test_values_are_recorded_for_more_rows_than_gradients_once_many_are_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -176,10 +176,11 @@ class LogDensity:
             return (self._values(rows),)
 
     def _differentiated(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        point = rows.detach().requires_grad_()
-        value = self._values(point)
-        self.recordings.long = self.recordings.long or is_long(value)
-        return _or_minus_infinity(value.detach()), _gradient(value, point)
+        with torch.enable_grad():  # whoever asks for values alone may have it recorded
+            point = rows.detach().requires_grad_()
+            value = self._values(point)
+            self.recordings.long = self.recordings.long or is_long(value)
+            return _or_minus_infinity(value.detach()), _gradient(value, point)
 
     def _hessian_rows(self, rows: Tensor) -> tuple[Tensor]:
         """The second derivatives along one axis, the row's own number modulo the dimension."""

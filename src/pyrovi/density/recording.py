@@ -56,6 +56,7 @@ class Recordings:
         self.long = False
         self._most, self._asked = most, Counter[tuple[str, int]]()
         self._values_asked = 0
+        self._refused: set[int] = set()  # numbers of rows for which none can be made
 
     def of(self, kind: str, function: Function, rows: Tensor) -> Function | None:
         """The recording of ``function`` for this many rows, made once it is asked for often.
@@ -71,8 +72,10 @@ class Recordings:
         self._asked[key] += 1
         if self._pays(kind, self._asked[key]) and 0 < size <= self._most():
             # Where it cannot be recorded, the function itself goes on: it is always right.
-            with contextlib.suppress(NotRecordableError, RuntimeError):
+            try:
                 self._make(kind, function, _filled(rows[:size], size))
+            except (NotRecordableError, RuntimeError):
+                self._refused.add(size)
         program = self.made.get(key)
         return None if program is None else partial(_in_parts, program, size)
 
@@ -105,7 +108,8 @@ class Recordings:
         if kind == "value" and not self._values_pay:
             return self._size("gradient", rows)
         fit = RECORDED_BYTES // known.noted * few
-        return max(few, min(some, self._most(), fit))
+        size = max(few, min(some, self._most(), fit))
+        return few if size in self._refused else size
 
     @property
     def work(self) -> int:
