@@ -177,7 +177,7 @@ def test_what_cannot_be_recorded_for_many_rows_goes_through_the_recording_of_few
 ) -> None:
     density, fresh = long_densities()
     rows = torch.randn(60, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    for _ in range(EARLY):
+    for _ in range(EARLY + 1):
         density.value_and_gradient(rows[:3])
 
     def refused(*_: Any) -> None:
