@@ -54,13 +54,15 @@ def density_of(model: Any) -> LogDensity:
 
 
 @pytest.mark.parametrize("scanned_entries", [0, 10**6])
+@pytest.mark.parametrize("fewest_links", [1, 3, 8])
 @pytest.mark.parametrize("model", [markov, in_a_plate, two_chains])
 def test_a_chain_is_summed_out_as_pyro_does(
-    model: Any, scanned_entries: int, monkeypatch: pytest.MonkeyPatch
+    model: Any, fewest_links: int, scanned_entries: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     density = density_of(model)
     rows = torch.randn(3, density.dim, generator=torch.Generator().manual_seed(1)).double()
     monkeypatch.setattr(contraction, "SCANNED_ENTRIES", scanned_entries)
+    monkeypatch.setattr(contraction, "FEWEST_LINKS", fewest_links)
     ours = [*density._differentiated(rows), density.hessian_product(rows, torch.ones_like(rows))]
     monkeypatch.setattr(contraction, "MANY_STEPS", 1000)
     pyros = [*density._differentiated(rows), density.hessian_product(rows, torch.ones_like(rows))]

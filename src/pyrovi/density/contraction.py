@@ -6,10 +6,12 @@ neighbours are multiplied in pairs, all pairs at once: a parallel scan, as deep 
 of the length (Särkkä and García-Fernández 2021, https://arxiv.org/abs/2102.05743).
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import torch
@@ -24,6 +26,7 @@ from pyrovi.bound import Trace
 
 MANY_STEPS = 20  # below, Pyro's own way is as fast
 SCANNED_ENTRIES = 20_000  # numbers at a point in all pairs at once; above, one step at a time
+FEWEST_LINKS = 8  # that are multiplied one after another
 
 
 class Contraction(TraceEinsumEvaluator):
@@ -58,37 +61,53 @@ class Path:
     Attributes:
         kept: The dims that are not summed out.
         links: Between neighbours along the path, ``(link, *kept, state, state)``.
+        halvings: How often half of them are multiplied by the other half, all at once; before
+            each, the link at place i is followed along the path by that at i in the other half.
         constant: What hangs on no state, ``(*kept)``.
     """
 
     kept: str
     links: Tensor
+    halvings: int
     constant: Tensor
 
     def total(self) -> Tensor:
         """The log of the sum over all states, ``(*kept)``."""
-        links = self.links
-        scanned = links.numel() * links.shape[-1] / 2 <= SCANNED_ENTRIES
-        product = _scanned(links) if scanned else _stepwise(links)
-        return _log_sum(product.flatten(-2), -1) + self.constant
+        return _log_sum(_stepwise(_halved(self.links, self.halvings)), -1) + self.constant
 
 
-def _scanned(links: Tensor) -> Tensor:
-    """The matrix product of all links, in logs; neighbours in pairs, and again."""
-    while len(links) > 1:
-        even = len(links) // 2 * 2
-        pairs = links[0:even:2].unsqueeze(-1) + links[1:even:2].unsqueeze(-3)
-        links = torch.cat([_log_sum(pairs, -2), links[even:]])
-    return links[0]
+def _halved(links: Tensor, halvings: int) -> Tensor:
+    """Products of so many links that follow each other, in logs."""
+    if not halvings:
+        return links
+    links = links.movedim(0, -1).contiguous()  # what is done to all alike lies side by side
+    for _ in range(halvings):
+        ahead, behind = links.chunk(2, -1)
+        links = _log_sum(ahead.unsqueeze(-2) + behind.unsqueeze(-4), -3)
+    return links.movedim(-1, 0)
 
 
 def _stepwise(links: Tensor) -> Tensor:
-    """Of the matrix product of all links, in logs, the sum over its rows, as one row."""
+    """Of the matrix product of all links, in logs, the sum over its rows."""
     first, *rest = links.unbind(0)
     ahead = _log_sum(first, -2)
     for link in rest:
         ahead = _log_sum(ahead.unsqueeze(-1) + link, -2)
-    return ahead.unsqueeze(-2)
+    return ahead
+
+
+def _arranged(count: int, entries: int) -> tuple[int, list[int]]:
+    """How often links are to be halved, and in which order they lie for that.
+
+    Numbers from ``count`` on stand for links that change nothing: halves are equally long.
+
+    >>> _arranged(30, 100)
+    (2, [0, 4, 8, 12, 16, 20, 24, 28, 2, 6, 10, 14, 18, 22, 26, 30, 1, 5, 9, 13, 17, 21, 25, 29, 3, 7, 11, 15, 19, 23, 27, 31])
+    """
+    halvings = max(0, int(math.log2(count / FEWEST_LINKS))) if entries <= SCANNED_ENTRIES else 0
+    together = 2**halvings
+    halves = torch.arange(-(-count // together) * together).reshape(-1, *[2] * halvings)
+    return halvings, halves.permute(*range(halvings, -1, -1)).flatten().tolist()
 
 
 def _log_sum(terms: Tensor, dim: int) -> Tensor:
@@ -115,12 +134,17 @@ def _path(terms: Sequence[Any], dims: frozenset[str]) -> Path | None:
         aligned = [_aligned(term, kept + axes) for term in by_states.get(states, [])]
         return sum(aligned, torch.zeros([*shape, *(sizes[each] for each in axes)]))
 
-    pairs = list(pairwise(order))
-    links = torch.stack([added(frozenset(pair), "".join(pair)) for pair in pairs])
-    ends = torch.stack([added(frozenset(state), state) for state in order])
-    links = links + ends[1:].unsqueeze(-2)
-    links = torch.cat([links[:1] + ends[:1].unsqueeze(-1), links[1:]])
-    return Path(kept, links, added(frozenset(), ""))
+    pairs, states = list(pairwise(order)), sizes[order[0]]
+    halvings, places = _arranged(len(pairs), len(pairs) * prod(shape) * states**3 // 2)
+    lacking = max(places) + 1 - len(pairs)
+    nothing = torch.eye(states).log().expand(*shape, -1, -1)
+    links = [added(frozenset(pair), "".join(pair)) for pair in pairs] + [nothing] * lacking
+    ends = [added(frozenset(state), state) for state in order[1:]]
+    ends += [torch.zeros(*shape, states)] * lacking
+    links[0] = links[0] + added(frozenset(order[:1]), order[0]).unsqueeze(-1)
+    stacked = torch.stack([links[i] for i in places])
+    stacked = stacked + torch.stack([ends[i] for i in places]).unsqueeze(-2)
+    return Path(kept, stacked, halvings, added(frozenset(), ""))
 
 
 def _in_order(pairs: Sequence[frozenset[str]], dims: frozenset[str]) -> list[str] | None:
