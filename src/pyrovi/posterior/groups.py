@@ -1,6 +1,7 @@
 """The groups of the tree: datasets with the model's dims and the data's coordinates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -52,11 +53,16 @@ def with_observed(data: xr.DataTree, model: BoundModel) -> xr.DataTree:
     An argument of the same name with other values (the model transforms it) makes room, and goes
     to ``constant_data``.
     """
-    before = {name: held(data, name) for name in ("observed_data", "constant_data")}
-    groups = before
+    before = held(data, "observed_data"), held(data, "constant_data")
+    groups = _Groups(*before, {})
     for site, values in observed_values(model).items():
-        groups = _with_site(groups, model.site(site), values, data)
-    return grow(data, **{name: new for name, new in groups.items() if new is not before[name]})
+        groups.add(model.site(site), values)
+    after = groups.observed, groups.constant
+    if groups.added:
+        added = _labelled(xr.Dataset(groups.added), data)
+        after = groups.observed.merge(added, join="exact"), groups.constant
+    named = zip(("observed_data", "constant_data"), before, after, strict=True)
+    return grow(data, **{name: new for name, old, new in named if new is not old})
 
 
 def masked(
@@ -74,38 +80,55 @@ def masked(
             entries = entries & zero.reshape(zero.shape + (1,) * (entries.ndim - zero.ndim))
         if entries.any():
             attrs = {SELECTED: int(hidden.selected)}
-            dims = _dims(model, data, name)
+            dims = _dims(model, held(data, "observed_data").variables, name)
             found[safe_name(name)] = xr.DataArray(entries, dims=dims, attrs=attrs)
     notes = [CENSORED.format(name) for name, each in found.items() if each.attrs[SELECTED]]
     return {MASKED: _labelled(xr.Dataset(found), data)} if found else {}, notes
 
 
-def _with_site(
-    groups: dict[str, xr.Dataset], site: Site, values: np.ndarray, data: xr.DataTree
-) -> dict[str, xr.Dataset]:
-    """The groups of the data with what one site observed."""
-    observed, constant = groups.values()
-    name = safe_name(site.name)
-    namesake = observed[name] if name in observed else None  # noqa: SIM401  its `get` is slow
-    if namesake is not None and same_values(namesake.to_numpy(), values):
-        return groups
-    if namesake is not None:
-        observed = observed.drop_vars(name)
-        constant = constant if OF_SITE in namesake.attrs else constant.assign({name: namesake})
-    held_now = [g.variables[each] for g in (observed, constant) for each in g.data_vars]
-    # A number has no axes to share, so that it need not be held against every other site's.
-    arguments = [each for each in held_now if each.ndim or OF_SITE not in each.attrs]
-    unnamed = xr.Variable([safe_name(dim) for dim in site.dims], values)
-    like = next((each for each in arguments if same_values(each.to_numpy(), values)), unnamed)
-    return {"observed_data": _added(observed, name, like, data), "constant_data": constant}
+@dataclass
+class _Groups:
+    """The groups of the data, and what is to be added to the first, all at once."""
 
+    observed: xr.Dataset
+    constant: xr.Dataset
+    added: dict[str, xr.Variable]
 
-def _added(group: xr.Dataset, name: str, like: xr.Variable, data: xr.DataTree) -> xr.Dataset:
-    """The group with ``like`` under a site's name; its dims its own where they would clash."""
-    clash = any(group.sizes.get(d, n) != n or d in group.data_vars for d, n in like.sizes.items())
-    own = [f"{name}_dim_{axis}" for axis in range(like.ndim)]
-    variable = xr.Variable(own if clash else like.dims, like.data, {**like.attrs, OF_SITE: 1})
-    return group.merge(_labelled(xr.Dataset({name: variable}), data), join="exact")
+    def add(self, site: Site, values: np.ndarray) -> None:
+        """Take in what one site observed."""
+        name = safe_name(site.name)
+        namesake = self.observed[name] if name in self.observed else None  # noqa: SIM401  slow
+        if namesake is not None and same_values(namesake.to_numpy(), values):
+            return
+        if namesake is not None:
+            self.observed = self.observed.drop_vars(name)
+        if namesake is not None and OF_SITE not in namesake.attrs:
+            self.constant = self.constant.assign({name: namesake})
+        unnamed = xr.Variable([safe_name(dim) for dim in site.dims], values)
+        alike = (each for each in self._arguments if same_values(each.to_numpy(), values))
+        self.added[name] = self._of_site(name, next(alike, unnamed))
+
+    @property
+    def _arguments(self) -> Iterator[xr.Variable]:
+        """What may give a site its axes; a number of another site has none to share."""
+        groups = self.observed, self.constant
+        held_now = [group.variables[each] for group in groups for each in group.data_vars]
+        for each in (*held_now, *self.added.values()):
+            if each.ndim or OF_SITE not in each.attrs:
+                yield each
+
+    def _of_site(self, name: str, like: xr.Variable) -> xr.Variable:
+        """``like`` under a site's name; its dims its own where they would clash."""
+        own = [f"{name}_dim_{axis}" for axis in range(like.ndim)]
+        dims = own if own and self._clashes(like) else like.dims
+        return xr.Variable(dims, like.data, {**like.attrs, OF_SITE: 1})
+
+    def _clashes(self, like: xr.Variable) -> bool:
+        """Whether a dim has another length here, or is the name of a variable."""
+        sizes = {d: n for each in self.added.values() for d, n in each.sizes.items()}
+        sizes |= self.observed.sizes
+        names = {*self.observed.data_vars, *self.added}
+        return any(sizes.get(d, n) != n or d in names for d, n in like.sizes.items())
 
 
 def draw_groups(
@@ -182,36 +205,31 @@ def discrepancies(tree: xr.DataTree, model: BoundModel, seed: int) -> dict[str, 
 
 def _dataset(model: BoundModel, data: xr.DataTree, group: str, variables: Arrays) -> xr.Dataset:
     extra = EXTRA_DIMS.get(group, ())
+    observed = held(data, "observed_data").variables
     built: dict[str, Any] = {}
     for name, value in variables.items():
         count = value.ndim - len(SAMPLE_DIMS) - len(extra)
         own = [f"{safe_name(name)}_dim_{axis}" for axis in range(count)]
-        dims = own if group in OWN_DIMS else _dims(model, data, name)[:count]
-        attrs = _attributes(model, data, name) if group in VALUES else {}
+        dims = own if group in OWN_DIMS else _dims(model, observed, name)[:count]
+        attrs = _attributes(model, observed, name) if group in VALUES else {}
         built[safe_name(name)] = ((*SAMPLE_DIMS, *extra, *dims), value, attrs)
     return _labelled(xr.Dataset(built), data)
 
 
-def _dims(model: BoundModel, data: xr.DataTree, name: str) -> list[str]:
+def _dims(model: BoundModel, data: Mapping[Any, xr.Variable], name: str) -> list[str]:
     """The dims of a site; of an observed one those of the data, which it is compared with."""
-    site, observed = model.site(name), _observed(data, name)
+    site, observed = model.site(name), data.get(safe_name(name))
     if site.kind == "observed" and observed is not None and observed.shape == site.shape:
         return [str(dim) for dim in observed.dims]
     return [safe_name(dim) for dim in site.dims]
 
 
-def _attributes(model: BoundModel, data: xr.DataTree, name: str) -> dict[Any, Any]:
+def _attributes(model: BoundModel, data: Mapping[Any, xr.Variable], name: str) -> dict[Any, Any]:
     """What the values of a site are, as its data say, or the model declares."""
-    observed, units = _observed(data, name), model.structure.units
+    observed, units = data.get(safe_name(name)), model.structure.units
     attrs = {} if observed is None else observed.attrs
     of_data = {key: value for key, value in attrs.items() if key in DESCRIPTIONS}
     return of_data | ({"units": units[name]} if name in units else {})
-
-
-def _observed(data: xr.DataTree, name: str) -> xr.DataArray | None:
-    observed = held(data, "observed_data")
-    # Asked for a name that is not there, xarray looks for one like it, which takes milliseconds.
-    return observed[safe_name(name)] if safe_name(name) in observed.data_vars else None
 
 
 def _labelled(dataset: xr.Dataset, data: xr.DataTree) -> xr.Dataset:
