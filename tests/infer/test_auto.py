@@ -22,6 +22,7 @@ from pyrovi.density import LogDensity
 from pyrovi.evidence import Difference
 from pyrovi.infer import Judgement, Outcome, Rung
 from pyrovi.infer.engines.svi import SVI
+from pyrovi.infer.ladder import auto
 from pyrovi.infer.ladder.auto import SURE_POOL, Auto, Tried, first_rung, lay_over, turned_flow
 from pyrovi.optimise import Survey
 from pyrovi.seeds import isolated
@@ -215,7 +216,7 @@ def test_two_modes_of_one_evidence_are_both_held(seed: int) -> None:
     fit = vi.fit(square, {}, seed=seed)
     assert fit.method.startswith("auto: Modes(2 of")
     (chosen,) = (rung for rung in fit.rungs if rung.chosen)
-    assert "The Gaussian does not hold all that count of the modes met: 2 modes" in chosen.why
+    assert "in each of 2 modes that count" in chosen.why
     x = vi.draw(fit, draws=2000)["posterior"]["x"].to_numpy().ravel()
     assert 0.4 < (x > 0).mean() < 0.6
     # Quadrature on a fine grid.
@@ -400,19 +401,33 @@ def test_of_what_misses_modes_that_which_misses_least_is_the_answer() -> None:
     assert chosen(state) == ["0.5"]
 
 
-def test_a_gaussian_that_misses_a_mode_is_followed_by_one_in_each() -> None:
+def surveyed(monkeypatch: pytest.MonkeyPatch, *evidence: float) -> tuple[Gaussian, ...]:
+    """Modes of so much evidence, far apart, which searches are made to meet."""
+    modes = tuple(weaker(-each) for each in evidence)
+    places = tuple((9.0 * number,) for number in range(len(evidence)))
+    twice, held, width = (2,) * len(modes), (True,) * len(modes), ((1.0,),) * len(modes)
+    survey = Survey(2 * len(modes), twice, evidence, held, places, width)
+    monkeypatch.setattr(auto, "survey_modes", lambda *_: (list(modes), survey))
+    return modes
+
+
+def test_where_modes_count_each_gets_a_gaussian(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = surveyed(monkeypatch, 0.0, -0.5, -40.0)
     state = at_first()
-    state.modes, state.gaussian_at = [weaker(0.0), weaker(0.5)], 0
-    places = ((0.0,), (9.0,)), ((1.0,), (1.0,))
-    state.survey = Survey(2, (1, 1), (0.0, -0.5), (True, False), *places)
-    state.tried = [replace(state.tried[0], misses_modes=True)]
-    (plan,) = state._in_each_mode()
-    assert plan.engine.modes == tuple(state.modes)
+    assert state.plan.engine.modes == modes[:2]
+    assert state.plan.begun == 2
     assert list(state._flow()) == []  # which would stay in the mode that it starts in
 
 
-def test_a_gaussian_that_holds_what_counts_is_no_reason_for_a_rung() -> None:
+def test_where_one_mode_counts_the_gaussian_starts_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = surveyed(monkeypatch, 0.0, -40.0)
     state = at_first()
-    state.modes, state.gaussian_at = [weaker(0.0)], 0
-    assert list(state._in_each_mode()) == []
+    assert isinstance(state.plan.engine, vi.DADVI)
+    assert state.plan.engine.modes == state.inner.modes == modes[:1]
     assert len(list(state._flow())) == 1
+
+
+def test_a_gaussian_that_misses_modes_is_neither_bent_nor_the_start_of_a_flow() -> None:
+    state = at_first()
+    state.gaussian_at, state.tried = 0, [replace(tried(1.0), misses_modes=True)]
+    assert [*state._bent(), *state._flow()] == []

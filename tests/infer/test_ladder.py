@@ -21,7 +21,7 @@ NAN = math.nan
 
 def on(monkeypatch: pytest.MonkeyPatch, plan: Plan, density: LogDensity | None = None) -> Any:
     """A ladder that begins with a plan."""
-    monkeypatch.setattr(auto, "first_rung", lambda density: plan)
+    monkeypatch.setattr(auto, "first_rung", lambda *_: plan)
     return Auto().init(density or density_of(), torch.zeros(1, dtype=torch.float64), 0)
 
 
@@ -38,6 +38,17 @@ def test_a_first_step_that_is_lost_begins_anew(monkeypatch: pytest.MonkeyPatch) 
     assert climbed(state) == [0.0, 2.0, 1.0]
     (rung,) = state.outcome().rungs
     assert (rung.why, rung.steps, rung.status) == ("anew", 2, "ok")
+
+
+def test_a_rung_that_may_be_left_out_makes_way_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = Plan(engine=Scripted((NAN,)), why="first", left_out=True)
+    after = Plan(engine=Scripted((2.0, 1.0)), why="after")
+    monkeypatch.setattr(AutoState, "_planned", lambda _: iter((first, after)))
+    state = Auto().init(density_of(), torch.zeros(1, dtype=torch.float64), 0)
+    assert climbed(state) == [0.0, 2.0, 1.0]
+    assert [rung.why for rung in state.outcome().rungs] == ["after"]
 
 
 def test_a_first_step_that_is_lost_with_nothing_else_to_try_is_lost(

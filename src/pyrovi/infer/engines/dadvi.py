@@ -21,7 +21,7 @@ Reference: Giordano, Ingram and Broderick (2024), https://arxiv.org/abs/2304.055
 
 import contextlib
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,7 @@ class DADVI(Settings):
         linear_response: Whether to take the covariance from linear response.
         starts: From how many places a mode is sought; the one with the most evidence about it
             goes on. None for three, and many more where these disagree.
+        modes: Those that are known, the one to start at first; none to search for them.
         matched: Whether the draws are antithetic and moved to exact moments; else they are
             independent, and the error of the optimum is nominal rather than an upper bound.
         error: The largest error of a mean, in standard deviations, that the choice of the draws
@@ -84,6 +85,7 @@ class DADVI(Settings):
     whiten: bool = False
     linear_response: bool = False
     starts: int | None = None
+    modes: tuple[Gaussian, ...] = field(default=(), repr=False)
     matched: bool = True
     error: float = 0.05
     tolerance: float = 1e-3
@@ -103,8 +105,9 @@ class DADVI(Settings):
     def init(self, density: LogDensity, start: Tensor, seed: int) -> "DADVIState":
         self._check(density)
         state = self._state(density, seed)
+        state.modes = self.modes
         with contextlib.suppress(OutOfTime):  # the first step will say so, and `start` is kept
-            if self.whiten or affordable(density):
+            if not self.modes and (self.whiten or affordable(density)):
                 modes = find_modes(density, start, self.starts, seed, insist=self.whiten)
                 state.modes = tuple(modes)
         if not state.modes:

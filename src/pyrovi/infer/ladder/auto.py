@@ -2,8 +2,9 @@
 
 1. Nested Laplace (`nested_laplace`), where a few entries make the shape of the posterior and the
    rest comes in small blocks, as in hierarchies.
-2. A Gaussian in a space turned by the curvature (`dadvi`), or what `first_rung` says instead;
-   where it leaves out modes that searches from all over come to, a Gaussian in each (`modes`).
+2. Searches from all over for modes (`survey_modes`), and a Gaussian in each that counts
+   (`modes`); where it is one, in a space turned by the curvature there (`dadvi`), or what
+   `first_rung` says instead.
 3. Adaptive importance sampling (`nested_laplace` without a rest), where all entries are few.
 4. The Gaussian bent by a triangular map (`transport_map`), where it is no single answer.
 5. The draws of the best polished by many short Markov chains (`polish`), where the density is
@@ -18,6 +19,7 @@ the answer, else the one that is least far off, as the verdict will say.
 What the ladder must know of a rung stands in its `Plan`: any engine can be one.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator
@@ -29,7 +31,7 @@ import torch
 from torch import Tensor
 
 from pyrovi.approximations import Draws, Gaussian, Resampled, Split
-from pyrovi.density import LogDensity
+from pyrovi.density import LogDensity, OutOfTime
 from pyrovi.evidence import EVEN_SHAPE
 from pyrovi.guides import FAMILIES, Family
 from pyrovi.infer.engine import Capabilities, Engine, Outcome, first_of
@@ -57,6 +59,7 @@ from pyrovi.optimise import (
     Survey,
     affordable,
     all_few,
+    find_mode,
     mark_held,
     split_of,
     survey_modes,
@@ -90,6 +93,7 @@ class Plan:
         begun: How many of the modes it has from the beginning.
         laid_over: The Gaussian that its guide starts as, where it is a flow.
         otherwise: What to begin with instead, where its very first step already is lost.
+        left_out: Whether what follows takes its place then.
     """
 
     engine: Engine
@@ -99,6 +103,7 @@ class Plan:
     begun: int = 0
     laid_over: Gaussian | None = None
     otherwise: "Plan | None" = None
+    left_out: bool = False
 
     @property
     def most_steps(self) -> int:
@@ -166,9 +171,9 @@ class AutoState:
     def __init__(self, density: LogDensity, start: Tensor, seed: int) -> None:
         self.density, self.start, self.seed = density, start, seed
         self.tried: list[Tried] = []
-        self.gaussian_at = -1  # where the Gaussian is among them; not tried yet
+        self.gaussian_at = -1  # where the Gaussian is among them; not tried
         self.modes: list[Gaussian] = []  # that were met, the one with most evidence first
-        self.survey: Survey | None = None  # of all of them, once a Gaussian was tried
+        self.survey: Survey | None = None  # of all of them, once it was made
         self.cheap = True  # as long as chains are put off
         self.waiting: dict[int, tuple[Draws, Known | None]] = {}  # left open by weights
         self.taken, self.last_loss = 0, math.inf
@@ -190,12 +195,15 @@ class AutoState:
 
         Where nothing can be judged, nothing would see that what there is so far is wrong.
         """
-        if self._judgeable and (self.tried or math.isfinite(self.last_loss)):
+        if not self._judgeable:
+            return loss
+        if self.tried or math.isfinite(self.last_loss):
             self.lost = True
             return self.last_loss
-        if not self._judgeable or self.plan.otherwise is None:
+        instead = next(self._rungs) if self.plan.left_out else self.plan.otherwise
+        if instead is None:
             return loss
-        self._begin(self.plan.otherwise)
+        self._begin(instead)
         return 0.0
 
     def rung_is_done(self) -> bool:
@@ -285,13 +293,7 @@ class AutoState:
             self._keep(name, why, outcome, judged)
 
     def _looked_around(self, outcome: Outcome, drawn: Draws) -> Outcome:
-        """With the modes that searches come to, and whether its draws hold them."""
-        if len(self.tried) == self.gaussian_at:
-            self.modes = list(outcome.modes)
-            if self.density.vectorised and affordable(self.density):
-                seed = stream(self.seed, "survey")
-                found = survey_modes(self.density, seed, outcome.modes)
-                self.modes, self.survey = found or (self.modes, None)
+        """With the modes that searches came to, and whether its draws hold them."""
         if self.survey is None:
             return outcome
         survey = mark_held(self.survey, self.modes, drawn.flat, self.plan.begun)
@@ -369,12 +371,16 @@ class AutoState:
         """
         split = split_for(self.density, self.start, self.seed)
         if split is not None and len(split.rest):
-            yield nested(split, otherwise=first_rung(self.density))
+            yield replace(nested(split), left_out=True)
         if self._near():
             return
-        yield from self._gaussian()
-        yield from self._in_each_mode()
+        self._look_around()
         rivals = self._rivals()
+        if 1 < len(rivals) <= MOST_MODES:
+            yield in_each(rivals)
+        else:
+            self.gaussian_at = len(self.tried)
+            yield first_rung(self.density, rivals)
         few = self.density.dim <= MOST_ALONE and len(rivals) <= MOST_COMPONENTS
         if split is not None and few and not self._sure():
             yield nested(all_few(self.density), rivals)
@@ -387,12 +393,15 @@ class AutoState:
                 return
             yield from following()
 
-    def _gaussian(self) -> Iterator[Plan]:
-        first = first_rung(self.density)
-        done = bool(self.tried) and self.plan.engine == first.engine  # nested Laplace was lost
-        self.gaussian_at = 0 if done else len(self.tried)
-        if not done:
-            yield first
+    def _look_around(self) -> None:
+        """Search for modes from all over, where that is affordable."""
+        if not (self._judgeable and self.density.vectorised and affordable(self.density)):
+            return
+        with contextlib.suppress(OutOfTime):  # the next step will say so
+            next_to_start = find_mode(self.density, self.start)
+            seed, known = stream(self.seed, "survey"), [*filter(None, [next_to_start])]
+            found = survey_modes(self.density, seed, known)
+            self.modes, self.survey = found or (known, None)
 
     def _passed(self) -> bool:
         """Whether some rung is good enough, or nothing can judge any."""
@@ -420,27 +429,24 @@ class AutoState:
         judged = self._best.outcome.judgement
         return judged is not None and judged.could_tell
 
-    @property
-    def _gaussian_misses(self) -> bool:
-        return self.tried[self.gaussian_at].misses_modes
-
-    def _in_each_mode(self) -> Iterator[Plan]:
-        rivals = self._rivals()
-        if self._gaussian_misses and len(rivals) <= MOST_MODES:
-            met = count(len(rivals), "mode")
-            why = f"The Gaussian does not hold all that count of the modes met: {met}."
-            yield Plan(engine=Modes(modes=rivals), why=why, begun=len(rivals))
-
     def _rivals(self) -> tuple[Gaussian, ...]:
-        """The modes that count."""
-        return tuple(self.modes[: self.survey.needed if self.survey else 1])
+        """The modes that count; none where they were not surveyed."""
+        return tuple(self.modes[: self.survey.needed]) if self.survey else ()
+
+    @property
+    def _gaussian(self) -> Gaussian | None:
+        """The Gaussian of one mode; None if there is none, or it leaves out others that count."""
+        if self.gaussian_at < 0 or self.tried[self.gaussian_at].misses_modes:
+            return None
+        first = self.tried[self.gaussian_at].outcome.approximation
+        return first if isinstance(first, Gaussian) else None
 
     def _bent(self) -> Iterator[Plan]:
         """The Gaussian bent, where few draws are near the posterior, if there is one mode."""
-        gaussian = self.tried[self.gaussian_at].outcome.approximation
-        if self._gaussian_misses or not isinstance(gaussian, Gaussian):
+        gaussian = self._gaussian
+        if gaussian is None or self._near():
             return
-        if not self._near() and self.density.vectorised and affordable(self.density):
+        if self.density.vectorised and affordable(self.density):
             why = "Few draws of the others are near the posterior; bent, the Gaussian may be."
             yield Plan(engine=TransportMap(around=gaussian), why=why, max_steps=MOST_STEPS)
 
@@ -455,11 +461,9 @@ class AutoState:
             yield Plan(engine=engine, why=why, prices=(price, price_of_chains(self.density)))
 
     def _flow(self) -> Iterator[Plan]:
-        first = self.tried[self.gaussian_at].outcome.approximation
-        one_mode = not self._gaussian_misses  # a flow that starts in one mode stays there
-        gaussian = first.gaussian() if one_mode and self.density.dim <= FLOW_DIM else None
+        gaussian = self._gaussian  # a flow that starts in one mode stays there
         # Where a guide was the first, the density is dear, and a flow's many steps dearer still.
-        if gaussian is not None and gaussian is first:
+        if gaussian is not None and self.density.dim <= FLOW_DIM:
             why = f"{self._best.rung.worst} is still off; a flow bends where a Gaussian cannot."
             engine = SVI(guide=turned_flow(), particles=FLOW_DRAWS, max_steps=FLOW_STEPS)
             prices = Price(FLOW_STEPS, FLOW_DRAWS), price_of_chains(self.density)
@@ -491,20 +495,24 @@ def split_for(density: LogDensity, start: Tensor, seed: int) -> Split | None:
     return split_of(density, start, seed)
 
 
-def nested(
-    split: Split, modes: tuple[Gaussian, ...] = (), *, otherwise: Plan | None = None
-) -> Plan:
+def nested(split: Split, modes: tuple[Gaussian, ...] = ()) -> Plan:
     """Nested Laplace, or adaptive importance sampling where all entries are few."""
     few = count(len(split.few), "latent dimension")
     why = f"Adaptive importance sampling, since {few} can be covered by draws."
     if len(split.rest):
         rest = count(len(split.rest), "other")
         why = f"Nested Laplace, since {few} may make the shape, and {rest} be nearly Gaussian."
-    engine = NestedLaplace(split=split, modes=modes)
-    return Plan(engine=engine, why=why, begun=len(modes), otherwise=otherwise)
+    return Plan(engine=NestedLaplace(split=split, modes=modes), why=why, begun=len(modes))
 
 
-def first_rung(density: LogDensity) -> Plan:
+def in_each(modes: tuple[Gaussian, ...]) -> Plan:
+    """A Gaussian in each of the modes."""
+    met = count(len(modes), "mode")
+    why = f"A Gaussian in each of {met} that count, of those that searches from all over met."
+    return Plan(engine=Modes(modes=modes), why=why, begun=len(modes))
+
+
+def first_rung(density: LogDensity, modes: tuple[Gaussian, ...] = ()) -> Plan:
     """What the ladder begins with, or goes on with: the first whose condition holds."""
     model, dim = density.model, density.dim
     dims = count(dim, "latent dimension")
@@ -523,7 +531,7 @@ def first_rung(density: LogDensity) -> Plan:
             f"DADVI, a mean-field Gaussian, since the curvature of {dims} would cost "
             "more than it mends."
         )
-    if model.discrete:
+    if model.discrete and not modes:
         return _dadvi(
             f"DADVI in a space whitened by the curvature, from the best of {MIXTURE_STARTS} "
             "starts, since summing discrete sites out tends to leave several modes.",
@@ -534,6 +542,7 @@ def first_rung(density: LogDensity) -> Plan:
         f"DADVI in a space whitened by the curvature, since {dims} {'is' if dim == 1 else 'are'} "
         "few enough to carry every correlation.",
         whiten=True,
+        modes=modes,
     )
 
 
