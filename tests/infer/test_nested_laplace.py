@@ -17,9 +17,9 @@ from infer.scripted import density_of
 from pyrovi.approximations import Rest
 from pyrovi.bound import bind, bind_model
 from pyrovi.density import LogDensity
-from pyrovi.infer.engines.nested_laplace import NestedLaplace
+from pyrovi.infer.engines.nested_laplace import MOST_TRIALS, NestedLaplace, Search
 from pyrovi.models.eight_schools import EFFECT, STANDARD_ERROR, centered, noncentered
-from pyrovi.optimise import split_of
+from pyrovi.optimise import QuasiNewton, all_few, split_of
 
 EFFECTS, ERRORS = (torch.tensor(each, dtype=torch.float64) for each in (EFFECT, STANDARD_ERROR))
 SCHOOLS = {"y": EFFECTS, "sigma": ERRORS}
@@ -306,3 +306,16 @@ def test_a_funnel_is_drawn_as_it_is() -> None:
     assert abs(v.std() / 3 - 1) < 0.1
     standard = posterior["x"].to_numpy().reshape(len(v), 9) / np.exp(v / 2)[:, None]
     assert abs(standard.std() - 1) < 0.05
+
+
+def test_a_search_that_meets_jumps_of_the_evidence_is_lost() -> None:
+    def evidence(few: Tensor) -> tuple[float, Tensor]:
+        """A slope down to a wall, just before which it is steepest: no step ends there."""
+        x = float(few[0])
+        return (-x if x < 1 / 3 else 1.0), torch.tensor([-1.0 if x < 1 / 3 else 1.0]).double()
+
+    start = torch.zeros(1, dtype=torch.float64)
+    density = density_of()
+    search = Search(Rest(density, all_few(density)), start, start[:0])
+    search._search = QuasiNewton(evidence, start, most_trials=MOST_TRIALS)
+    assert math.isnan(search.step()[0])

@@ -34,6 +34,7 @@ class QuasiNewton:
         evaluate: From a vector to the loss and its gradient.
         start: Where to begin.
         units: A length for each entry that makes the curvature about one; one if unsaid.
+        most_trials: How many points a step may try.
 
     Attributes:
         point: The best vector so far.
@@ -41,6 +42,7 @@ class QuasiNewton:
         value: The loss there.
         stuck_for: How many steps in a row changed nothing.
         walled: Whether the last step met a loss that is not finite.
+        trials: How many points the last step tried.
     """
 
     def __init__(
@@ -48,13 +50,14 @@ class QuasiNewton:
         evaluate: Callable[[Tensor], tuple[float, Tensor]],
         start: Tensor,
         units: Tensor | None = None,
+        most_trials: int = MOST_TRIALS,
     ) -> None:
-        self._evaluate = evaluate
+        self._evaluate, self._most_trials = evaluate, most_trials
         self._squared_units = torch.ones_like(start) if units is None else units.square()
         self._pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=MEMORY)
         self.point = start.detach().clone()
         self.value, self.gradient = math.inf, torch.full_like(self.point, torch.inf)
-        self.stuck_for, self.walled = 0, False
+        self.stuck_for, self.trials, self.walled = 0, 0, False
 
     @property
     def stuck(self) -> bool:
@@ -124,8 +127,9 @@ class QuasiNewton:
     def _search(self, direction: Tensor, slope: float) -> Trial:
         """A step that goes down enough, to where the slope is less steep; or None."""
         short, long, length, best = 0.0, math.inf, 1.0, None
-        self.walled = False
-        for _ in range(MOST_TRIALS):
+        self.trials, self.walled = 0, False
+        while self.trials < self._most_trials:
+            self.trials += 1
             point = self.point + length * direction
             value, gradient = yield point
             low = value <= self.value + SUFFICIENT_DECREASE * length * slope

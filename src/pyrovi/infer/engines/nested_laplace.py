@@ -50,6 +50,7 @@ from pyrovi.tree import INDEPENDENT
 
 DIFFERENCE = 0.02  # over which the evidence is differentiated, before widths are known
 GAIN = 1e-3  # nats that a step gains, below which the search is at an end
+MOST_TRIALS = 15  # of one step; where more lead nowhere, the evidence jumps from mode to mode
 FIRST_WIDTH, WIDEST = 0.1, 2.0  # over which the curvature of the evidence is taken
 LEAST_CURVATURE = 0.1  # of the evidence, in units of its widths
 WIDTHS_AGREE, MOST_WIDTHS = 0.3, 3  # on the log scale; times that they are worked out
@@ -151,13 +152,19 @@ class Search:
 
     def __init__(self, rest: Rest, few: Tensor, mode: Tensor) -> None:
         self.rest, self.few, self.mode = rest, few, mode
-        self._search = QuasiNewton(self._descent, few)
+        self._search = QuasiNewton(self._descent, few, most_trials=MOST_TRIALS)
         self._last = math.inf
 
     def step(self) -> tuple[float, bool]:
-        """Minus the log evidence after a step, and whether it was the last one."""
+        """Minus the log evidence after a step, and whether it was the last one.
+
+        It is not a number where the evidence jumps: the rest is not nearly Gaussian then.
+        """
         value = self._search.step()
-        ended = self._last - value < GAIN or self._search.stuck_for > 1
+        gained = self._last - value
+        if self._search.trials == MOST_TRIALS and gained > GAIN:
+            return math.nan, True
+        ended = gained < GAIN or self._search.stuck_for > 1
         self._last, self.few = value, self._search.point
         return value, ended
 
