@@ -1,12 +1,18 @@
 """A model tied to its data: its arguments, its sites, and runs of it."""
 
-from pyrovi.bound.arguments import Arguments as Arguments, bind as bind
+from pyrovi.bound.arguments import (
+    Arguments as Arguments,
+    Signature as Signature,
+    bind as bind,
+    by_name as by_name,
+)
 from pyrovi.bound.binding import bind_model as bind_model
 from pyrovi.bound.data import (
     Hidden as Hidden,
     as_tree as as_tree,
     hidden_values as hidden_values,
     observed_values as observed_values,
+    row_labels as row_labels,
     same_values as same_values,
 )
 from pyrovi.bound.handlers import (
@@ -27,6 +33,7 @@ from pyrovi.bound.pyro_patches import made_for_many as made_for_many
 from pyrovi.bound.runs import (
     at_once_or_each as at_once_or_each,
     carries_draws as carries_draws,
+    conditional_draws as conditional_draws,
     discrete_draws as discrete_draws,
     end_to_end as end_to_end,
     in_plate_of_draws as in_plate_of_draws,
@@ -40,4 +47,4 @@ from pyrovi.bound.sites import (
     sample_nodes as sample_nodes,
     vectorised_frames as vectorised_frames,
 )
-from pyrovi.bound.values import to_numpy as to_numpy
+from pyrovi.bound.values import convert as convert, to_numpy as to_numpy

@@ -8,7 +8,7 @@ of its NaNs.
 
 import inspect
 import json
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -133,6 +133,11 @@ class Signature:
         first = [*(name for name in ahead if name in values), *parts]
         rest = {name: value for name, value in values.items() if name not in first}
         return tuple(values[name] for name in first), rest
+
+    def named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """By their names what `laid_out` laid out."""
+        parts = (f"{self.parts}_{i}" for i in range(len(args)))
+        return dict(zip([*self.positional, *parts], args, strict=False)) | {**kwargs}
 
     def _of_kind(self, *kinds: str) -> list[str]:
         return [name for name, each in self.parameters.items() if each.kind.name in kinds]

@@ -170,16 +170,16 @@ def _converted(name: str, value: Any) -> _Array | None:
     if converted.missing is not None:
         attrs |= {MISSING: 1} | ({} if array.dtype.kind == "f" else {CAME_AS: str(array.dtype)})
         array = np.where(to_numpy(converted.missing), np.nan, array)
-    return _Array(array, attrs, _row_labels(value))
+    return _Array(array, attrs, row_labels(value))
 
 
 def _as_it_is(value: Any) -> _Array:
     """Metadata, which may be text."""
     array = np.asarray(value)
-    return _Array(array.astype(str) if array.dtype == object else array, {}, _row_labels(value))
+    return _Array(array.astype(str) if array.dtype == object else array, {}, row_labels(value))
 
 
-def _row_labels(value: Any) -> pd.Index | None:
+def row_labels(value: Any) -> pd.Index | None:
     """The index of a column, unless it only counts the rows."""
     if not isinstance(value, pd.Series):
         return None

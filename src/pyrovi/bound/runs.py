@@ -36,10 +36,22 @@ AGREEMENT = 1e-6
 MADE_FOR_ONE_DRAW = (ValueError, RuntimeError, LookupError, AssertionError, TypeError)
 
 
-def predictions(model: BoundModel, values: Mapping[str, Tensor], seed: int) -> Values:
-    """Deterministic sites, and observed ones drawn anew, given latent ``(draw, *shape)``."""
+def predictions(
+    model: BoundModel, values: Mapping[str, Tensor], seed: int, count: int | None = None
+) -> Values:
+    """Deterministic sites, and observed ones drawn anew, given latent ``(draw, *shape)``.
+
+    Latent sites that are not given are drawn, too; ``count`` times where none is given.
+    """
     names = [site.name for site in model.sites if site.kind in ("observed", "deterministic")]
-    return _Runs(model, names).draw(values, _count(values), seed)
+    return conditional_draws(model, names, values, count or _count(values), seed)
+
+
+def conditional_draws(
+    model: BoundModel, names: list[str], values: Mapping[str, Tensor], count: int, seed: int
+) -> Values:
+    """Some sites, drawn given others, ``(draw, *shape)``, as the model runs."""
+    return _Runs(model, names).draw(values, count, seed)
 
 
 def prior_draws(model: BoundModel, draws: int, seed: int) -> Values:

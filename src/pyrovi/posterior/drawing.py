@@ -50,13 +50,14 @@ def draw(fit: Fit, draws: int = 2000, *, resample: bool = False) -> xr.DataTree:
         EngineError: If ``draws`` is not a positive whole number, or if the draws are to be
             resampled and their weights are too uneven (k-hat), or they have none.
     """
-    _check_fit(fit)
+    check_fit(fit)
     check_whole_number(draws, "draws", EngineError)
     with fitting_threads(fit.density):
         return _grown(fit, draws, resample=resample)
 
 
-def _check_fit(fit: object) -> None:
+def check_fit(fit: object) -> None:
+    """Raise a `FitError` for what is no fit."""
     if not isinstance(fit, Fit):
         raise FitError(
             f"Expected what pyrovi.fit returned, and a {type(fit).__name__} came. Pass the fit: "
@@ -66,7 +67,7 @@ def _check_fit(fit: object) -> None:
 
 def _grown(fit: Fit, draws: int, *, resample: bool) -> xr.DataTree:
     model = fit.density.model
-    drawn = _even(_resampled(fit, draws) if resample else fit.draw(draws))
+    drawn = even(_resampled(fit, draws) if resample else fit.draw(draws))
     chains = [
         one_chain(run.density, each, stream(fit.seed, "chain", chain))
         for chain, (run, each) in enumerate(zip(fit.chains, drawn, strict=True))
@@ -103,7 +104,7 @@ def _resampled(fit: Fit, draws: int) -> list[Draws]:
     return resampled
 
 
-def _even(chains: list[Draws]) -> list[Draws]:
+def even(chains: list[Draws]) -> list[Draws]:
     """Chains of a sampler that was stopped may differ in length; the shortest counts."""
     count = min(len(each.flat) for each in chains)
     return [

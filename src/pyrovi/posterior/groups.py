@@ -39,7 +39,13 @@ PRIOR_DRAWS, MIN_PRIOR_DRAWS = 500, 50
 PRIOR_ENTRIES = 20_000_000  # numbers in all prior draws together, where there are more than those
 EXTRA_DIMS = {"drift": ("drift_state",)}  # dims between the draw's and the site's own
 OWN_DIMS = ("log_prior", "log_guide", "unconstrained_posterior")  # plates do not name their axes
-VALUES = ("posterior", "posterior_predictive", "prior", "prior_predictive")  # not densities
+VALUES = (
+    "posterior",
+    "posterior_predictive",
+    "prior",
+    "prior_predictive",
+    "predictions",
+)  # not densities
 CENSORED = (
     "What masks hide of {0} is observed by other terms of the model, as what is censored is. The "
     "entries left were chosen by their values, so predictive checks leave {0} out."

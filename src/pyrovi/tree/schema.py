@@ -17,10 +17,12 @@ DRAW_GROUPS = (
 ACCEPTANCE = "acceptance_rate"  # in the group `drift`: each Markov chain's average
 DISCREPANCIES = "discrepancies"  # the group of statistics of the data and of replications
 LEARNT = "learnt"  # the group of the parameters that were learnt, each with its support
+PREDICTIONS, CONSTANT_OF_PREDICTIONS = "predictions", "predictions_constant_data"  # at new data
 MASKED = "masked"  # the group that says which observations a mask of the model hides
 PRIOR_GROUPS = ("prior", "prior_predictive")
 DRAWN_GROUPS = {
     *(*DRAW_GROUPS, *PRIOR_GROUPS, LEARNT),
+    *(PREDICTIONS, CONSTANT_OF_PREDICTIONS),
     *(DISCREPANCIES, MASKED, "diagnostics", "drift", "sample_stats"),
 }
 """What `pyrovi.draw` and `pyrovi.check` write."""
