@@ -16,7 +16,7 @@ import pytest
 import pyrovi as vi
 from pyrovi import models
 from pyrovi.cli import main
-from pyrovi.cli.folder import OWN_FILES
+from pyrovi.cli.folder import OF_A_RUN
 from trees import linear_gaussian_tree
 
 MODEL = """
@@ -98,13 +98,30 @@ def own(folder: Path) -> set[str]:
 # What works
 
 
+def test_predict_takes_a_table_of_new_rows_without_what_is_observed(pyrovi, home: Path) -> None:
+    (home / "rows.csv").write_text("y,X[a],X[b]\n1,1.0,0\n2,1,1\n5,1,3\n4,1,3\n0,1,-1.0\n")
+    (home / "new.csv").write_text("X[a],X[b]\n1.0,2\n1,-4.0\n")
+    of_file = ("--model", "mine.py:matrix")
+    fit = ("fit", "mine.py:matrix", "--seed", "0", "--engine", "laplace", "--data", "rows.csv")
+    assert pyrovi(*fit, "--out", "fitted").code == 0
+    done = pyrovi("predict", "fitted", "--data", "new.csv", *of_file)
+    assert done.code == 0, done.err
+    tree = vi.open_tree(home / done.out.strip())
+    x = np.array([[1, 0], [1, 1], [1, 3], [1, 3], [1, -1]])
+    mean = np.linalg.solve(np.eye(2) + x.T @ x, x.T @ [1, 2, 5, 4, 0])
+    predicted = tree["predictions"]["y"].mean(("chain", "draw"))
+    np.testing.assert_allclose(predicted, [[1, 2], [1, -4]] @ mean, atol=0.15)
+    (home / "other.csv").write_text("Z\n1\n")
+    assert "Z" in pyrovi("predict", "fitted", "--data", "other.csv", *of_file).complaint
+
+
 def test_run_writes_all_its_files_and_prints_the_verdict_and_the_report_s_path(
     pyrovi, home: Path
 ) -> None:
     done = pyrovi(*RUN, "--data", "good.csv", "--out", "runs/one")
     assert done.code == 0, done.err
     folder = home / "runs" / "one"
-    assert own(folder) == set(OWN_FILES)
+    assert own(folder) == set(OF_A_RUN)
     tree = vi.open_tree(folder / "posterior.nc")
     assert str(vi.verdict(tree)) in done.out
     assert done.out.rstrip().endswith("runs/one/report.html")
@@ -123,7 +140,7 @@ def test_the_stages_one_by_one_give_what_run_gives(pyrovi, home: Path) -> None:
     assert drawn.code == 0, drawn.err
     assert pyrovi("check", "some").out.startswith(("OK", "WARN", "FAIL"))
     assert pyrovi("report", "some").out.strip() == "some/report.html"
-    assert own(home / "some") == set(OWN_FILES)
+    assert own(home / "some") == set(OF_A_RUN)
     one, other = (vi.open_tree(home / name / "posterior.nc") for name in ("all", "some"))
     for group in ("posterior", "posterior_predictive", "log_likelihood"):
         assert one[group].to_dataset().equals(other[group].to_dataset()), group
@@ -442,7 +459,7 @@ def test_force_replaces_what_pyrovi_wrote_and_keeps_what_it_did_not(pyrovi, home
     assert pyrovi(*fit_only).code == 0
     assert own(folder) == {"fit.json", "fit.safetensors", "data.nc", "run.json", "notes.txt"}
     assert pyrovi(*arguments, "--force").code == 0
-    assert own(folder) == {*OWN_FILES, "notes.txt"}
+    assert own(folder) == {*OF_A_RUN, "notes.txt"}
     assert (folder / "notes.txt").read_text() == "mine"
     assert len((folder / "posterior.nc").read_bytes()) == len(first)
 

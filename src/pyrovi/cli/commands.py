@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 
 import pyrovi as vi
 from pyrovi.cli import folder as folders, stages
-from pyrovi.cli.folder import POSTERIOR, REPORT, VERDICT
+from pyrovi.cli.folder import POSTERIOR, PREDICTIONS, REPORT, VERDICT
 from pyrovi.cli.names import REPEATED, Request, spelled, what_there_is
 
 app = typer.Typer(
@@ -46,6 +46,9 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `pyro
 More = Annotated[
     list[str] | None,
     typer.Argument(metavar="--OPTION VALUE", help="Options of the entry for a table."),
+]
+OfFile = Annotated[
+    str | None, typer.Option(help="my_model.py:model again, if the fit was of such a file.")
 ]
 Where = Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder, or a .nc file.")]
 
@@ -131,14 +134,28 @@ def fit(
 def draw(
     folder: Folder,
     draws: Draws = 2000,
-    model: Annotated[
-        str | None, typer.Option(help="my_model.py:model again, if the fit was of such a file.")
-    ] = None,
+    model: OfFile = None,
 ) -> None:
     """Draw from a fit: writes posterior.nc."""
     folders.check_writable(folder)
     stages.draw(folder, stages.reopen(folder, model), draws)
     typer.echo(str(folder / POSTERIOR))
+
+
+@app.command()
+def predict(
+    folder: Folder,
+    data: Annotated[str, typer.Option("--data", help="A .csv or .nc file of the new data.")],
+    draws: Draws = 2000,
+    new_levels: Annotated[
+        str, typer.Option(help="For groups that were not fitted: refuse, or draw.")
+    ] = "refuse",
+    model: OfFile = None,
+) -> None:
+    """Predict at new data: writes predictions.nc."""
+    folders.check_writable(folder)
+    stages.predict(folder, stages.reopen(folder, model), data, draws, new_levels)
+    typer.echo(str(folder / PREDICTIONS))
 
 
 @app.command()

@@ -10,7 +10,9 @@ from pyrovi.errors import OutputError, TreeError
 
 RECORD = "run.json"
 DATA, POSTERIOR, VERDICT, REPORT = "data.nc", "posterior.nc", "verdict.csv", "report.html"
-OWN_FILES = (RECORD, "fit.json", "fit.safetensors", DATA, POSTERIOR, VERDICT, REPORT)
+PREDICTIONS = "predictions.nc"
+OF_A_RUN = (RECORD, "fit.json", "fit.safetensors", DATA, POSTERIOR, VERDICT, REPORT)
+OWN_FILES = (*OF_A_RUN, PREDICTIONS)
 """Every file that pyrovi ever writes into a run's folder."""
 
 

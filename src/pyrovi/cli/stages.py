@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pyrovi as vi
-from pyrovi.cli.data import with_settings
-from pyrovi.cli.folder import DATA, POSTERIOR, RECORD
+from pyrovi.cli.data import load_any, with_settings
+from pyrovi.cli.folder import DATA, POSTERIOR, PREDICTIONS, RECORD
 from pyrovi.cli.names import (
     Request,
     closed_forms,
@@ -93,6 +93,12 @@ def _named(kept: str, model: str | None) -> str:
 def draw(folder: Path, fitted: "vi.Fit", draws: int) -> None:
     """Write the posterior."""
     vi.save(vi.draw(fitted, draws=draws), folder / POSTERIOR)
+
+
+def predict(folder: Path, fitted: "vi.Fit", data: str, draws: int, new_levels: str) -> None:
+    """Write the predictions at new data."""
+    predicted = vi.predict(fitted, load_any(data), draws, new_levels=new_levels)
+    vi.save(predicted, folder / PREDICTIONS)
 
 
 def check(path: Path, table: Path | None) -> str:
