@@ -194,6 +194,19 @@ def test_components_of_new_points_are_drawn_from_their_weights() -> None:
     np.testing.assert_allclose(share, 31 / 42, atol=0.03)
 
 
+@pytest.mark.parametrize("rows", [3, 20])  # fewer than were fitted, and as many
+def test_an_axis_inside_of_rows_is_no_axis_of_rows(rows: int) -> None:
+    def centred(y: Tensor) -> None:
+        centre = pyro.sample("centre", dist.Normal(torch.zeros(2), 10.0).to_event(1))
+        with pyro.plate("row", len(y)):
+            pyro.sample("y", dist.Normal(centre, 1.0).to_event(1), obs=y)
+
+    y = np.tile([[3.0, -3.0]], (20, 1))
+    fit = vi.fit(centred, {"y": y}, seed=0)
+    mean, _ = moments(vi.predict(fit, {"y": np.zeros((rows, 2))}, draws=4000))
+    np.testing.assert_allclose(mean, y[:rows], atol=0.1)
+
+
 def test_what_is_left_as_it_was_makes_the_rows_those_that_were_fitted() -> None:
     def two(a: Tensor, b: Tensor, y: Tensor) -> None:
         slope = pyro.sample("slope", dist.Normal(0.0, 1.0))

@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 from torch import Tensor
 
-from pyrovi.bound import Signature, by_name, convert, row_labels, to_numpy
+from pyrovi.bound import BoundModel, Signature, by_name, convert, row_labels, to_numpy
 from pyrovi.errors import DataError
 from pyrovi.infer import Fit
 from pyrovi.tree import CAME_AS, MISSING, OF_SITE, held, original_name
@@ -57,7 +57,7 @@ def new_data(fit: Fit, data: Any) -> NewData:
             f"{', '.join(signature.names) or 'no arguments: give it its data by arguments'}."
         )
     given = {name: _with_axes(name, value, fitted.get(name)) for name, value in came.items()}
-    rows = _Rows(fitted, given, _observed(fit.data))
+    rows = _Rows(fitted, given, _observed(fit.data), _inside_events(fit.model))
     values = fitted | rows.stand_ins | given
     return NewData(values, rows.lengths, rows.new, rows.before)
 
@@ -66,6 +66,12 @@ def _observed(data: xr.DataTree) -> frozenset[str]:
     """The arguments that the model observes."""
     variables = held(data, "observed_data").data_vars.items()
     return frozenset(original_name(str(n)) for n, v in variables if OF_SITE not in v.attrs)
+
+
+def _inside_events(model: BoundModel) -> frozenset[str]:
+    """The axes that lie inside of what is observed at once."""
+    sites = [site for site in model.observed if site.event_dim]
+    return frozenset(dim for site in sites for dim in site.dims[-site.event_dim :])
 
 
 def _with_axes(name: str, value: Any, fitted: Any) -> Any:
@@ -89,6 +95,7 @@ class _Rows:
     fitted: Mapping[str, Any]
     given: Mapping[str, Any]
     observed: frozenset[str]
+    inside: frozenset[str]
     lengths: dict[str, int] = field(default_factory=dict)
     new: frozenset[str] = frozenset()
     stand_ins: dict[str, xr.DataArray] = field(default_factory=dict)
@@ -121,10 +128,18 @@ class _Rows:
         return not left
 
     def _is_observed(self, dim: str) -> bool:
-        """Whether what the model observes has such an axis."""
+        """Whether what the model observes has such an axis, but for one inside of each row."""
         before, names = self._before(dim), self.observed & self.fitted.keys()
         seen = _arrays({name: self.fitted[name] for name in names})
-        return any(before in _lengths(value, dim, before) for value in seen.values())
+        return any(
+            before in _lengths(value, dim, before) and not self._is_inside(value, dim)
+            for value in seen.values()
+        )
+
+    def _is_inside(self, value: xr.DataArray, dim: str) -> bool:
+        """Whether an axis lies inside of rows, which another axis counts, and is as it was."""
+        others = any(str(each) not in self.inside for each in value.dims)
+        return others and dim in self.inside and self._before(dim) == self.lengths[dim]
 
     @property
     def before(self) -> dict[str, int]:
