@@ -45,7 +45,7 @@ class Scripted:
         loss = self.losses[min(state.taken, len(self.losses) - 1)]
         state.taken += 1
         state.deadlines.append(state.density.deadline)
-        if isinstance(loss, Exception):
+        if isinstance(loss, BaseException):
             raise loss
         return loss
 

@@ -1,5 +1,7 @@
 """Claims: of several restarts, those that reached the best bound are kept, the best first."""
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -70,3 +72,28 @@ def test_a_guide_starts_where_plates_lie_left_of_others(guide: str) -> None:
 
     fit = vi.fit(groups, {"y": torch.ones(5, 3)}, vi.SVI(guide=guide, max_steps=3), seed=0)
     assert fit.draw(4)[0].flat.shape == (4, 5)
+
+
+def test_an_interruption_gives_the_fit_so_far_and_begins_no_other_restart() -> None:
+    """In a process of its own, with a signal, as Ctrl-C in a notebook sends it."""
+    code = (
+        "import os, signal, torch, pyro, pyro.distributions as dist, pyrovi as vi\n"
+        "from pyro.infer import Trace_ELBO\n"
+        "runs = []\n"
+        "def model(y):\n"
+        "    x = pyro.sample('x', dist.Normal(0.0, 1.0))\n"
+        "    pyro.sample('y', dist.Normal(x, 1.0), obs=y)\n"
+        "    runs.append(1)\n"
+        "    if len(runs) == 1000:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "engine = vi.SVI(elbo=Trace_ELBO(), max_steps=10**8, tolerance=1e-12)\n"
+        "fit = vi.fit(model, {'y': torch.tensor(1.0)}, engine, seed=0, restarts=3)\n"
+        "print(fit.status.value, len(fit.restarts), fit.best.why)\n"
+        "print(float(vi.draw(fit, 500)['posterior']['x'].mean()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    said, mean = done.stdout.splitlines()
+    assert said.startswith("stopped 1 it was interrupted after")
+    assert abs(float(mean) - 0.5) < 0.3

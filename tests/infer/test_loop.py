@@ -1,6 +1,7 @@
 """Claims on the one loop: how runs end, and what is recorded of them."""
 
 import math
+import time
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ def ran(engine: Scripted, **options: Any) -> Run:
         (Scripted((3.0, NAN, 1.0)), "diverged", "the loss became nan at step 2", 2),
         (Scripted((3.0, -math.inf)), "diverged", "the loss became -inf at step 2", 2),
         (Scripted((3.0, OutOfTime())), "stopped", "its time was spent after 1 steps", 1),
+        (Scripted((3.0, KeyboardInterrupt())), "stopped", "interrupted after 1 steps", 1),
         (Scripted((3.0, SINGULAR)), "diverged", "a matrix had no factor after 1 steps", 1),
         (Scripted((np.linalg.LinAlgError(),)), "diverged", "no factor after 0 steps", 0),
     ],
@@ -61,6 +63,22 @@ def test_a_sampler_that_is_stopped_before_its_first_draw_has_none() -> None:
     run = run_once(Late(), density_of(), torch.zeros(1, dtype=torch.float64), seed=0)
     assert run.status is Status.STOPPED
     assert run.approximation is None
+
+
+def test_an_interruption_before_there_is_anything_goes_on_to_the_caller() -> None:
+    class Late(NUTS):
+        def step(self, state: Any) -> float:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_once(Late(), density_of(), torch.zeros(1, dtype=torch.float64), seed=0)
+
+
+def test_an_engine_that_evaluates_nothing_itself_keeps_its_time() -> None:
+    engine = Scripted((2.0,), ends=False, max_steps=10**9)
+    run = ran(engine, deadline=time.perf_counter() + 0.2)
+    assert run.status is Status.STOPPED
+    assert "its time was spent" in run.why
 
 
 def test_a_covariance_that_is_none_is_a_divergence_without_an_approximation() -> None:

@@ -18,6 +18,10 @@ Usage: Any = typer.BadParameter.__mro__[2]
 MISTAKE, FAULT, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
 
+class Interrupted(BaseException):
+    """Ctrl-C; a fit that it stops in a notebook is given, and here nothing is to be written."""
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0, 1 a fault, 2 a mistake, 130 or 143 a signal."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -29,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _outcome(arguments: Sequence[str], *, debug: bool) -> int:
     try:
         code = app(args=list(arguments), prog_name="pyrovi", standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
+    except (Interrupted, KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Exception as error:
         if debug:
@@ -64,10 +68,14 @@ def _manners() -> Iterator[None]:
     def stop(*_: object) -> None:
         raise SystemExit(TERMINATED)
 
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
     def show(message: Warning | str, *_: object, **__: object) -> None:
         _say(f"warning: {message}")
 
-    before = signal.signal(signal.SIGTERM, stop)
+    handlers = {signal.SIGTERM: stop, signal.SIGINT: interrupt}
+    before = {sent: signal.signal(sent, handler) for sent, handler in handlers.items()}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -75,4 +83,5 @@ def _manners() -> Iterator[None]:
             warnings.showwarning = show
             yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for sent, handler in before.items():
+            signal.signal(sent, handler)

@@ -166,6 +166,7 @@ class LogDensity:
 
     def _log_prob_or_minus_infinity(self, row: Tensor, held: frozenset[str]) -> Tensor:
         """One point by itself; where the model fails, the density is zero there."""
+        self.check_time()
         try:
             return self._point.log_prob(row, held)
         except FAILS_AT_A_POINT:

@@ -44,7 +44,8 @@ def fit(
             ``"svi:full_rank"``; or an engine such as ``SVI(...)``.
         seed: What makes the fit repeatable; a missing one is drawn, and recorded.
         restarts: How many independent fits; those that reach the best bound become the chains.
-        max_seconds: Wall time to spend at the most; the fit is then ``stopped``.
+        max_seconds: Wall time to spend at the most; the fit is then ``stopped``, as it is by an
+            interruption (Ctrl-C), with what there is so far.
         progress: Whether to show a progress bar; None for only where somebody can see it.
 
     Returns:
@@ -72,6 +73,8 @@ def fit(
         options = {"deadline": deadline, "progress": progress, "label": label}
         one = _restart(picked, density, stream(seed, "restart", index), index > 0, options)
         runs.append(replace(one, bound=one.bound or _estimated_bound(one, seed)))
+        if one.interrupted:
+            break
     return Fit(
         model=bound_model,
         engine=picked,

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,18 +33,23 @@ def run_once(
     """Run an engine from ``start`` until it converges, or a budget is spent, or it diverges.
 
     The caller has seeded the global generators; ``seed`` is for whatever the engine draws itself.
+    An interruption (Ctrl-C) stops it, with what there is so far; where that is nothing, it goes on
+    to the caller.
     ``deadline`` is on the clock of `time.perf_counter`; ``label`` is that of the progress bar.
     """
     began = time.perf_counter()
     losses: list[Loss] = []
-    state = None
+    state, interrupted = None, None
     density.deadline = deadline
     try:
         state = engine.init(density, start, seed)
         with _bar(engine.max_steps, label, progress) as bar:
-            status, why = _steps(engine, state, losses, bar)
+            status, why = _steps(engine, state, losses, bar, density.check_time)
     except OutOfTime:
         status, why = Status.STOPPED, f"its time was spent after {len(losses)} steps"
+    except KeyboardInterrupt as asked:
+        status, why = Status.STOPPED, f"it was interrupted after {len(losses)} steps"
+        interrupted = asked
     except SINGULAR:
         status, why = Status.DIVERGED, f"a matrix had no factor after {len(losses)} steps"
     density.deadline = None
@@ -56,7 +61,10 @@ def run_once(
             pass
         except SINGULAR:
             status, why = Status.DIVERGED, "its covariance is not positive definite"
+    if outcome is None and interrupted is not None:
+        raise interrupted
     ended: Any = {"status": status, "why": why, "seconds": time.perf_counter() - began}
+    ended["interrupted"] = interrupted is not None
     if outcome is None:
         return Run(losses=_by_name(losses), density=density, **ended)
     _hold(engine, outcome, status)
@@ -102,9 +110,12 @@ def _by_name(losses: list[Loss]) -> dict[str, np.ndarray]:
     return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
 
 
-def _steps(engine: Engine, state: Any, losses: list[Loss], bar: Any) -> tuple[Status, str]:
+def _steps(
+    engine: Engine, state: Any, losses: list[Loss], bar: Any, check_time: Callable[[], None]
+) -> tuple[Status, str]:
     """Step until the engine has converged or diverged or used its steps; note each loss."""
     for taken in range(1, engine.max_steps + 1):
+        check_time()  # of engines that do not evaluate the density themselves
         losses.append(engine.step(state))
         loss = first_of(losses[-1])
         if not np.isfinite(loss):

@@ -82,6 +82,7 @@ class Run:
         approximation: None where the run ended before there was any.
         bound: Its evidence lower bound, where there is one.
         notes, errors, rungs, judgement, survey: As in `Outcome`.
+        interrupted: Whether the user stopped it (Ctrl-C): no other is to be begun.
     """
 
     status: Status
@@ -96,6 +97,7 @@ class Run:
     rungs: tuple[Rung, ...] = ()
     judgement: Judgement | None = field(default=None, repr=False)
     survey: Survey | None = field(default=None, repr=False)
+    interrupted: bool = False
 
     @property
     def loss(self) -> np.ndarray:
