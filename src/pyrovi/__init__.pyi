@@ -9,6 +9,7 @@ from pyrovi.infer import Status as Status
 from pyrovi.infer import linear_response as linear_response
 from pyrovi.posterior import draw as draw
 from pyrovi.posterior import predict as predict
+from pyrovi.posterior import tree_of as tree_of
 from pyrovi.diagnostics import check as check
 from pyrovi.diagnostics import verdict as verdict
 from pyrovi.diagnostics import Verdict as Verdict

@@ -1,5 +1,6 @@
 """Engines, the one loop that runs them, and what a fit is."""
 
+from pyrovi.infer.elsewhere import fit_of as fit_of
 from pyrovi.infer.engine import (
     RECOVERIES as RECOVERIES,
     Capabilities as Capabilities,

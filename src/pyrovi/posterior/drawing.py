@@ -4,6 +4,9 @@ Discrete sites are drawn from their conditional posterior given the continuous o
 prior. Draws and chains of a plate that a model declares exchangeable are relabelled to agree.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -11,7 +14,7 @@ from pyrovi.approximations import Draws, Resampled
 from pyrovi.density import fitting_threads
 from pyrovi.errors import EngineError, FitError, check_whole_number
 from pyrovi.evidence import threshold
-from pyrovi.infer import Fit, importance_khat
+from pyrovi.infer import Fit, fit_of, importance_khat
 from pyrovi.posterior.chain import one_chain, stack_chains
 from pyrovi.posterior.drifting import drift
 from pyrovi.posterior.groups import (
@@ -54,6 +57,34 @@ def draw(fit: Fit, draws: int = 2000, *, resample: bool = False) -> xr.DataTree:
     check_whole_number(draws, "draws", EngineError)
     with fitting_threads(fit.density):
         return _grown(fit, draws, resample=resample)
+
+
+def tree_of(
+    posterior: Any,
+    model: Callable[..., Any],
+    data: Any,
+    draws: int = 2000,
+    *,
+    seed: int | None = None,
+) -> xr.DataTree:
+    """The tree of a posterior that something else came to, with all that the checks read.
+
+    Args:
+        posterior: Pyro's or NumPyro's ``MCMC``, a tree or `InferenceData`, a Dataset, a dict of
+            draws, or a trained Pyro guide; see `pyrovi.infer.fit_of`.
+        model: The Pyro model of it.
+        data: The data, as for `pyrovi.fit`.
+        draws: How many draws of each chain: of a sampler the last ones, of a guide new ones.
+        seed: Of what is drawn; a missing one is drawn, and recorded.
+
+    Returns:
+        What `draw` returns of a fit.
+
+    Raises:
+        DataError: If the posterior lacks a latent variable of the model, or has it in another
+            shape.
+    """
+    return draw(fit_of(posterior, model, data, seed=seed), draws)
 
 
 def check_fit(fit: object) -> None:
