@@ -1,11 +1,13 @@
 """Claims on maps from the standard normal, by quadrature and by differentiation."""
 
+import numpy as np
 import pytest
 import torch
+from scipy.interpolate import CubicHermiteSpline
 from torch import Tensor
 
 from pyrovi.approximations.base import log_normal
-from pyrovi.approximations.bends import GRID, KNOTS, PLACES, Bends, bends_of
+from pyrovi.approximations.bends import GRID, KNOTS, PLACES, Bends, _integrals, bends_of
 
 
 def counted(count: float, loc: float, scale: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,3 +96,12 @@ def test_slopes_that_are_no_numbers_and_walls_still_give_rising_maps() -> None:
     assert bool((bends.values.diff(dim=-1) > 0).all() & (bends.slopes > 0).all())
     assert bool(held.isfinite().all())
     assert float(bends.values.abs().max()) <= float(GRID[-1]) + 1e-3
+
+
+def test_integrals_between_the_places_are_those_of_hermites_cubic() -> None:
+    generator = np.random.default_rng(0)
+    values, slopes = generator.normal(size=(2, len(PLACES)))
+    whole = CubicHermiteSpline(PLACES.numpy(), values, slopes).antiderivative()
+    by_value, by_slope = _integrals()
+    ours = torch.as_tensor(values) @ by_value + torch.as_tensor(slopes) @ by_slope
+    np.testing.assert_allclose(ours.numpy(), whole(GRID.numpy()) - whole(0.0), atol=1e-12)

@@ -13,6 +13,7 @@ from functools import cache
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from pyrovi.approximations.base import LOG_TWO_PI, log_normal
 
@@ -196,13 +197,20 @@ def _monotone(values: Tensor) -> Tensor:
 
 @cache
 def _integrals() -> tuple[Tensor, Tensor]:
-    """What values and derivatives at the `PLACES` add to an integral from zero to the `GRID`."""
-    import numpy as np
-    from scipy.interpolate import CubicHermiteSpline
+    """What values and derivatives at the `PLACES` add to an integral from zero to the `GRID`.
 
-    one = np.eye(len(PLACES))
-    parts = []
-    for values, derivatives in ((one, 0 * one), (0 * one, one)):
-        integral = CubicHermiteSpline(PLACES.numpy(), values, derivatives).antiderivative()
-        parts.append(torch.as_tensor((integral(GRID.numpy()) - integral(0.0)).T))
-    return parts[0], parts[1]
+    Between two places it is that of Hermite's cubic. SciPy has it, at a third of a second.
+    """
+    steps = PLACES.diff()
+    ends = torch.cat([GRID, GRID.new_zeros(1)])
+    share = ((ends[:, None] - PLACES[:-1]) / steps).clamp(0, 1)
+    square, cube, fourth = share**2, share**3, share**4
+    of_values = steps * (share - cube + fourth / 2), steps * (cube - fourth / 2)
+    of_slopes = (
+        steps**2 * (square / 2 - 2 * cube / 3 + fourth / 4),
+        steps**2 * (fourth / 4 - cube / 3),
+    )
+    by_value, by_slope = (
+        pad(left, (0, 1)) + pad(right, (1, 0)) for left, right in (of_values, of_slopes)
+    )
+    return (by_value[:-1] - by_value[-1]).T, (by_slope[:-1] - by_slope[-1]).T
