@@ -110,6 +110,56 @@ def test_points_that_a_recording_takes_do_not_count_as_evaluated() -> None:
     assert density.evaluations == EARLY + 3
 
 
+def of_counts() -> tuple[LogDensity, LogDensity]:
+    """Twice the density of a hierarchy of counts, which is short."""
+
+    def counts(y: Tensor) -> None:
+        mu, tau = (
+            pyro.sample("mu", dist.Normal(0.0, 2.0)),
+            pyro.sample("tau", dist.HalfNormal(1.0)),
+        )
+        with pyro.plate("group", len(y)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("y", dist.Poisson(torch.exp(mu + tau * z)), obs=y)
+
+    bound = bind_model(counts, bind(counts, {"y": torch.tensor([0.0, 1.0, 4.0, 2.0])}))
+    return LogDensity(bound), LogDensity(bound)
+
+
+@pytest.mark.parametrize(("rows", "served"), [(1, False), (2, True), (5, True), (7, True)])
+def test_a_recording_serves_other_numbers_of_rows_where_few_are_for_nothing(
+    rows: int, served: bool
+) -> None:
+    density, fresh = of_counts()
+    many = torch.randn(7, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for _ in range(REPEATS):
+        density.value_and_gradient(many[:4])
+    before = density.recordings.of("gradient", density._differentiated, many[:rows])
+    assert (before is not None) == served
+    for ours, expected in zip(
+        density.value_and_gradient(many[:rows]), fresh._differentiated(many[:rows]), strict=True
+    ):
+        torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
+    assert list(density.recordings.made) == [("gradient", 4)]
+
+
+def test_recorded_products_and_terms_are_those_of_the_density() -> None:
+    density, fresh = of_counts()
+    entries, draws = torch.tensor([0, 2, 3, 4, 5]), torch.Generator().manual_seed(2)
+    directions = torch.randn(3, 5, generator=draws, dtype=torch.float64)
+    for _ in range(REPEATS + 2):
+        rows = torch.randn(6, 6, generator=draws, dtype=torch.float64)
+        products = density.hessian_products(rows, entries, directions)
+        terms = density.explain(rows)
+    own = fresh.hessian(rows)[:, entries][:, :, entries]
+    torch.testing.assert_close(products, directions @ own, rtol=1e-10, atol=1e-10)
+    expected = fresh.explain(rows)
+    assert terms.keys() == expected.keys()
+    assert all(torch.allclose(terms[key], expected[key], rtol=1e-12) for key in terms)
+    kinds = {kind if isinstance(kind, str) else kind[0] for kind, _ in density.recordings.made}  # pyright: ignore[reportIndexIssue]
+    assert kinds == {"products", "explain"}
+
+
 def test_more_rows_than_fit_go_through_a_long_recording_in_parts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -296,13 +346,17 @@ def test_what_holds_too_much_is_not_recorded(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_fit_never_loads_torchs_compiler() -> None:
-    # A second of a first fit's time, where it was met before: torch.optim and dispatch modes.
+    # A second of a first fit's time, where it was met before: torch.optim and dispatch modes; and
+    # most of one for SymPy, by gradients along directions that are given to torch.
     code = """
-import sys, pyro, pyro.distributions as dist, pyrovi as vi
-def model():
-    pyro.sample("x", dist.Normal(0.0, 1.0))
-fit = vi.fit(model, {}, seed=0)
-assert fit.density.recordings.made or fit.density.evaluations
-sys.exit("torch._dynamo" in sys.modules)
+import sys, torch, pyro, pyro.distributions as dist, pyrovi as vi
+def model(y):
+    tau = pyro.sample("tau", dist.HalfNormal(1.0))
+    with pyro.plate("group", len(y)):
+        x = pyro.sample("x", dist.Normal(0.0, tau))
+        pyro.sample("y", dist.Poisson(torch.exp(x)), obs=y)
+fit = vi.fit(model, {"y": torch.arange(12.0)}, seed=0)
+assert fit.rungs[0].engine == "NestedLaplace()"
+sys.exit(not {"torch._dynamo", "sympy", "scipy.interpolate"}.isdisjoint(sys.modules))
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

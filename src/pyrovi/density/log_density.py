@@ -8,7 +8,7 @@ is evaluated many times for one number of points is recorded and replayed; see `
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property, partial
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyrovi.bound import BoundModel, at_once_or_each, rows_at_once
+from pyrovi.bound import BoundModel, at_once_or_each, end_to_end, rows_at_once
 from pyrovi.density.budget import OutOfTime, entries_of, sizes_of, work_of
 from pyrovi.density.differences import second_derivatives
 from pyrovi.density.one_point import OnePoint
@@ -55,6 +55,7 @@ class LogDensity:
         self.deadline: float | None = None
         self.threads: int | None = None
         self.recordings = Recordings(self._most_recorded)
+        self._explains: tuple[str, ...] = ()  # what each of the tensors of `explain` is
         self._notes: list[str] = []
 
     @property
@@ -130,13 +131,23 @@ class LogDensity:
 
         What hangs on other sites alone is worked out once for all directions.
         """
-        own = flat.detach()[:, entries].requires_grad_()
-        value = self._values(flat.detach().index_copy(1, entries, own), self._untouched(entries))
+        kind = "products", entries.numpy().tobytes(), directions.numpy().tobytes()
+        products = partial(self._products, entries, directions, self._untouched(entries))
+        return self._replayed(kind, products, flat.detach())[0]
+
+    def _products(
+        self, entries: Tensor, directions: Tensor, held: frozenset[str], rows: Tensor
+    ) -> tuple[Tensor]:
+        own = rows[:, entries].requires_grad_()
+        value = self._values(rows.index_copy(1, entries, own), held)
         (first,) = torch.autograd.grad(value.sum(), own, create_graph=True)
-        along = directions[:, None].expand(-1, len(flat), -1)
-        (second,) = torch.autograd.grad(first, own, along, is_grads_batched=True)
-        self.evaluations += len(flat) * (len(directions) - 1)
-        return second.movedim(0, 1)
+        # All directions at once, as torch can, would import its symbolic shapes, most of a second.
+        second = [
+            torch.autograd.grad((first * along).sum(), own, retain_graph=True)[0]
+            for along in directions
+        ]
+        self.evaluations += len(rows) * (len(directions) - 1)
+        return (torch.stack(second, dim=1),)
 
     def on_a_batch(self, flat: Float[Tensor, "draw dim"]) -> Float[Tensor, "draw"]:
         """The log density at each flat vector, estimated from minibatches of the vector's own.
@@ -195,9 +206,20 @@ class LogDensity:
         sites, their ``log_prior:SITE`` and ``log_abs_det:SITE`` summed to ``(draw,)``; and
         ``log_likelihood:SITE`` pointwise, with discrete sites summed out.
         """
+        rows = flat.reshape(-1, self.dim)
+        return end_to_end(map(self._explained, rows.split(self._at_once)), len(rows))
+
+    def _explained(self, rows: Tensor) -> dict[str, Tensor]:
+        """The same of as many rows as one run holds, which are replayed where there are more."""
+        values = self._replayed("explain", self._explanations, rows)
+        return dict(zip(self._explains, values, strict=True))
+
+    def _explanations(self, rows: Tensor) -> tuple[Tensor, ...]:
         with torch.no_grad():
             one = partial(explain, self._point, without=self._without_pointwise)
-            return self._over_rows(one, flat.reshape(-1, self.dim))
+            terms = self._over_rows(one, rows)
+        self._explains = tuple(terms)
+        return tuple(terms.values())
 
     def log_priors(self, flat: Float[Tensor, "dim"]) -> dict[str, Tensor]:
         """The log density of each continuous latent site at one flat vector, differentiable."""
@@ -311,7 +333,7 @@ class LogDensity:
 
     def _replayed(
         self,
-        kind: str,
+        kind: Hashable,
         function: Callable[[Tensor], tuple[Tensor, ...]],
         rows: Tensor,
     ) -> tuple[Tensor, ...]:
@@ -329,7 +351,7 @@ class LogDensity:
 
     def _recording(
         self,
-        kind: str,
+        kind: Hashable,
         function: Callable[[Tensor], tuple[Tensor, ...]],
         rows: Tensor,
     ) -> Callable[[Tensor], tuple[Tensor, ...]] | None:

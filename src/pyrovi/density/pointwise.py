@@ -19,12 +19,12 @@ MANY_ENUMERATED = 20  # above this, one contraction per observed site costs too 
 def explain(point: OnePoint, flat: Tensor, without: frozenset[str]) -> dict[str, Tensor]:
     """See `LogDensity.explain`; the observed sites ``without`` have no pointwise part."""
     trace, place = point.trace(flat)
+    if not point.model.discrete:
+        trace.compute_log_prob()  # which the log joint then is the sum of
     parts = {
         "log_joint": point.log_joint(trace).double(),
         "log_abs_det": place.log_abs_det.double(),
     }
-    if not point.model.discrete:
-        trace.compute_log_prob()
     for site in point.model.sites:
         if site.name not in trace.nodes:
             continue

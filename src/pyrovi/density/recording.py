@@ -11,7 +11,7 @@ import contextlib
 import gc
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ Outputs = tuple[Tensor, ...]
 Function = Callable[[Tensor], Outputs]
 REPEATS = 20  # evaluations for one number of points before a recording of it pays
 LONG = 500  # operations of one evaluation, above which it pays much sooner
+MOST_FILLED = 3  # times the rows of a short one that are asked for, worked out in its recording
 EARLY = 2  # evaluations of a long gradient before it is
 VALUES = 100  # times that it is run for values alone, which takes as long as to record them
 ROWS = (16, 256)  # that a long function is recorded for: many take little more time than one
@@ -52,18 +53,18 @@ class Recordings:
 
     def __init__(self, most: Callable[[], int]) -> None:
         """``most()`` says how many rows may be recorded, 0 if it is not the same operations."""
-        self.made: dict[tuple[str, int], Program] = {}
+        self.made: dict[tuple[Hashable, int], Program] = {}
         self.long = False
-        self._most, self._asked = most, Counter[tuple[str, int]]()
+        self._most, self._asked = most, Counter[tuple[Hashable, int]]()
         self._values_asked = 0
         self._refused: set[int] = set()  # numbers of rows for which none can be made
 
-    def of(self, kind: str, function: Function, rows: Tensor) -> Function | None:
+    def of(self, kind: Hashable, function: Function, rows: Tensor) -> Function | None:
         """The recording of ``function`` for this many rows, made once it is asked for often.
 
         Second derivatives of a long function, whose rows belong together, are not recorded.
         """
-        if not len(rows) or (self.long and kind == "hessian"):
+        if not len(rows) or (self.long and kind not in ("gradient", "value")):
             return None
         if kind == "value":
             self._values_asked += math.ceil(len(rows) / self._size("gradient", len(rows)))
@@ -76,17 +77,26 @@ class Recordings:
                 self._make(kind, function, _filled(rows[:size], size))
             except (NotRecordableError, RuntimeError):
                 self._refused.add(size)
-        program = self.made.get(key)
+        if key not in self.made and not self.long:
+            size = self._nearest(kind, len(rows))
+        program = self.made.get((kind, size))
         return None if program is None else partial(_in_parts, program, size)
 
-    def _make(self, kind: str, function: Function, rows: Tensor) -> None:
+    def _nearest(self, kind: Hashable, rows: int) -> int:
+        """Which recorded number of rows serves so many with the fewest for nothing; 0 if none."""
+        sizes = [size for own, size in self.made if own == kind]
+        done = {size: math.ceil(rows / size) * size for size in sizes}
+        best = min(done, key=done.__getitem__, default=0)
+        return best if done.get(best, math.inf) <= MOST_FILLED * rows else 0
+
+    def _make(self, kind: Hashable, function: Function, rows: Tensor) -> None:
         """Record a function; of a long gradient the values, which come first, alone as well."""
         kinds = ("gradient", "value") if kind == "gradient" and self.long else (kind,)
         outputs = (None, 1)[: len(kinds)]
         programs = recorded(function, rows, _beside(rows), outputs)
         self.made |= {(each, len(rows)): own for each, own in zip(kinds, programs, strict=True)}
 
-    def _pays(self, kind: str, asked: int) -> bool:
+    def _pays(self, kind: Hashable, asked: int) -> bool:
         """Whether a recording begins to pay when it is asked for so many times."""
         if kind == "value":
             return self._values_pay and asked == 1
@@ -97,7 +107,7 @@ class Recordings:
         """Whether values alone are asked for so often that more at once may be recorded."""
         return self._values_asked >= VALUES
 
-    def _size(self, kind: str, rows: int) -> int:
+    def _size(self, kind: Hashable, rows: int) -> int:
         """How many rows are recorded, to serve so many."""
         if not self.long:
             return rows
