@@ -16,7 +16,7 @@ from pyrovi.approximations.student import StudentMixture
 BULK = 0.05  # of the average weight, from which a row has to be in the box
 LEAST_SHARE = 1e-3  # of the average weight, with which a row counts for what is smooth
 MOST_SQUARED = 1e6  # nats squared: what is missed by more is no worse
-EDGE = 1e-9  # outside the box, that is rounding
+GROWN = 3.0  # times what is missed within the box, by which a little outside may be off
 DEGREES = range(1, 10)  # of polynomials
 LITTLE_LOST = 0.02  # nats, at which a higher degree would gain nothing
 MOST_LOST = 0.4  # nats by which polynomials may miss the log density of the rest
@@ -74,9 +74,26 @@ class Polynomials:
         return (few - self.centre) @ (self.sides / squares[:, None]).T
 
     def covers(self, few: Float[Tensor, "row few"]) -> Bool[Tensor, "row"]:
-        """Which rows are inside the box; none where there is no function."""
-        inside = self.units(few).abs().amax(-1) <= 1.0 + EDGE
-        return inside & bool(self.coefficients.numel())
+        """Which rows are inside the box, or hardly outside; none where there is no function.
+
+        What polynomials of a degree miss is of the next one, and of all that are within one in
+        the box Chebyshev's grow fastest outside, by T(x) = cosh(degree * arcosh(x)).
+        """
+        if not self.size:
+            return torch.zeros(len(few), dtype=torch.bool)
+        edge = math.cosh(math.acosh(GROWN) / (self.degree + 1))
+        return self.units(few).abs().amax(-1) <= edge
+
+    @property
+    def degree(self) -> int:
+        """The highest power."""
+        few, count = len(self.centre), len(self.coefficients)
+        return next(degree for degree in DEGREES if terms_of(few, degree) == count)
+
+    @property
+    def size(self) -> int:
+        """How many functions there are."""
+        return self.coefficients.shape[1]
 
     def terms(self, few: Float[Tensor, "row few"], degree: int) -> Float[Tensor, "row term"]:
         """The powers and products that are weighed."""
@@ -89,8 +106,7 @@ class Polynomials:
         return torch.stack(chosen, dim=-1)
 
     def __call__(self, few: Float[Tensor, "row few"]) -> Float[Tensor, "row parameter"]:
-        degree = next(d for d in DEGREES if terms_of(few.shape[1], d) == len(self.coefficients))
-        return self.terms(few, degree) @ self.coefficients
+        return self.terms(few, self.degree) @ self.coefficients
 
 
 @dataclass(frozen=True)
@@ -148,11 +164,11 @@ class Nested(Approximation):
         polynomials = Polynomials(self.centre, self.sides, self.coefficients)
         smooth = polynomials.covers(few)
         ways = (
-            (smooth, lambda own: self.split.conditional(polynomials(own))),
-            (~smooth, self._exact),
+            (smooth, lambda own: self.split.conditional(polynomials(own)), polynomials.size),
+            (~smooth, self._exact, self.density.entries),
         )
-        for which, given in ways:
-            for own in _chunks(which, at_once(self.coefficients.shape[1])):
+        for which, given, size in ways:
+            for own in _chunks(which, at_once(size)):
                 rest[own], log_rest[own] = given(few[own]).draw(rest[own])
         return Draws(self.split.flat(few, rest), self.mixture.log_prob(few) + log_rest)
 
