@@ -173,7 +173,8 @@ def test_rounds_end_where_two_in_a_row_gain_nothing(
     effective: tuple[float, ...], ended: bool
 ) -> None:
     rounds = [SimpleNamespace(effective=each, suffices=False) for each in effective]
-    assert NestedLaplace().converged(cast(Any, SimpleNamespace(rounds=rounds))) is ended
+    state = SimpleNamespace(rounds=rounds, look_around=lambda: None)
+    assert NestedLaplace().converged(cast(Any, state)) is ended
 
 
 def test_a_model_without_few_is_refused_in_one_sentence() -> None:
@@ -319,3 +320,17 @@ def test_a_search_that_meets_jumps_of_the_evidence_is_lost() -> None:
     search = Search(Rest(density, all_few(density)), start, start[:0])
     search._search = QuasiNewton(evidence, start, most_trials=MOST_TRIALS)
     assert math.isnan(search.step()[0])
+
+
+def test_other_modes_are_looked_for_while_there_is_time_and_not_afterwards() -> None:
+    engine, density = NestedLaplace(), bound_to(counts, {"y": COUNTS})
+    state = engine.init(density, density.start(0), 0)
+    while not engine.converged(state):
+        engine.step(state)
+    found = engine.outcome(state).survey
+    assert found is not None
+    assert found.found == (16,)  # each group is log-concave, so all searches end in one mode
+    stopped = engine.init(density, density.start(0), 0)
+    while len(stopped.rounds) < 2:
+        engine.step(stopped)
+    assert engine.outcome(stopped).survey is None

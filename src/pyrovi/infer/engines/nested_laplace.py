@@ -67,8 +67,9 @@ MORE = 4  # components that a mixture is widened by
 NARROWER = 0.5  # their covariance, as a share of the whole
 TINY = 1e-12
 NEAR_DEGREES = (1, 2, 3)  # of the polynomials that say about where a mode is
-HELD, MOST_OFF = 32, 2.0  # draws at which what is smooth is tried; nats that it may be off at one
-SEARCHES = 16  # for other modes of the rest
+HELD, DEAR_HELD = 32, 8  # draws at which what is smooth is tried, and where rows are saved
+MOST_OFF = 2.0  # nats that it may be off at one of them
+SEARCHES, DEAR_SEARCHES = 16, 8  # for other modes of the rest, and where rows are saved
 MOST_PLACES, PLACE_ENTRIES = 100, 4_000_000  # of modes that are kept
 
 
@@ -123,11 +124,13 @@ class NestedLaplace(Settings):
         effective = [each.effective for each in state.rounds]
         before, last = max(effective[:-2], default=0.0), max(effective[-2:])
         stalled = len(effective) >= FEWEST_STALLED and last < STALLED * before
-        return state.rounds[-1].suffices or stalled or len(effective) == self.rounds
+        ended = state.rounds[-1].suffices or stalled or len(effective) == self.rounds
+        if ended:
+            state.look_around()
+        return ended
 
     def outcome(self, state: "NestedState") -> Outcome:
-        approximation, survey = state.approximation(), state.survey()
-        return Outcome(approximation=approximation, modes=state.modes, survey=survey)
+        return Outcome(approximation=state.approximation(), modes=state.modes, survey=state.survey)
 
 
 def _rows_for(density: LogDensity, split: Split) -> int:
@@ -290,7 +293,10 @@ class NestedState:
         mixture: Of the few; None as long as the search goes on.
         rounds: Those that are done.
         modes: The modes, where there is no rest.
+        survey: Whether the rest has other modes; None as long as nothing looked, or it has one.
     """
+
+    survey: Survey | None = None
 
     def __init__(self, search: Search, rows: int, seed: int, modes: tuple[Gaussian, ...]) -> None:
         self.search, self.rows, self.seed, self.modes = search, rows, seed, modes
@@ -366,16 +372,22 @@ class NestedState:
             modes[:kept],
         )
 
-    def survey(self) -> Survey | None:
-        """Whether the rest has other modes; None as long as no round was taken, or it has one."""
+    def look_around(self) -> None:
+        """Look for other modes of the rest, which only what is not Gaussian can have."""
         rest = self.search.rest
-        if not self.rounds or rest.split.gaussian or not len(self.search.mode):
-            return None
+        if rest.split.gaussian or not len(self.search.mode):
+            return
         few, weights, _ = self._rows()
         generator = torch.Generator().manual_seed(stream(self.seed, "survey"))
-        few = few[torch.multinomial(weights, SEARCHES, replacement=True, generator=generator)]
+        count = DEAR_SEARCHES if self._dear else SEARCHES
+        few = few[torch.multinomial(weights, count, replacement=True, generator=generator)]
         seed = stream(self.seed, "survey starts")
-        return survey_rest(rest, few, self.search.given(few), seed)
+        self.survey = survey_rest(rest, few, self.search.given(few), seed)
+
+    @property
+    def _dear(self) -> bool:
+        """Whether rows are to be saved."""
+        return self.search.rest.density.work > DEAR_WORK
 
     def _tried_mixture(self) -> StudentMixture:
         """The mixture of which most rows were effective; the last one where none was tried."""
@@ -398,7 +410,7 @@ class NestedState:
 
     def _farthest_off(self, polynomials: Polynomials, generator: torch.Generator) -> float:
         """By how many nats polynomials miss the log density of the rest, at the worst of draws."""
-        few = self._tried_mixture().draw(HELD, generator)
+        few = self._tried_mixture().draw(DEAR_HELD if self._dear else HELD, generator)
         few = few[polynomials.covers(few)]
         if not len(few):
             return math.inf
