@@ -24,6 +24,7 @@ from pyrovi.infer import Judgement, Outcome, Rung
 from pyrovi.infer.engines.svi import SVI
 from pyrovi.infer.ladder import auto
 from pyrovi.infer.ladder.auto import SURE_POOL, Auto, Tried, first_rung, lay_over, turned_flow
+from pyrovi.infer.ladder.judge import judge_by_weights
 from pyrovi.optimise import Survey
 from pyrovi.seeds import isolated
 
@@ -431,3 +432,29 @@ def test_a_gaussian_that_misses_modes_is_neither_bent_nor_the_start_of_a_flow() 
     state = at_first()
     state.gaussian_at, state.tried = 0, [replace(tried(1.0), misses_modes=True)]
     assert [*state._bent(), *state._flow()] == []
+
+
+@pytest.mark.parametrize(("limit", "counts"), [(10**9, [4_000]), (0, [1_000])])
+def test_few_draws_tell_where_an_evaluation_is_dear(
+    monkeypatch: pytest.MonkeyPatch, limit: int, counts: list[int]
+) -> None:
+    seen: list[int] = []
+
+    def noting(density: LogDensity, drawn: Any, known: Any = None) -> Any:
+        seen.append(len(drawn.flat))
+        return judge_by_weights(density, drawn, known)
+
+    monkeypatch.setattr(auto, "DEAR_WORK", limit)
+    monkeypatch.setattr(auto, "judge_by_weights", noting)
+    assert vi.fit(model, EXACT.data, seed=0).rungs[0].status == "ok"
+    assert seen == counts
+
+
+def test_more_draws_are_judged_where_few_leave_it_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(auto, "DEAR_WORK", 0)
+    monkeypatch.setattr(
+        auto, "judge_by_weights", lambda _, drawn, *__: seen.append(len(drawn.flat))
+    )
+    vi.fit(model, EXACT.data, seed=0)
+    assert seen[:2] == [1_000, 4_000]

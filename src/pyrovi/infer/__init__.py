@@ -13,8 +13,8 @@ from pyrovi.infer.ladder.judge import (
     Known as Known,
     importance_khat as importance_khat,
     judge as judge,
-    judge_by_weights as judge_by_weights,
     send_out as send_out,
+    shown_by_weights as shown_by_weights,
 )
 from pyrovi.infer.named import (
     engine_named as engine_named,

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from pyrovi.approximations import Draws
-from pyrovi.bound import BoundModel, predictions
+from pyrovi.bound import BoundModel, conditional_draws
 from pyrovi.density import LogDensity
-from pyrovi.infer import Fit, Known, Run, judge, judge_by_weights, send_out
+from pyrovi.infer import Fit, Known, Run, judge, send_out, shown_by_weights
 from pyrovi.optimise import Chains
 from pyrovi.posterior import chain
 from pyrovi.posterior.chain import Arrays, as_arrays, stack_chains
@@ -67,11 +67,7 @@ def _agree(density: LogDensity, drawn: Draws, known: dict[str, Arrays]) -> bool:
     log_density = torch.as_tensor(stats["log_joint"])
     if drawn.log_guide is not None:  # it tells what the change of variables adds
         log_density = log_density + drawn.log_guide.detach() - torch.as_tensor(stats["log_guide"])
-    weighed = judge_by_weights(density, drawn, Known(values, log_density))
-    return weighed is not None and all(
-        each.status == "ok" and (each.shown_within_limits or each.known)
-        for each in weighed.as_drawn.differences
-    )
+    return shown_by_weights(density, drawn, Known(values, log_density))
 
 
 def _filled(
@@ -107,5 +103,4 @@ def _deterministic(
     names = chain.computed(model)
     if not names or model.discrete:
         return {}
-    predicted = predictions(model, values, seed)
-    return {name: predicted[name] for name in names}
+    return conditional_draws(model, names, values, len(next(iter(values.values()))), seed)

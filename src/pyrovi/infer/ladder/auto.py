@@ -78,6 +78,7 @@ FLOW_DIM, FLOW_STEPS, FLOW_DRAWS = 50, 3_000, 32
 MOST_MODES, MOST_COMPONENTS = 8, 32  # that each get a Gaussian, or one t distribution
 JUDGED_DRAWS = 2_000
 MANY_JUDGED_DRAWS, CHEAP_WORK = 4_000, 1_000  # where they cost next to nothing
+FEW_JUDGED_DRAWS, DEAR_WORK = 1_000, 20_000  # numbers in one, above which few may tell
 UNJUDGED = Judgement((), (), math.nan)
 
 
@@ -269,13 +270,16 @@ class AutoState:
         if not self._judgeable:
             self._keep(name, why, outcome, None)
             return
-        drawn = outcome.approximation.draw(self._judged_draws, stream(self.seed, "judge"))
+        dear = self.density.work > DEAR_WORK
+        drawn = self._drawn(outcome, FEW_JUDGED_DRAWS if dear else self._judged_draws)
         outcome = self._looked_around(outcome, drawn)
         if outcome.survey is not None and outcome.survey.misses:
             self._keep(name, why, outcome, None, misses_modes=True)
             return
-        known = Known.of(self.density, drawn) if outcome.approximation.has_density else None
-        weighed = judge_by_weights(self.density, drawn, known)
+        known, weighed = self._weighed(outcome, drawn)
+        if dear and not (weighed and weighed.as_drawn.passes):
+            drawn = self._drawn(outcome, self._judged_draws)
+            known, weighed = self._weighed(outcome, drawn)
         resampled = self._resampled(outcome, weighed)
         if weighed is not None and (weighed.as_drawn.passes or resampled is not None):
             self._keep(name, why, outcome, weighed.as_drawn)
@@ -291,6 +295,14 @@ class AutoState:
                 self.predicted = time.perf_counter() - self.began + self._expect_chains()
             judged = judge(self.density, drawn, stream(self.seed, "judge chains"), known=known)
             self._keep(name, why, outcome, judged)
+
+    def _drawn(self, outcome: Outcome, draws: int) -> Draws:
+        return outcome.approximation.draw(draws, stream(self.seed, "judge"))
+
+    def _weighed(self, outcome: Outcome, drawn: Draws) -> tuple[Known | None, ByWeights | None]:
+        """What is known of draws, and what their weights say."""
+        known = Known.of(self.density, drawn) if outcome.approximation.has_density else None
+        return known, judge_by_weights(self.density, drawn, known)
 
     def _looked_around(self, outcome: Outcome, drawn: Draws) -> Outcome:
         """With the modes that searches came to, and whether its draws hold them."""

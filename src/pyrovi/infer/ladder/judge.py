@@ -276,6 +276,15 @@ def judge_by_weights(
     )
 
 
+def shown_by_weights(density: LogDensity, drawn: Draws, known: Known) -> bool:
+    """Whether the importance weights of draws show each quantity right, or say nothing against."""
+    case = _case(density, drawn, 0, known)
+    trusted = () if case is None else case.trusted
+    return bool(trusted) and all(
+        each.status == "ok" and (each.shown_within_limits or each.known) for each in trusted
+    )
+
+
 def _all_ok(differences: Iterable[Difference]) -> bool:
     return all(each.status == "ok" for each in differences)
 
