@@ -140,7 +140,7 @@ def loo(tree: xr.DataTree) -> xr.Dataset:
     guide = _Guide.of(tree)
     together = judged_together(tree, tree["log_likelihood"].data_vars)
     scores = [_score(tree, label, names, guide) for label, names in together.items()]
-    at_fault = guide.off and not all(score.fine for score in scores)
+    at_fault = not all(score.fine for score in scores) and guide.off
     if not at_fault and all(score.unknowable for score in scores):
         raise DiagnosticError(scores[0].unknowable)
     return table(
@@ -166,9 +166,11 @@ def _numbers(scores: list[_Score]) -> dict[str, Any]:
 
 def _score(tree: xr.DataTree, label: str, names: list[str], guide: _Guide) -> _Score:
     log_lik, masked = _log_likelihood(tree, names)
-    finite = np.isfinite(log_lik).all(axis=0) & ~masked
+    with np.errstate(invalid="ignore"):
+        known = np.isfinite(log_lik.sum(axis=0))  # a sum is finite if each term is
+    finite = known & ~masked
     k = np.full(finite.shape, np.nan)
-    impossible = int((~finite & ~masked & ~np.isnan(log_lik).all(axis=0)).sum())
+    impossible = int((~np.isnan(log_lik[:, ~known & ~masked]).all(axis=0)).sum())
     if not finite.any():
         nan = np.nan
         return _Score(label, nan, nan, nan, nan, k, len(log_lik), impossible)
