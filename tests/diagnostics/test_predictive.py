@@ -274,3 +274,17 @@ def test_a_constant_likelihood_leaves_the_draws_as_they_are():
     rng = np.random.default_rng(0)
     y, draws = rng.normal(size=20), rng.normal(size=(500, 20))
     np.testing.assert_allclose(pit_values(y, draws, np.zeros((500, 20))), pit_values(y, draws))
+
+
+def test_replications_of_some_draws_are_weighed_by_the_likelihood_of_these():
+    whole = trees.linear_gaussian_tree(seed=0, model=trees.LinearGaussian(seed=0))
+    count = whole["posterior"].sizes["draw"]
+    some = np.arange(0, count, 3)
+    groups = {
+        name: whole[name].to_dataset().assign_coords(draw=np.arange(count)).isel(draw=some)
+        for name in ("posterior_predictive", "log_likelihood")
+    }
+    both = grow(whole, **groups)
+    labelled = whole["log_likelihood"].to_dataset().assign_coords(draw=np.arange(count))
+    one = grow(both, log_likelihood=labelled)
+    np.testing.assert_array_equal(predictive(one)["pit_y"], predictive(both)["pit_y"])

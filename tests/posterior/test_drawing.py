@@ -156,6 +156,26 @@ def test_there_are_fewer_prior_draws_where_each_is_large(
     assert vi.draw(fit, draws=3)["prior"].sizes["draw"] == 50
 
 
+def test_large_data_are_replicated_for_some_of_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = {"y": torch.linspace(-8.0, 8.0, 8), "sigma": torch.full((8,), 5.0)}
+    fit = vi.fit(plated, data, vi.Laplace(), seed=0)
+    monkeypatch.setattr("pyrovi.posterior.chain.MIN_REPLICATIONS", 50)
+    whole = vi.draw(fit, draws=1000)
+    monkeypatch.setattr("pyrovi.posterior.chain.REPLICATED_ENTRIES", 8 * 250)
+    tree = vi.check(vi.draw(fit, draws=1000))
+    some = tree["posterior_predictive"]
+    assert some["draw"].to_numpy().tolist() == list(range(0, 1000, 4))
+    for group in ("posterior", "log_likelihood"):
+        xr.testing.assert_equal(tree[group].to_dataset(), whole[group].to_dataset())
+    # Each is of the draw whose number it has: what it misses theta by is noise of the known sd.
+    theta = tree["posterior"]["theta"].sel(draw=some["draw"])
+    noise = (some["y"] - theta).to_numpy() / 5.0
+    assert stats.kstest(noise.ravel(), "norm").pvalue > 2e-5
+    assert "mean(y)" in tree["diagnostics/predictive"]["quantity"].to_numpy()
+    monkeypatch.setattr("pyrovi.posterior.chain.REPLICATED_ENTRIES", 1)
+    assert vi.draw(fit, draws=1000)["posterior_predictive"].sizes["draw"] == 50
+
+
 def test_an_improper_prior_is_told_and_not_drawn_from() -> None:
     def flat(y: Tensor) -> None:
         loc = pyro.sample("loc", dist.Normal(0.0, 1.0).mask(False))

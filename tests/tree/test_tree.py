@@ -213,6 +213,20 @@ def test_a_tree_that_breaks_a_rule_is_refused_in_one_line(tree, group, dataset, 
     assert "\n" not in str(caught.value)
 
 
+def _replicated(draws):
+    values = np.zeros((2, len(draws), 2))
+    coords = {"chain": [0, 1], "draw": draws}
+    return xr.Dataset({"y": (("chain", "draw", "n"), values)}, coords=coords)
+
+
+def test_data_may_be_replicated_for_some_of_the_draws(tree):
+    posterior = _posterior().assign_coords(chain=[0, 1], draw=np.arange(30))
+    whole = grow(data_tree({"y": [1.0, 2.0]}), posterior=posterior)
+    validate(grow(whole, posterior_predictive=_replicated([0, 10, 20])))
+    with pytest.raises(TreeError, match="draw of length 30"):
+        validate(grow(whole, posterior_predictive=_replicated([0, 10, 40])))
+
+
 # Files
 
 

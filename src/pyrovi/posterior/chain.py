@@ -1,16 +1,20 @@
 """The arrays of one chain: its draws, and what the model says of them."""
 
 from collections.abc import Mapping, Sequence
+from math import prod
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from pyrovi.approximations import Draws
-from pyrovi.bound import BoundModel, discrete_draws, predictions, to_numpy
+from pyrovi.bound import BoundModel, conditional_draws, discrete_draws, predictions, to_numpy
 from pyrovi.density import LogDensity
 from pyrovi.seeds import stream
 
 Arrays = dict[str, np.ndarray]
+REPLICATED_ENTRIES = 20_000_000  # numbers in all replications of the data together, where they are
+MIN_REPLICATIONS = 200  # more: fewer could not show a statistic beyond its limits
 
 
 def one_chain(density: LogDensity, drawn: Draws, seed: int) -> dict[str, Arrays]:
@@ -20,21 +24,47 @@ def one_chain(density: LogDensity, drawn: Draws, seed: int) -> dict[str, Arrays]
     values = {site.name: terms[f"value:{site.name}"] for site in model.latent}
     discrete = discrete_draws(model, values, stream(seed, "discrete")) if model.discrete else {}
     latent = values | discrete
-    predicted = predictions(model, latent, stream(seed, "predict"))
+    deterministic, replicated = _predicted(model, latent, stream(seed, "predict"))
     pieces = {
         piece.site: drawn.flat[:, piece.start : piece.stop].reshape(len(drawn.flat), *piece.shape)
         for piece in density.pieces
     }
-    deterministic = {name: predicted.pop(name) for name in computed(model)}
     return {
         "posterior": as_arrays(latent | deterministic),
         "unconstrained_posterior": as_arrays(pieces),
-        "posterior_predictive": as_arrays(predicted, copy=False),
+        "posterior_predictive": as_arrays(replicated, copy=False),
         "log_likelihood": as_arrays(_prefixed(terms, "log_likelihood"), copy=False),
         "log_prior": as_arrays(_prefixed(terms, "log_prior")),
         "log_guide": as_arrays(_by_site(drawn, terms)),
         "sample_stats": as_arrays(_log_densities(drawn, terms)),
     }
+
+
+def _predicted(
+    model: BoundModel, latent: Mapping[str, Tensor], seed: int
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The deterministic sites, and the observed ones drawn anew, of some draws where many are."""
+    count = len(next(iter(latent.values())))
+    entries = sum(prod(site.shape) for site in model.observed)
+    own = min(count, max(MIN_REPLICATIONS, REPLICATED_ENTRIES // max(entries, 1)))
+    if own == count:
+        replicated = predictions(model, latent, seed)
+        return {name: replicated.pop(name) for name in computed(model)}, replicated
+    some = torch.as_tensor(spread_over(count, own))
+    few = {name: value[some] for name, value in latent.items()}
+    return (
+        conditional_draws(model, computed(model), latent, count, seed),
+        conditional_draws(model, [site.name for site in model.observed], few, own, seed),
+    )
+
+
+def spread_over(count: int, own: int) -> np.ndarray:
+    """Which of ``count`` draws so many are that lie one as far from the next as any.
+
+    >>> spread_over(11, 3)
+    array([0, 3, 6])
+    """
+    return np.arange(own) * (count // own)
 
 
 def stack_chains(chains: Sequence[dict[str, Arrays]]) -> dict[str, Arrays]:

@@ -46,7 +46,8 @@ def draw(fit: Fit, draws: int = 2000, *, resample: bool = False) -> xr.DataTree:
         The data's groups, and ``posterior``, ``posterior_predictive``, ``log_likelihood``,
         ``log_prior``, ``sample_stats``, and, where the prior is proper, ``prior`` and
         ``prior_predictive``; ``learnt`` where parameters were, ``masked`` where the model hides
-        observations, and the ``discrepancies`` that it declares. See `pyrovi.tree`.
+        observations, and the ``discrepancies`` that it declares. See `pyrovi.tree`. Data of more
+        than 10,000 numbers are replicated for some of the draws, whose numbers ``draw`` says.
 
     Raises:
         FitError: If ``fit`` is none, or every run of it diverged.

@@ -20,7 +20,7 @@ from pyrovi.bound import (
     to_numpy,
 )
 from pyrovi.errors import DataError
-from pyrovi.posterior.chain import Arrays, as_arrays
+from pyrovi.posterior.chain import Arrays, as_arrays, spread_over
 from pyrovi.posterior.drifting import DRIFT_STATS
 from pyrovi.seeds import stream
 from pyrovi.tree import (
@@ -36,7 +36,7 @@ from pyrovi.tree import (
 )
 
 PRIOR_DRAWS, MIN_PRIOR_DRAWS = 500, 50
-PRIOR_ENTRIES = 20_000_000  # numbers in all prior draws together, where there are more than those
+PRIOR_ENTRIES = 10_000_000  # numbers in all prior draws together, where there are more than those
 EXTRA_DIMS = {"drift": ("drift_state",)}  # dims between the draw's and the site's own
 OWN_DIMS = ("log_prior", "log_guide", "unconstrained_posterior")  # plates do not name their axes
 VALUES = (
@@ -147,9 +147,19 @@ def draw_groups(
         for group, variables in stacked.items()
         if variables and group not in apart
     }
+    if "posterior_predictive" in groups and "posterior" in groups:
+        groups["posterior_predictive"] = _replicated(
+            groups["posterior_predictive"], groups["posterior"]
+        )
     for name, value in stacked.get(DRIFT_STATS, {}).items():
         groups["drift"][name] = (SAMPLE_DIMS, value)
     return groups
+
+
+def _replicated(replications: xr.Dataset, posterior: xr.Dataset) -> xr.Dataset:
+    """With the numbers of the draws that they are of, which may be some of all."""
+    draws = spread_over(posterior.sizes["draw"], replications.sizes["draw"])
+    return replications.assign_coords(draw=draws)
 
 
 def prior_groups(

@@ -145,7 +145,8 @@ def validate(tree: xr.DataTree) -> None:
     require(tree)
     sizes: dict[str, int] = {}
     for group in schema.DRAW_GROUPS:
-        _check_draws(tree, group, sizes)
+        some = group == "posterior_predictive" and _of_some_draws(tree)
+        _check_draws(tree, group, {} if some else sizes)
     for group in schema.PRIOR_GROUPS:
         _check_draws(tree, group, {"chain": 1})
     for group in schema.DATA_GROUPS:
@@ -172,6 +173,15 @@ def _check_draws(tree: xr.DataTree, group: str, sizes: dict[str, int]) -> None:
         if variable.dtype.kind not in "fiub":
             _refuse(group, name, f"numbers, and the dtype {variable.dtype} came")
         _check_sizes(group, name, variable, sizes)
+
+
+def _of_some_draws(tree: xr.DataTree) -> bool:
+    """Whether data were replicated for some of the draws alone, as large ones are."""
+    own, whole = held(tree, "posterior_predictive"), held(tree, "posterior")
+    same_chains = own.sizes.get("chain") == whole.sizes.get("chain")
+    if not (same_chains and "draw" in own.coords and "draw" in whole.coords):
+        return False
+    return own.sizes["draw"] < whole.sizes["draw"] and bool(own["draw"].isin(whole["draw"]).all())
 
 
 def _check_sizes(group: str, name: object, variable: xr.DataArray, sizes: dict[str, int]) -> None:

@@ -107,9 +107,19 @@ def _flattened(tree: xr.DataTree) -> Iterator[_Replicated]:
         draws = replications[name]
         # A minibatch of the data was replicated: which rows of it cannot be told.
         if observed.sizes == {d: n for d, n in draws.sizes.items() if d not in SAMPLE_DIMS}:
-            likely = has(tree, "log_likelihood", str(name))
-            log_lik = tree["log_likelihood"].data_vars[name] if likely else None
+            log_lik = _log_likelihood(tree, str(name), draws)
             yield _flatten(observed, ~hidden(tree, observed), draws, log_lik)
+
+
+def _log_likelihood(tree: xr.DataTree, name: str, draws: xr.DataArray) -> xr.DataArray | None:
+    """At the draws that were replicated, which may be some of all; None where it is not known."""
+    if not has(tree, "log_likelihood", name):
+        return None
+    log_lik = tree["log_likelihood"].data_vars[name]
+    if log_lik.sizes.get("draw", draws.sizes["draw"]) == draws.sizes["draw"]:
+        return log_lik
+    replicated = draws["draw"]
+    return log_lik.sel(draw=replicated) if replicated.isin(log_lik["draw"]).all() else None
 
 
 def _joined(label: str, each: list[_Replicated]) -> _Replicated:
