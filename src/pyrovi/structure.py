@@ -12,7 +12,7 @@ Structure(exchangeable=(), dims={}, name='')
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -166,8 +166,33 @@ def declare(**statements: Any) -> Callable[[Model], Model]:
 
 
 def structure_of(model: Callable[..., Any]) -> Structure:
-    """What ``model`` declares, read through `functools.partial`; an empty record if nothing."""
-    while isinstance(model, functools.partial):
-        model = model.func
-    structure = getattr(model, ATTRIBUTE, None)
-    return structure if isinstance(structure, Structure) else Structure()
+    """What ``model`` declares, read through what is wrapped around it; an empty record if nothing.
+
+    See `layers_of` for what it is read through.
+    """
+    declared = (getattr(each, ATTRIBUTE, None) for each in layers_of(model))
+    return next((each for each in declared if isinstance(each, Structure)), Structure())
+
+
+def layers_of(model: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """A model, and then what Pyro's handlers and `functools.partial` are wrapped around in it."""
+    while True:
+        yield model
+        if not isinstance(model, functools.partial):
+            return
+        handled = handled_by_pyro(model)
+        model = model.func if handled is None else handled
+
+
+def handled_by_pyro(model: functools.partial[Any]) -> Callable[..., Any] | None:
+    """What a handler of Pyro's runs, with what was given to it since; None for no handler's.
+
+    ``poutine.scale(model, scale=2.0)`` is a ``partial`` of a function of Pyro's, whose first two
+    arguments are the handler and the model.
+    """
+    from pyro.poutine.messenger import Messenger
+
+    if len(model.args) < 2 or not isinstance(model.args[0], Messenger):
+        return None
+    inner, *given = model.args[1:]
+    return functools.partial(inner, *given, **model.keywords) if given or model.keywords else inner

@@ -6,11 +6,12 @@ and predicted like any other. In a labelled array the attribute `pyrovi.tree.MIS
 of its NaNs.
 """
 
+import dis
 import inspect
 import json
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any
 
 import pandas as pd
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from pyrovi.bound.values import check_devices, check_inside, convert
 from pyrovi.errors import DataError
-from pyrovi.structure import structure_of
+from pyrovi.structure import handled_by_pyro, structure_of
 from pyrovi.tree import CAME_AS, ITEM_OF, LACKING, METADATA, OF_SITE, OPTIONS, held, original_name
 
 
@@ -73,15 +74,21 @@ class Signature:
     """The arguments that a model takes. The items of ``*parts`` are called parts_0, parts_1, …."""
 
     parameters: Mapping[str, inspect.Parameter]
+    inner: bool = False  # whether they are those of a function that the model seems to call
 
     @classmethod
     def of(cls, model: Callable[..., Any]) -> "Signature":
-        """That of a module is its forward's; one that Python cannot tell takes any name."""
-        target = model.forward if isinstance(model, torch.nn.Module) else model
+        """That of a module is its forward's; one that Python cannot tell takes any name.
+
+        What passes on whatever it is given takes what the one function takes that it can call.
+        """
         try:
-            return cls(inspect.signature(target).parameters)
+            own = cls(_signature(model).parameters)
         except (TypeError, ValueError):
             return cls({"kwargs": inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)})
+        passes_on = own.parts is not None and not own.names and own.takes_any_name
+        called = _called(model) if passes_on else None
+        return own if called is None else replace(cls.of(called), inner=True)
 
     @cached_property
     def positional(self) -> list[str]:
@@ -117,9 +124,14 @@ class Signature:
 
     def unknown(self, given: Iterable[str]) -> list[str]:
         """Which of ``given`` it does not take."""
-        if self._of_kind("VAR_KEYWORD"):  # any name will do
+        if self.takes_any_name:
             return []
         return [name for name in given if name not in self.names and not self._is_part(name)]
+
+    @property
+    def takes_any_name(self) -> bool:
+        """Whether it has ``**rest``."""
+        return bool(self._of_kind("VAR_KEYWORD"))
 
     def takes(self, name: str, value: Any, metadata: Iterable[str] = ()) -> bool:
         """Whether a variable is an argument: all are but metadata that it has no name for."""
@@ -145,6 +157,46 @@ class Signature:
     def _is_part(self, name: str) -> bool:
         own = f"{self.parts}_"
         return self.parts is not None and name.startswith(own) and name[len(own) :].isdigit()
+
+
+def _signature(model: Callable[..., Any]) -> inspect.Signature:
+    """Python's, read through Pyro's handlers, with what a ``partial`` has given taken off."""
+    target = model.forward if isinstance(model, torch.nn.Module) else model
+    if not isinstance(target, partial):
+        return inspect.signature(target)
+    handled = handled_by_pyro(target)
+    if handled is not None:
+        return _signature(handled)
+
+    def called(*args: Any, **kwargs: Any) -> None: ...
+
+    called.__signature__ = _signature(target.func)
+    return inspect.signature(partial(called, *target.args, **target.keywords))
+
+
+def _called(model: Callable[..., Any]) -> Callable[..., Any] | None:
+    """The one callable that a function closes over, or else names, or that an object holds.
+
+    None where there are several, or where the function calls none with whatever it was given.
+    """
+    module = isinstance(model, torch.nn.Module)
+    runs = type(model).forward if module else type(model).__call__
+    function = model if inspect.isfunction(model) else runs
+    if not inspect.isfunction(function) or not _passes_on(function):
+        return None
+    if function is model:
+        variables = inspect.getclosurevars(function)
+        held = [variables.nonlocals, variables.globals]
+    else:
+        held = [model._modules if module else vars(model)]
+    candidates = ([v for v in each.values() if callable(v)] for each in held)
+    found = next((each for each in candidates if each), [])
+    return found[0] if len(found) == 1 else None
+
+
+def _passes_on(function: Callable[..., Any]) -> bool:
+    """Whether it calls something with ``*args`` or ``**kwargs``."""
+    return any(each.opname == "CALL_FUNCTION_EX" for each in dis.get_instructions(function))
 
 
 def by_name(signature: Signature, data: Any) -> dict[str, Any]:
@@ -226,7 +278,7 @@ def _by_position(signature: Signature, data: Any) -> dict[str, Any]:
             f"{len(values)} came. Pass a dict by argument name."
         )
     lacking = [name for name in signature.lacking(names[: len(values)]) if name in names]
-    if lacking:
+    if lacking and not signature.inner:
         raise DataError(
             f"The model also needs {', '.join(lacking)}, and only {len(values)} value(s) came. "
             "Pass a dict by argument name."
@@ -237,6 +289,8 @@ def _by_position(signature: Signature, data: Any) -> dict[str, Any]:
 
 def _check_names(signature: Signature, named: Mapping[str, Any], data: Any) -> None:
     unknown, lacking = signature.unknown(named), signature.lacking(named)
+    if signature.inner:  # what calls it may add arguments, and take others off
+        return
     if unknown:
         raise DataError(
             f"The data has {', '.join(unknown)}, which the model does not take; it takes "

@@ -14,7 +14,7 @@ from pyrovi.bound.arguments import Arguments
 from pyrovi.bound.handlers import InitialValues
 from pyrovi.bound.model import PRIOR_ATTEMPTS, BoundModel
 from pyrovi.bound.parameters import own_module
-from pyrovi.bound.sites import Trace, kind_of, plates_of, sample_nodes, sites_of
+from pyrovi.bound.sites import Trace, kind_of, plates_of, sample_nodes, sites_of, value_shape
 from pyrovi.bound.uses import unused_arguments
 from pyrovi.errors import DataError, ModelError, PyroviError
 from pyrovi.seeds import isolated, stream
@@ -237,7 +237,7 @@ def _check_observations(trace: Trace, kwargs: Mapping[str, Any]) -> None:
         value = node["value"]
         if kind_of(node) != "observed" or not isinstance(value, Tensor):
             continue
-        expected = tuple(node["fn"].batch_shape + node["fn"].event_shape)
+        expected = tuple(value_shape(node["fn"]))
         if value.numel() < prod(expected) and _observed_arguments(node, kwargs):
             raise DataError(
                 f"{node['name']}: the model expects shape {expected}, and the data has "

@@ -82,7 +82,8 @@ def hidden_values(model: BoundModel) -> dict[str, Hidden]:
     Values that are missing are among them, and are not selected.
     """
     sites = [site for site in model.sites if site.kind in ("observed", "factor")]
-    masks = {site.name: ~shown(model.prototype.nodes[site.name], site.shape) for site in sites}
+    nodes = model.prototype.nodes
+    masks = {each.name: np.asarray(~shown(nodes[each.name], each.shape)) for each in sites}
     return {
         site.name: Hidden(masks[site.name], _selected(model, site, masks, sites))
         for site in model.observed

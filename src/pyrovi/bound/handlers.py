@@ -10,6 +10,8 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import biject_to
 
+from pyrovi.bound.sites import batch_shape, value_shape
+
 
 class Place(Messenger):
     """Put each continuous latent site where a flat unconstrained piece says.
@@ -85,8 +87,8 @@ class Widen(Messenger):
         if not msg["is_observed"] or not isinstance(value, Tensor) or site_is_subsample(msg):
             return
         batch = value.shape[: value.dim() - fn.event_dim]
-        if batch.numel() > fn.batch_shape.numel():
-            msg["fn"] = fn.expand(torch.broadcast_shapes(batch, fn.batch_shape))
+        if batch.numel() > batch_shape(fn).numel():
+            msg["fn"] = fn.expand(torch.broadcast_shapes(batch, batch_shape(fn)))
 
 
 class Bounded(Messenger):
@@ -150,7 +152,7 @@ class InitialValues(Messenger):
             msg["value"] = fn()
         except NotImplementedError:
             transform = biject_to(fn.support)
-            shape = transform.inverse_shape(fn.batch_shape + fn.event_shape)
+            shape = transform.inverse_shape(value_shape(fn))
             msg["value"] = transform(torch.zeros(shape))
 
 

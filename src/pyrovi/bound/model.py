@@ -19,7 +19,7 @@ from pyrovi.bound.parameters import Holder, holders_of, own_copies, placed
 from pyrovi.bound.pyro_patches import Enumerate, vmappable_contraction, whole_plates
 from pyrovi.bound.sites import Plate, Site, Trace, kind_of, sample_nodes, vectorised_frames
 from pyrovi.seeds import isolated, stream
-from pyrovi.structure import Structure, structure_of
+from pyrovi.structure import Structure, layers_of, structure_of
 
 Handler = Callable[[Callable[..., Any]], Callable[..., Any]]
 PRIOR_ATTEMPTS = 50  # draws from the prior, for one at which the model can be run
@@ -57,10 +57,8 @@ class BoundModel:
         """What to call the model: what it declares, or the function's or the class's name."""
         if self.structure.name:
             return self.structure.name
-        inner = self.model
-        while hasattr(inner, "func"):
-            inner = getattr(inner, "func")  # noqa: B009  a partial, or like one
-        return getattr(inner, "__name__", type(inner).__name__)
+        *_, innermost = layers_of(self.model)
+        return getattr(innermost, "__name__", type(innermost).__name__)
 
     @cached_property
     def latent(self) -> tuple[Site, ...]:

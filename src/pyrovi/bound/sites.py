@@ -70,6 +70,16 @@ def sample_nodes(trace: Trace) -> list[Any]:
     return [n for n in trace.nodes.values() if n["type"] == "sample" and not site_is_subsample(n)]
 
 
+def batch_shape(fn: Any) -> torch.Size:
+    """The shape of a distribution's batch, which some of Pyro's have as a tuple or a list."""
+    return torch.Size(fn.batch_shape)
+
+
+def value_shape(fn: Any) -> torch.Size:
+    """The shape of one draw of a distribution."""
+    return batch_shape(fn) + torch.Size(fn.event_shape)
+
+
 def vectorised_frames(node: Any) -> list[Any]:
     """The plates that a node stands in, but for those that are loops."""
     return [frame for frame in node["cond_indep_stack"] if frame.vectorized]
@@ -130,9 +140,11 @@ def kind_of(node: Any) -> str:
     innermost = _innermost(node["fn"])
     if isinstance(innermost, dist.Unit):
         return "factor"
-    if node["is_observed"]:
+    # A reparametrisation of Pyro's leaves of a site that it observes its own point.
+    point = isinstance(innermost, dist.Delta)
+    if node["is_observed"] and not (point and bool((node["value"] == innermost.v).all())):
         return "observed"
-    return "deterministic" if isinstance(innermost, dist.Delta) else "latent"
+    return "deterministic" if point else "latent"
 
 
 def _layers(fn: Any) -> Iterator[Any]:
@@ -154,7 +166,7 @@ def shown(node: Any, shape: tuple[int, ...]) -> np.ndarray:
         entries = torch.as_tensor(mask).numpy(force=True).astype(bool)
         counts = counts & entries.reshape(entries.shape + (1,) * event_dim)
     factor = kind_of(node) == "factor"
-    full = tuple(node["fn"].batch_shape if factor else node["value"].shape)
+    full = tuple(batch_shape(node["fn"]) if factor else node["value"].shape)
     whole = np.broadcast_shapes(full, counts.shape)
     counts = np.broadcast_to(counts, whole)
     own = whole if factor else shape
