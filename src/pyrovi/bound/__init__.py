@@ -31,6 +31,7 @@ from pyrovi.bound.parameters import (
 )
 from pyrovi.bound.pyro_patches import made_for_many as made_for_many
 from pyrovi.bound.runs import (
+    PredictionError as PredictionError,
     at_once_or_each as at_once_or_each,
     carries_draws as carries_draws,
     conditional_draws as conditional_draws,
@@ -40,10 +41,12 @@ from pyrovi.bound.runs import (
     predictions as predictions,
     prior_draws as prior_draws,
     rows_at_once as rows_at_once,
+    undrawable as undrawable,
 )
 from pyrovi.bound.sites import (
     Site as Site,
     Trace as Trace,
+    batch_shape as batch_shape,
     sample_nodes as sample_nodes,
     vectorised_frames as vectorised_frames,
 )

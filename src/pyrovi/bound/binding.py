@@ -14,7 +14,17 @@ from pyrovi.bound.arguments import Arguments
 from pyrovi.bound.handlers import InitialValues
 from pyrovi.bound.model import PRIOR_ATTEMPTS, BoundModel
 from pyrovi.bound.parameters import own_module
-from pyrovi.bound.sites import Trace, kind_of, plates_of, sample_nodes, sites_of, value_shape
+from pyrovi.bound.sites import (
+    Trace,
+    batch_axes_without_plates,
+    kind_of,
+    lists_its_entries,
+    plates_of,
+    sample_nodes,
+    sites_of,
+    value_shape,
+)
+from pyrovi.bound.supports import map_of
 from pyrovi.bound.uses import unused_arguments
 from pyrovi.errors import DataError, ModelError, PyroviError
 from pyrovi.seeds import isolated, stream
@@ -60,7 +70,7 @@ def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
         missing=_missing_sites(trace, candidate.kwargs, arguments.missing),
         parameters=any(node["type"] == "param" for node in trace.nodes.values()),
     )
-    _check_latent(bound)
+    _check_latent(bound, trace)
     bound = _prepared(bound, trace)
     return _with_notes(bound, _silent(bound))
 
@@ -250,20 +260,48 @@ def _check_observations(trace: Trace, kwargs: Mapping[str, Any]) -> None:
             )
 
 
-def _check_latent(bound: BoundModel) -> None:
+def _check_latent(bound: BoundModel, trace: Trace) -> None:
     if not (bound.latent or bound.discrete):
         raise ModelError(
             f"Model {bound.name!r} has no latent sites, so there is nothing to infer. "
             "Add a pyro.sample without obs."
         )
-    endless = [site.name for site in bound.discrete if not site.enumerable]
-    if endless:
-        raise ModelError(
-            f"Site {endless[0]!r} is discrete and its support cannot be listed, so it cannot be "
-            "summed out. Bound it, or replace it by a continuous site."
-        )
+    for site in bound.latent:
+        map_of(site.name, trace.nodes[site.name]["fn"])
+    if bound.discrete:
+        _check_discrete(bound, trace)
     if not bound.latent:
         raise ModelError(
             f"Model {bound.name!r} has only discrete latent sites, which are summed out exactly: "
             "there is nothing to fit. Use pyro.infer.infer_discrete."
         )
+
+
+def _check_discrete(bound: BoundModel, trace: Trace) -> None:
+    """Discrete sites are summed out, and drawn given the data; both need plates for all axes."""
+    endless = [site for site in bound.discrete if not site.enumerable]
+    if endless and lists_its_entries(trace.nodes[endless[0].name]["fn"]):
+        raise ModelError(
+            f"Site {endless[0].name!r} is discrete, and its axes are one event (.to_event), which "
+            "cannot be summed out. Put them in a pyro.plate instead."
+        )
+    if endless:
+        raise ModelError(
+            f"Site {endless[0].name!r} is discrete and its support cannot be listed, so it cannot "
+            "be summed out. Bound it, or replace it by a continuous site."
+        )
+    vectors = [site for site in bound.discrete if site.event_dim]
+    if vectors:
+        raise ModelError(
+            f"Site {vectors[0].name!r} ({vectors[0].distribution}) is discrete, and each of its "
+            "values has axes, so it cannot be drawn given the data. Use a Categorical, and "
+            "torch.nn.functional.one_hot of it."
+        )
+    for node in map(trace.nodes.get, [site.name for site in bound.sites]):
+        axes = batch_axes_without_plates(node)
+        if axes:
+            raise ModelError(
+                f"Site {node['name']!r} has batch axes {axes} that stand in no plate, and discrete "
+                "sites can be summed out only where each does. Open a pyro.plate for them, or "
+                "make them one event: .to_event(1)."
+            )

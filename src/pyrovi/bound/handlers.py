@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from pyrovi.bound.sites import batch_shape, value_shape
+from pyrovi.bound.supports import map_of
 
 
 class Place(Messenger):
@@ -83,12 +84,16 @@ class Widen(Messenger):
     """Let a site that observes more values than its distribution has be drawn as many times."""
 
     def _pyro_sample(self, msg: Any) -> None:
-        fn, value = msg["fn"], msg["value"]
-        if not msg["is_observed"] or not isinstance(value, Tensor) or site_is_subsample(msg):
-            return
-        batch = value.shape[: value.dim() - fn.event_dim]
-        if batch.numel() > batch_shape(fn).numel():
-            msg["fn"] = fn.expand(torch.broadcast_shapes(batch, batch_shape(fn)))
+        if msg["is_observed"] and isinstance(msg["value"], Tensor) and not site_is_subsample(msg):
+            msg["fn"] = widened(msg["fn"], msg["value"])
+
+
+def widened(fn: Any, value: Tensor) -> Any:
+    """A distribution that has as many values as were observed of it."""
+    batch = value.shape[: value.dim() - fn.event_dim]
+    if batch.numel() <= batch_shape(fn).numel():
+        return fn
+    return fn.expand(torch.broadcast_shapes(batch, batch_shape(fn)))
 
 
 class Bounded(Messenger):
@@ -108,12 +113,18 @@ class Bounded(Messenger):
 
 
 class Predict(Messenger):
-    """Draw observed sites anew, but leave deterministic ones.
+    """Draw observed sites anew, but leave deterministic ones, and those of ``kept``.
 
     Pyro's ``uncondition`` draws these too, and one inside a plate then gets its axis twice.
     """
 
+    def __init__(self, kept: Collection[str] = ()) -> None:
+        super().__init__()
+        self.kept = frozenset(kept)
+
     def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.kept:
+            return
         if msg["is_observed"] and not msg["infer"].get("_deterministic"):
             msg["is_observed"] = False
             msg["value"] = None
@@ -151,7 +162,7 @@ class InitialValues(Messenger):
         try:
             msg["value"] = fn()
         except NotImplementedError:
-            transform = biject_to(fn.support)
+            transform = map_of(msg["name"], fn)
             shape = transform.inverse_shape(value_shape(fn))
             msg["value"] = transform(torch.zeros(shape))
 

@@ -151,6 +151,8 @@ class BoundModel:
             default_dtype(self.dtype),
         ):
             warnings.filterwarnings("ignore", message="There is a performance drop because")
+            # Torch says so of every draw of a Wishart that is not singular.
+            warnings.filterwarnings("ignore", message="Singular sample detected")
             yield
 
     @property

@@ -7,7 +7,7 @@ draw by draw if that cannot either.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -19,11 +19,12 @@ from pyro.infer import config_enumerate, infer_discrete
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from pyrovi.bound.handlers import Bounded, Fix, Predict, Widen
+from pyrovi.bound.handlers import Bounded, Fix, Predict, Widen, widened
 from pyrovi.bound.model import BoundModel
 from pyrovi.bound.noise import OwnNoise
 from pyrovi.bound.pyro_patches import drawn_for_many
 from pyrovi.bound.sites import Trace
+from pyrovi.errors import ModelError
 from pyrovi.seeds import isolated
 
 T = TypeVar("T")
@@ -34,30 +35,76 @@ OF_A_SITE = 1_000_000  # entries of one site in a run: the next run finds their 
 AGREEMENT = 1e-6
 # What models raise in one run for many draws, where they were written for one.
 MADE_FOR_ONE_DRAW = (ValueError, RuntimeError, LookupError, AssertionError, TypeError)
+NO_DRAWS = (NotImplementedError, TypeError, AttributeError)  # whatever the parameters
+
+
+class PredictionError(ModelError):
+    """What a model makes cannot be drawn."""
+
+
+def undrawable(model: BoundModel) -> dict[str, str]:
+    """The observed sites whose distribution Pyro cannot draw from, and why not."""
+    reasons = {}
+    with model.running(), isolated(0), torch.no_grad():
+        for site in model.observed:
+            node = model.prototype.nodes[site.name]
+            try:
+                widened(node["fn"], torch.as_tensor(node["value"]))()
+            except NO_DRAWS as error:
+                reasons[site.name] = str(error) or f"{site.distribution} has no draws"
+    return reasons
 
 
 def predictions(
-    model: BoundModel, values: Mapping[str, Tensor], seed: int, count: int | None = None
+    model: BoundModel,
+    values: Mapping[str, Tensor],
+    seed: int,
+    count: int | None = None,
+    *,
+    kept: Collection[str] = (),
 ) -> Values:
     """Deterministic sites, and observed ones drawn anew, given latent ``(draw, *shape)``.
 
-    Latent sites that are not given are drawn, too; ``count`` times where none is given.
+    Latent sites that are not given are drawn, too; ``count`` times where none is given. Those of
+    ``kept`` are not drawn, and are as they were observed.
+
+    Raises:
+        PredictionError: If the model cannot be run so.
     """
     names = [site.name for site in model.sites if site.kind in ("observed", "deterministic")]
-    return conditional_draws(model, names, values, count or _count(values), seed)
+    asked = [name for name in names if name not in kept]
+    return conditional_draws(model, asked, values, count or _count(values), seed, kept=kept)
+
+
+def prior_draws(model: BoundModel, draws: int, seed: int, *, kept: Collection[str] = ()) -> Values:
+    """Every latent, deterministic and observed site, drawn from the prior, but those of ``kept``.
+
+    Raises:
+        PredictionError: If a site cannot be drawn.
+    """
+    names = [site.name for site in model.sites if site.kind != "factor"]
+    asked = [name for name in names if name not in kept]
+    return conditional_draws(model, asked, {}, draws, seed, kept=kept)
 
 
 def conditional_draws(
-    model: BoundModel, names: list[str], values: Mapping[str, Tensor], count: int, seed: int
+    model: BoundModel,
+    names: list[str],
+    values: Mapping[str, Tensor],
+    count: int,
+    seed: int,
+    *,
+    kept: Collection[str] = (),
 ) -> Values:
-    """Some sites, drawn given others, ``(draw, *shape)``, as the model runs."""
-    return _Runs(model, names).draw(values, count, seed)
+    """Some sites, drawn given others, ``(draw, *shape)``, as the model runs.
 
-
-def prior_draws(model: BoundModel, draws: int, seed: int) -> Values:
-    """Every latent, deterministic and observed site, drawn from the prior."""
-    names = [site.name for site in model.sites if site.kind != "factor"]
-    return _Runs(model, names).draw({}, draws, seed)
+    Raises:
+        PredictionError: If the model cannot be run so.
+    """
+    try:
+        return _Runs(model, names, kept=frozenset(kept)).draw(values, count, seed)
+    except MADE_FOR_ONE_DRAW as error:
+        raise PredictionError(str(error.__cause__ or error).partition("\n")[0]) from error
 
 
 def discrete_draws(model: BoundModel, values: Mapping[str, Tensor], seed: int) -> Values:
@@ -87,6 +134,7 @@ class _Runs:
 
     model: BoundModel
     names: list[str]  # the sites whose values are asked for
+    kept: frozenset[str] = frozenset()  # observed sites that are not drawn
     given_data: bool = False  # discrete sites are drawn given the data, not data given them
     agreed: set[int] = field(default_factory=set)  # how many rows one run was seen to hold
 
@@ -173,7 +221,7 @@ class _Runs:
                 config_enumerate(handled), first_available_dim=first_free, temperature=1
             )
         else:
-            handled = Predict()(handled)
+            handled = Predict(self.kept)(handled)
         return self.model.traced(handled)
 
     def _padded(self, name: str, value: Tensor) -> Tensor:
@@ -205,7 +253,7 @@ class _Runs:
         nodes = self.model.prototype.nodes
         rows = {name: self._unpadded(trace, name, size)[row] for name in names}
         values = {name: value.reshape(nodes[name]["value"].shape) for name, value in rows.items()}
-        alone = self.model.traced(Fix(values)(Predict()(self.model.handled(Widen()))))
+        alone = self.model.traced(Fix(values)(Predict(self.kept)(self.model.handled(Widen()))))
         alone.compute_log_prob()
         single = sum((alone.nodes[name]["log_prob"].sum() for name in names), torch.zeros(()))
         batched = sum((self._terms(trace, name, row, size) for name in names), torch.zeros(()))

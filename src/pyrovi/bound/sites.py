@@ -85,6 +85,20 @@ def vectorised_frames(node: Any) -> list[Any]:
     return [frame for frame in node["cond_indep_stack"] if frame.vectorized]
 
 
+def batch_axes_without_plates(node: Any) -> tuple[int, ...]:
+    """The lengths of a distribution's batch axes that stand in no plate, where there are more."""
+    if kind_of(node) not in ("latent", "observed"):
+        return ()
+    batch, frames = batch_shape(node["fn"]), vectorised_frames(node)
+    owned = {len(batch) + frame.dim for frame in frames}
+    return tuple(size for axis, size in enumerate(batch) if size > 1 and axis not in owned)
+
+
+def lists_its_entries(fn: Any) -> bool:
+    """Whether a distribution is an event of entries that can each be listed."""
+    return any(each.has_enumerate_support for each in _layers(fn))
+
+
 def plates_of(trace: Trace) -> dict[str, Plate]:
     """The vectorised plates, at their full sizes."""
     drawn = {n["name"]: n["fn"].size for n in trace.nodes.values() if site_is_subsample(n)}
@@ -191,8 +205,9 @@ def _innermost(fn: Any) -> Any:
 
 
 def _is_discrete(fn: Any) -> bool:
+    # Some of Pyro's do not say of their supports that they can be listed.
     try:
-        return bool(fn.support.is_discrete)
+        return bool(fn.support.is_discrete or fn.has_enumerate_support)
     except NotImplementedError:
         return bool(fn.has_enumerate_support)
 

@@ -1,6 +1,7 @@
 """What a model computes at one flat vector, part by part: priors, Jacobians, likelihoods."""
 
 from collections import OrderedDict
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from pyro.ops import packed
 from pyro.ops.contract import contract_to_tensor
 from torch import Tensor
 
-from pyrovi.bound import Trace, vectorised_frames
+from pyrovi.bound import BoundModel, Trace, batch_shape, vectorised_frames
 from pyrovi.density.one_point import OnePoint
 
 MANY_ENUMERATED = 20  # above this, one contraction per observed site costs too much
@@ -42,7 +43,7 @@ def without_pointwise(point: OnePoint) -> dict[str, str]:
     """Observed sites that have no pointwise log likelihood, and why not."""
     model = point.model
     if not model.discrete:
-        return {}
+        return _not_by_entry(model)
     if len(model.discrete) > MANY_ENUMERATED:
         why = (
             f"{len(model.discrete)} discrete sites are summed out, too many for a "
@@ -61,6 +62,23 @@ def without_pointwise(point: OnePoint) -> dict[str, str]:
     }
 
 
+def _not_by_entry(model: BoundModel) -> dict[str, str]:
+    """Sites whose distribution has no axes of its own, and one density of all that they observe."""
+    reasons = {}
+    for site in model.observed:
+        node = model.prototype.nodes[site.name]
+        batch = site.shape[: len(site.shape) - site.event_dim]
+        if prod(batch) > batch_shape(node["fn"]).numel():
+            with model.running(), torch.no_grad():
+                terms = node["fn"].log_prob(node["value"])
+            if terms.numel() != prod(batch):
+                reasons[site.name] = (
+                    f"{site.distribution} has one density of all entries of {site.name}, so it has "
+                    "no pointwise log likelihood."
+                )
+    return reasons
+
+
 def _pointwise(point: OnePoint, trace: Trace, name: str) -> Tensor:
     """The log likelihood of each entry of one observed site, discrete sites summed out."""
     node = trace.nodes[name]
@@ -69,7 +87,7 @@ def _pointwise(point: OnePoint, trace: Trace, name: str) -> Tensor:
     if point.model.discrete:
         return _masked(_summed_out(point, trace, name), node["mask"]).reshape(batch)
     own = node["unscaled_log_prob"]
-    whole = torch.Size(np.broadcast_shapes(own.shape, node["fn"].batch_shape))
+    whole = torch.Size(np.broadcast_shapes(own.shape, batch_shape(node["fn"])))
     return _masked(own, node["mask"]).expand(whole).reshape(batch)
 
 

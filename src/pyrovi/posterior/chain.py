@@ -1,6 +1,6 @@
 """The arrays of one chain: its draws, and what the model says of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
 
 import numpy as np
@@ -17,14 +17,16 @@ REPLICATED_ENTRIES = 20_000_000  # numbers in all replications of the data toget
 MIN_REPLICATIONS = 200  # more: fewer could not show a statistic beyond its limits
 
 
-def one_chain(density: LogDensity, drawn: Draws, seed: int) -> dict[str, Arrays]:
-    """Every array of one chain, by group, with the draw first."""
+def one_chain(
+    density: LogDensity, drawn: Draws, seed: int, *, kept: Collection[str] = ()
+) -> dict[str, Arrays]:
+    """Every array of one chain, by group, with the draw first; ``kept`` are not predicted."""
     model = density.model
     terms = {key: value.detach() for key, value in density.explain(drawn.flat).items()}
     values = {site.name: terms[f"value:{site.name}"] for site in model.latent}
     discrete = discrete_draws(model, values, stream(seed, "discrete")) if model.discrete else {}
     latent = values | discrete
-    deterministic, replicated = _predicted(model, latent, stream(seed, "predict"))
+    deterministic, replicated = _predicted(model, latent, stream(seed, "predict"), kept)
     pieces = {
         piece.site: drawn.flat[:, piece.start : piece.stop].reshape(len(drawn.flat), *piece.shape)
         for piece in density.pieces
@@ -41,20 +43,21 @@ def one_chain(density: LogDensity, drawn: Draws, seed: int) -> dict[str, Arrays]
 
 
 def _predicted(
-    model: BoundModel, latent: Mapping[str, Tensor], seed: int
+    model: BoundModel, latent: Mapping[str, Tensor], seed: int, kept: Collection[str]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The deterministic sites, and the observed ones drawn anew, of some draws where many are."""
     count = len(next(iter(latent.values())))
     entries = sum(prod(site.shape) for site in model.observed)
     own = min(count, max(MIN_REPLICATIONS, REPLICATED_ENTRIES // max(entries, 1)))
     if own == count:
-        replicated = predictions(model, latent, seed)
+        replicated = predictions(model, latent, seed, kept=kept)
         return {name: replicated.pop(name) for name in computed(model)}, replicated
     some = torch.as_tensor(spread_over(count, own))
     few = {name: value[some] for name, value in latent.items()}
+    observed = [site.name for site in model.observed if site.name not in kept]
     return (
-        conditional_draws(model, computed(model), latent, count, seed),
-        conditional_draws(model, [site.name for site in model.observed], few, own, seed),
+        conditional_draws(model, computed(model), latent, count, seed, kept=kept),
+        conditional_draws(model, observed, few, own, seed, kept=kept),
     )
 
 

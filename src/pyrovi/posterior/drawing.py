@@ -4,18 +4,19 @@ Discrete sites are drawn from their conditional posterior given the continuous o
 prior. Draws and chains of a plate that a model declares exchangeable are relabelled to agree.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from pyrovi.approximations import Draws, Resampled
+from pyrovi.bound import PredictionError, undrawable
 from pyrovi.density import fitting_threads
 from pyrovi.errors import EngineError, FitError, check_whole_number
 from pyrovi.evidence import threshold
 from pyrovi.infer import Fit, fit_of, importance_khat
-from pyrovi.posterior.chain import one_chain, stack_chains
+from pyrovi.posterior.chain import Arrays, one_chain, stack_chains
 from pyrovi.posterior.drifting import drift
 from pyrovi.posterior.groups import (
     discrepancies,
@@ -30,6 +31,10 @@ from pyrovi.posterior.relabel import relabelled
 from pyrovi.seeds import stream
 from pyrovi.tree import grow
 
+NOT_PREDICTED = (
+    "{0} cannot be drawn from its distribution ({1}), so there are no predictions of it, and no "
+    "predictive checks."
+)
 FEWEST_WEIGHED = 1000  # draws: of fewer the tail of the weights cannot be told
 
 
@@ -100,22 +105,37 @@ def check_fit(fit: object) -> None:
 def _grown(fit: Fit, draws: int, *, resample: bool) -> xr.DataTree:
     model = fit.density.model
     drawn = even(_resampled(fit, draws) if resample else fit.draw(draws))
-    chains = [
-        one_chain(run.density, each, stream(fit.seed, "chain", chain))
-        for chain, (run, each) in enumerate(zip(fit.chains, drawn, strict=True))
-    ]
+    chains, without = _chains(fit, drawn)
     stacked = stack_chains(chains) | drift(fit, drawn, chains)
     for symmetry in model.structure.exchangeable:
         stacked = relabelled(stacked, model, symmetry)
     data = with_observed(fit.data, model)
-    prior, notes = prior_groups(model, data, fit.seed)
+    prior, notes = prior_groups(model, data, fit.seed, kept=without)
     hidden, of_hidden = masked(model, data, stacked["log_likelihood"])
     groups = draw_groups(model, data, stacked) | hidden | prior
     groups |= learnt([run.density.model for run in fit.chains])
-    notes = [*fit.notes, *notes, *of_hidden]
+    unpredicted = [NOT_PREDICTED.format(site, why) for site, why in without.items()]
+    notes = [*fit.notes, *unpredicted, *notes, *of_hidden]
     groups["sample_stats"] = sample_stats(fit, stacked["sample_stats"], notes)
     tree = grow(data, **groups)
     return grow(tree, **discrepancies(tree, model, stream(fit.seed, "discrepancies")))
+
+
+def _chains(fit: Fit, drawn: list[Draws]) -> tuple[list[dict[str, Arrays]], dict[str, str]]:
+    """Every array of each chain; and the observed sites that are not predicted, and why not."""
+    without = undrawable(fit.density.model)
+
+    def every(kept: Collection[str]) -> list[dict[str, Arrays]]:
+        return [
+            one_chain(run.density, each, stream(fit.seed, "chain", chain), kept=kept)
+            for chain, (run, each) in enumerate(zip(fit.chains, drawn, strict=True))
+        ]
+
+    try:
+        return every(without), without
+    except PredictionError as error:
+        without = {site.name: str(error) for site in fit.density.model.observed}
+        return every(without), without
 
 
 def _resampled(fit: Fit, draws: int) -> list[Draws]:

@@ -1,6 +1,6 @@
 """The groups of the tree: datasets with the model's dims and the data's coordinates."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -10,6 +10,7 @@ import xarray as xr
 
 from pyrovi.bound import (
     BoundModel,
+    PredictionError,
     Site,
     constrained,
     hidden_values,
@@ -163,9 +164,12 @@ def _replicated(replications: xr.Dataset, posterior: xr.Dataset) -> xr.Dataset:
 
 
 def prior_groups(
-    model: BoundModel, data: xr.DataTree, seed: int
+    model: BoundModel, data: xr.DataTree, seed: int, *, kept: Collection[str] = ()
 ) -> tuple[dict[str, xr.Dataset], list[str]]:
-    """Draws from the prior, where it is proper; and notes where there are none."""
+    """Draws from the prior, where it is proper; and notes where there are none.
+
+    Observed sites of ``kept`` are not drawn.
+    """
     improper = [site.name for site in model.latent if site.improper]
     if improper:
         names = ", ".join(improper)
@@ -173,12 +177,11 @@ def prior_groups(
     try:
         each = sum(prod(site.shape) for site in model.sites)
         count = max(MIN_PRIOR_DRAWS, min(PRIOR_DRAWS, PRIOR_ENTRIES // max(each, 1)))
-        drawn = as_arrays(prior_draws(model, count, stream(seed, "prior")), copy=False)
-    except (ValueError, RuntimeError, NotImplementedError) as error:
-        reason = str(error.__cause__ or error).split("\n")[0]
-        return {}, [f"The prior could not be drawn from ({reason}): there is no prior group."]
+        drawn = prior_draws(model, count, stream(seed, "prior"), kept=kept)
+    except PredictionError as error:
+        return {}, [f"The prior could not be drawn from ({error}): there is no prior group."]
     parts: dict[str, Arrays] = {"prior": {}, "prior_predictive": {}}
-    for name, value in drawn.items():
+    for name, value in as_arrays(drawn, copy=False).items():
         observed = model.site(name).kind == "observed"
         parts["prior_predictive" if observed else "prior"][name] = value[None]
     return draw_groups(model, data, parts), []
