@@ -4,6 +4,7 @@ import ast
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pyro
@@ -13,10 +14,10 @@ from pyro.ops.einsum import torch_log
 from pyro.poutine.subsample_messenger import SubsampleMessenger
 
 import pyrovi
-from pyrovi.bound.pyro_patches import made_for_many, vmappable_contraction, whole_plates
+from pyrovi.bound.pyro_patches import made_for_many, plates, vmappable_contraction
 
 PATCHES = {
-    "whole plates": (whole_plates, SubsampleMessenger, "_subsample"),
+    "whole plates": (partial(plates, {}, whole=True), SubsampleMessenger, "_subsample"),
     "made for many": (made_for_many, torch.linalg, "solve"),
     "contraction": (vmappable_contraction, torch_log, "safe_log"),
 }
@@ -38,7 +39,7 @@ def indices(plate: Callable[[], Any]) -> list[int]:
 
 
 def test_a_plate_is_whole_within_unless_it_was_given_its_indices() -> None:
-    with whole_plates():
+    with plates({}, whole=True):
         assert indices(lambda: pyro.plate("row", 6, subsample_size=2)) == [0, 1, 2, 3, 4, 5]
         given = torch.tensor([4, 1])
         assert indices(lambda: pyro.plate("row", 6, subsample=given)) == [4, 1]

@@ -17,6 +17,7 @@ from pyrovi.bound.parameters import own_module
 from pyrovi.bound.sites import (
     Trace,
     batch_axes_without_plates,
+    broadcast,
     kind_of,
     lists_its_entries,
     plates_of,
@@ -39,6 +40,22 @@ UNCONDITIONED = (
     "The model observes nothing and has no factor, so that its posterior is its prior. Give a "
     "site its data by obs=."
 )
+# What torch and Pyro say where a batch is not the plates that it stands in.
+OF_SHAPES = ("Shape mismatch inside plate", "to_event", "must match the size", "shape mismatch")
+CHECK = "Check lengths, types and argument names."
+SHAPES = (
+    "Check lengths; axes of a site that belong to no plate are to be one event: .to_event(1), or "
+    ".to_event(2) for two."
+)
+GIVEN_ROWS = (
+    "The plate {0!r} is given {1} of its {2} rows: the likelihood of each counts {3:g} times, and "
+    "the others are not used. For all of them by minibatches, give it subsample_size={1} instead."
+)
+DRAWN_ROWS = (
+    "The plate {0!r} is given other rows in each run; all of its {1} rows are used. For "
+    "minibatches, give it subsample_size instead."
+)
+EVENT = ", or make them one event: .to_event(1)"
 MISTAKES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 
 
@@ -62,7 +79,9 @@ def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
     candidate = BoundModel(model, arguments.args, dict(arguments.kwargs))
     candidate, trace = _first_run(candidate)
     _check_observations(trace, candidate.kwargs)
-    plates, labels = plates_of(trace), _labels(trace, candidate.kwargs, arguments.dims)
+    candidate, trace = _with_rows(candidate, trace)
+    same = [name for name, rows in candidate.rows.items() if rows is not None]
+    plates, labels = plates_of(trace, same), _labels(trace, candidate.kwargs, arguments.dims)
     bound = replace(
         candidate,
         sites=sites_of(trace, plates, labels, candidate.structure.dims),
@@ -73,6 +92,44 @@ def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
     _check_latent(bound, trace)
     bound = _prepared(bound, trace)
     return _with_notes(bound, _silent(bound))
+
+
+def _with_rows(candidate: BoundModel, trace: Trace) -> tuple[BoundModel, Trace]:
+    """With the rows that the model itself gives its plates, a run on them, and notes.
+
+    Raises:
+        ModelError: If rows are drawn by the model, and it cannot be run on all of them.
+    """
+    partial = {name for name, plate in plates_of(trace).items() if plate.subsampled}
+    if not partial:
+        return candidate, trace
+    one, other = (_run_with_rows(candidate, attempt, whole=True) for attempt in range(2))
+    given = [name for name, plate in plates_of(one).items() if plate.subsampled]
+    if not given:
+        return candidate, trace
+    rows, sizes = {}, {name: one.nodes[name]["fn"].size for name in given}
+    for name in given:
+        first, second = one.nodes[name]["value"], other.nodes[name]["value"]
+        rows[name] = first if torch.equal(first, second) else None
+    notes = [
+        DRAWN_ROWS.format(name, sizes[name])
+        if each is None
+        else GIVEN_ROWS.format(name, len(each), sizes[name], sizes[name] / len(each))
+        for name, each in rows.items()
+    ]
+    candidate = replace(candidate, rows=rows, notes=(*candidate.notes, *notes))
+    return candidate, _run_with_rows(candidate, 0, whole=False)
+
+
+def _run_with_rows(candidate: BoundModel, attempt: int, *, whole: bool) -> Trace:
+    try:
+        with candidate.running(whole=whole), isolated(stream(0, "rows", attempt)):
+            return candidate.traced(InitialValues()(candidate.handled()))
+    except MISTAKES as error:
+        raise ModelError(
+            f"Model {candidate.name!r} cannot be run on all rows of its plates: {_said(error)}. "
+            "Where it subsamples, take the rows from the plate: with pyro.plate(...) as rows."
+        ) from error
 
 
 def _prepared(bound: BoundModel, trace: Trace) -> BoundModel:
@@ -178,7 +235,6 @@ def _refusal(candidate: BoundModel, error: Exception) -> PyroviError:
     cause = error.__cause__ or error
     if isinstance(cause, PyroviError):
         return type(cause)(str(cause))
-    first = str(cause).strip().split("\n")[0] or type(cause).__name__
     shapes = [
         f"{name} {tuple(value.shape)}"
         for name, value in candidate.kwargs.items()
@@ -189,9 +245,16 @@ def _refusal(candidate: BoundModel, error: Exception) -> PyroviError:
     whole = any(isinstance(value, Mapping) for value in given)
     hint = " The whole dict went to the model's one argument." if whole else ""
     return ModelError(
-        f"Model {candidate.name!r} cannot be run on this data: {type(cause).__name__}: "
-        f"{first.rstrip('.')}.{came}{hint} Check lengths, types and argument names."
+        f"Model {candidate.name!r} cannot be run on this data: {_said(error)}.{came}{hint} "
+        f"{SHAPES if _says(error, OF_SHAPES) else CHECK}"
     )
+
+
+def _said(error: Exception) -> str:
+    """The kind of an error, and the first line of what it says."""
+    cause = error.__cause__ or error
+    first = str(cause).strip().split("\n")[0] or type(cause).__name__
+    return f"{type(cause).__name__}: {first.rstrip('.')}"
 
 
 def _labels(
@@ -247,17 +310,34 @@ def _check_observations(trace: Trace, kwargs: Mapping[str, Any]) -> None:
         value = node["value"]
         if kind_of(node) != "observed" or not isinstance(value, Tensor):
             continue
-        expected = tuple(value_shape(node["fn"]))
-        if value.numel() < prod(expected) and _observed_arguments(node, kwargs):
-            raise DataError(
-                f"{node['name']}: the model expects shape {expected}, and the data has "
-                f"{tuple(value.shape)}. Give one value for each, in the same order."
-            )
+        _check_shape(node, tuple(value_shape(node["fn"])), tuple(value.shape), kwargs)
         if not value.double().isfinite().all():
             raise DataError(
                 f"{node['name']}: the model observes values that are not finite. "
                 "Drop or impute them before the fit."
             )
+
+
+def _check_shape(
+    node: Any, expected: tuple[int, ...], came: tuple[int, ...], kwargs: Mapping[str, Any]
+) -> None:
+    """Either may be repeated whole, as what is constant is; not both, and not rows of data."""
+    try:
+        both = broadcast(expected, came)
+    except ValueError:  # its distribution says another shape of itself than it takes
+        return
+    stretched = both not in (expected, came)
+    constant = prod(came) == 1 and not _observed_arguments(node, kwargs)
+    if not (stretched or (prod(came) < prod(expected) and not constant)):
+        return
+    of_each = f", so that {prod(both)} densities would be made of them" if stretched else ""
+    hint = ""
+    if stretched or prod(expected) == prod(came) ** 2:
+        hint = " An axis of one is in the way: flatten() either, or [:, None] the other."
+    raise DataError(
+        f"{node['name']}: the model expects shape {expected}, and the data has {came}{of_each}. "
+        f"Give one value for each, in the same order.{hint}"
+    )
 
 
 def _check_latent(bound: BoundModel, trace: Trace) -> None:
@@ -297,11 +377,11 @@ def _check_discrete(bound: BoundModel, trace: Trace) -> None:
             "values has axes, so it cannot be drawn given the data. Use a Categorical, and "
             "torch.nn.functional.one_hot of it."
         )
-    for node in map(trace.nodes.get, [site.name for site in bound.sites]):
-        axes = batch_axes_without_plates(node)
+    for site in bound.sites:
+        axes = batch_axes_without_plates(trace.nodes[site.name])
         if axes:
+            event = "" if site.discrete and site.kind == "latent" else EVENT
             raise ModelError(
-                f"Site {node['name']!r} has batch axes {axes} that stand in no plate, and discrete "
-                "sites can be summed out only where each does. Open a pyro.plate for them, or "
-                "make them one event: .to_event(1)."
+                f"Site {site.name!r} has batch axes {axes} that stand in no plate, and discrete "
+                f"sites can be summed out only where each does. Open a pyro.plate for them{event}."
             )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pyrovi.bound.handlers import Cast, Missing
 from pyrovi.bound.parameters import Holder, holders_of, own_copies, placed
-from pyrovi.bound.pyro_patches import Enumerate, vmappable_contraction, whole_plates
+from pyrovi.bound.pyro_patches import Enumerate, plates, vmappable_contraction
 from pyrovi.bound.sites import Plate, Site, Trace, kind_of, sample_nodes, vectorised_frames
 from pyrovi.seeds import isolated, stream
 from pyrovi.structure import Structure, layers_of, structure_of
@@ -46,6 +46,8 @@ class BoundModel:
     dtype: torch.dtype = torch.float64  # what the model computes in
     sites: tuple[Site, ...] = ()  # in the order that the model meets them
     plates: Mapping[str, Plate] = field(default_factory=dict)  # the vectorised ones, by name
+    # By plates that the model itself gives rows: those, or None where they are others in each run.
+    rows: Mapping[str, Tensor | None] = field(default_factory=dict)
     missing: Mapping[str, Tensor] = field(default_factory=dict)  # by observed site: True where
     parameters: bool = False  # whether it has learnable parameters of its own
     notes: tuple[str, ...] = ()  # what the user should know about how it was read
@@ -147,7 +149,7 @@ class BoundModel:
             pyro.settings.context(module_local_params=False),
             vmappable_contraction(),
             warnings.catch_warnings(),
-            whole_plates() if whole else contextlib.nullcontext(),
+            plates(self.rows, whole=whole),
             default_dtype(self.dtype),
         ):
             warnings.filterwarnings("ignore", message="There is a performance drop because")

@@ -6,7 +6,7 @@ was written before `torch.func.vmap`, with which it does not promise to work
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any
@@ -25,20 +25,28 @@ from pyrovi.bound import batched
 from pyrovi.bound.batched import SafeLog
 
 
-def whole_plates() -> AbstractContextManager[None]:
-    """Within this, a plate that subsamples at random takes all of its indices instead.
+def plates(rows: Mapping[str, Tensor | None], *, whole: bool) -> AbstractContextManager[None]:
+    """Within this, plates that subsample take the rows that a fit needs.
 
-    Pyro offers no handler for it: the size is fixed before a message is sent. A plate that is
-    given its indices keeps them here (under a guide Pyro may replace them:
-    https://github.com/pyro-ppl/pyro/issues/3468).
+    Pyro offers no handler for it: the size is fixed before a message is sent.
+
+    Args:
+        rows: Of plates that the model itself gives rows: those, if they are the same in each run,
+            or else None, for all. A guide has them too, for which Pyro would draw others
+            (https://github.com/pyro-ppl/pyro/issues/3468).
+        whole: Whether a plate of which Pyro draws a random subset takes all of them instead.
     """
     original = SubsampleMessenger._subsample
 
-    def whole(name: str, size: Any, subsample_size: Any, subsample: Any, *device: Any) -> Any:
-        kept = None if subsample is None else subsample_size
-        return original(name, size, kept, subsample, *device)
+    def own(name: str, size: Any, subsample_size: Any, subsample: Any, *device: Any) -> Any:
+        same = rows.get(name)
+        if same is not None:
+            return original(name, size, len(same), same, *device)[0], len(same), same
+        if name in rows or (whole and subsample is None):
+            return original(name, size, None, None, *device)
+        return original(name, size, subsample_size, subsample, *device)
 
-    return _replaced(SubsampleMessenger, "_subsample", staticmethod(whole))
+    return _replaced(SubsampleMessenger, "_subsample", staticmethod(own))
 
 
 def vmappable_contraction() -> AbstractContextManager[None]:

@@ -1,7 +1,7 @@
 """What sites a Pyro model has, read off a trace: plates become dims, supports become texts."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, TypeAlias
@@ -80,6 +80,12 @@ def value_shape(fn: Any) -> torch.Size:
     return batch_shape(fn) + torch.Size(fn.event_shape)
 
 
+def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that all are stretched to."""
+    # Torch's own arithmetic of shapes imports sympy, a third of a second.
+    return np.broadcast_shapes(*shapes)
+
+
 def vectorised_frames(node: Any) -> list[Any]:
     """The plates that a node stands in, but for those that are loops."""
     return [frame for frame in node["cond_indep_stack"] if frame.vectorized]
@@ -99,12 +105,12 @@ def lists_its_entries(fn: Any) -> bool:
     return any(each.has_enumerate_support for each in _layers(fn))
 
 
-def plates_of(trace: Trace) -> dict[str, Plate]:
-    """The vectorised plates, at their full sizes."""
+def plates_of(trace: Trace, given: Collection[str] = ()) -> dict[str, Plate]:
+    """The vectorised plates, at their full sizes; of those ``given`` their rows, at these."""
     drawn = {n["name"]: n["fn"].size for n in trace.nodes.values() if site_is_subsample(n)}
     plates = {}
     for frame in (frame for node in sample_nodes(trace) for frame in vectorised_frames(node)):
-        full = drawn.get(frame.name, frame.size)
+        full = frame.size if frame.name in given else drawn.get(frame.name, frame.size)
         plates[frame.name] = Plate(frame.name, int(full), subsampled=bool(frame.size < full))
     return plates
 

@@ -101,7 +101,7 @@ def _with(model: BoundModel, place: Place, value: Tensor) -> BoundModel:
     args, kwargs = list(model.args), dict(model.kwargs)
     holder: Any = args if isinstance(name, int) else kwargs
     holder[name] = {**holder[name], item[0]: value} if item else value
-    return replace(model, args=tuple(args), kwargs=kwargs)
+    return replace(model, args=tuple(args), kwargs=kwargs, rows={})  # which may hang on it
 
 
 def _sites(model: BoundModel, fixed: Fix) -> dict[str, Tensor]:

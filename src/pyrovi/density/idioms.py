@@ -88,7 +88,7 @@ class Idioms(TorchFunctionMode):
     def __init__(self, row: Tensor, lines: frozenset[Line]) -> None:
         super().__init__()
         self.lines = lines
-        self._differs = torch.zeros_like(row[..., 0], dtype=torch.bool)
+        self._differs = torch.zeros_like(row.reshape(-1)[0], dtype=torch.bool)
         self._made: dict[int, tuple[Tensor, Line]] = {}  # by storage; kept, or it is used again
 
     def __torch_function__(

@@ -35,7 +35,7 @@ class OnePoint:
 
     def __init__(self, model: BoundModel) -> None:
         self.model = model
-        self.carrier = Carrier()
+        self.carrier = Carrier(random=None in model.rows.values())
         self.pieces = tuple(_layout(model))
         self.dim = self.pieces[-1].stop
 

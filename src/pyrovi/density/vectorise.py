@@ -23,9 +23,11 @@ class Carrier:
     Attributes:
         helps: Whether `Idioms` help the model, which takes a third longer.
         lines: Where it makes tensors that are to hold a value for each point, learnt on the way.
+        random: Whether the model draws random numbers, on which its density does not hang.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, random: bool = False) -> None:
+        self.random = random
         self.helps = False
         self.lines: frozenset[Line] = frozenset()
 
@@ -37,7 +39,7 @@ class Carrier:
             rows: A tensor ``(draw, dim)``, or a mapping of ``(draw, *shape)``.
             random: Whether the function draws random numbers, other ones in each row.
         """
-        randomness = "different" if random else "error"
+        randomness = "different" if random or self.random else "error"
         while True:
             helped = self._helped(one) if self.helps else one
             try:

@@ -9,6 +9,7 @@ from pyro.infer.autoguide import AutoGuide
 from torch import distributions as td
 from torch.distributions import Distribution
 
+from pyrovi.bound import kind_of
 from pyrovi.errors import GuideError
 
 Options = dict[str, Any]
@@ -56,7 +57,7 @@ class Family:
         Raises:
             GuideError: If an option is not one the family takes.
         """
-        visible = poutine.block(model, hide_fn=_enumerable)
+        visible = poutine.block(model, hide_fn=hidden)
         try:
             return self.make(visible, **self.options | options)
         except TypeError as error:
@@ -69,9 +70,10 @@ class Family:
         return replace(self, options=self.options | options)
 
 
-def _enumerable(site: Any) -> bool:
+def hidden(site: Any) -> bool:
+    """Whether a site of the model is none of a guide's: it is discrete, or is a point."""
     latent = site["type"] == "sample" and not site["is_observed"]
-    return latent and site["fn"].has_enumerate_support
+    return latent and (site["fn"].has_enumerate_support or kind_of(site) == "deterministic")
 
 
 def detached(flat: Distribution) -> Distribution:
