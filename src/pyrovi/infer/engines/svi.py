@@ -24,10 +24,10 @@ from torch.distributions import Distribution
 from torch.nn.utils import parameters_to_vector
 
 from pyrovi.approximations import GuideDraws
-from pyrovi.bound import carries_draws, own_module, sample_nodes
+from pyrovi.bound import carries_draws, sample_nodes
 from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError, GuideError
-from pyrovi.guides import FAMILIES, Family, detached
+from pyrovi.guides import FAMILIES, Family, detached, own_guide
 from pyrovi.infer.engine import MEANS, Capabilities, Outcome
 from pyrovi.infer.settings import Settings, positive, whole
 from pyrovi.optimise import Iterates
@@ -139,7 +139,7 @@ class SVI(Settings):
             elif isinstance(made, type) and issubclass(made, AutoGuide):
                 made = Family(made.__name__, made)(model.handled())
             elif isinstance(made, torch.nn.Module):
-                made = own_module(made, model.dtype)
+                made = own_guide(made, model)
         if not callable(made):
             raise GuideError(
                 f"Expected a guide, and {made!r} came. Pass a family of pyrovi.guides, an "
@@ -278,7 +278,8 @@ class _PyroState(SVIState):
         with model.running(whole=False), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Found vars in model but not guide")
             loss = self.elbo.loss_and_grads(self.model, self.guide, *model.args, **model.kwargs)
-        return float(loss)
+        # Reweighted wake-sleep has a loss of the model, which it bounds, and one of the guide.
+        return float(loss[0] if isinstance(loss, tuple) else loss)
 
     def learnable(self) -> list[Tensor]:
         with self.density.model.running():
