@@ -6,7 +6,7 @@ from pyrovi.bound.arguments import (
     bind as bind,
     by_name as by_name,
 )
-from pyrovi.bound.binding import bind_model as bind_model
+from pyrovi.bound.binding import advice as advice, bind_model as bind_model
 from pyrovi.bound.data import (
     Hidden as Hidden,
     as_tree as as_tree,

@@ -246,8 +246,13 @@ def _refusal(candidate: BoundModel, error: Exception) -> PyroviError:
     hint = " The whole dict went to the model's one argument." if whole else ""
     return ModelError(
         f"Model {candidate.name!r} cannot be run on this data: {_said(error)}.{came}{hint} "
-        f"{SHAPES if _says(error, OF_SHAPES) else CHECK}"
+        f"{advice(error)}"
     )
+
+
+def advice(error: Exception) -> str:
+    """What to check of a model that raised an error."""
+    return SHAPES if _says(error, OF_SHAPES) else CHECK
 
 
 def _said(error: Exception) -> str:

@@ -1,5 +1,6 @@
-"""Where in a user's own code an error came from."""
+"""Where in a user's own code an error came from, and how a verb says so."""
 
+import contextlib
 import linecache
 import sysconfig
 import traceback
@@ -9,9 +10,52 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
+from pyrovi.bound import advice
+from pyrovi.errors import ModelError, PyroviError
+
 # What runs a model, and is none; the last two check types, in tests.
 LIBRARIES = ("torch", "pyro", "pyrovi", "opt_einsum", "numpy", "jaxtyping", "beartype")
+CHECKS_TYPES = ("pyrovi", "jaxtyping", "beartype")
+RAISED = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    AssertionError,
+)
 DENSITIES = ("log_prob_sum", "compute_log_prob")  # where Pyro takes the density of one site
+
+
+@contextlib.contextmanager
+def in_one_sentence(model: str, stage: str) -> Iterator[None]:
+    """Within this, what a model, Pyro or torch raises is a `ModelError`, and that its cause.
+
+    Args:
+        model: What the model is called.
+        stage: What was done with it, such as ``"fitted"``.
+    """
+    try:
+        yield
+    except PyroviError:
+        raise
+    except RAISED as error:
+        if _is_ours(error):
+            raise
+        place = place_of(error)
+        kind = type(_first(error)).__name__
+        raise ModelError(
+            f"Model {model!r} cannot be {stage}: {f'{place}: ' if place else ''}{kind}: "
+            f"{first_line(error)}. {advice(error)}"
+        ) from error
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether no model, and nothing that it calls, raised it; torch gives a RuntimeError no frame."""
+    *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
+    own = of_a_library(frame.f_code.co_filename, *CHECKS_TYPES)
+    return own and not isinstance(error, RuntimeError)
 
 
 def first_line(error: BaseException) -> str:

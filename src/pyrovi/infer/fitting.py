@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyrovi.bound import as_tree, bind, bind_model
-from pyrovi.density import LogDensity, faster_threads, fitting_threads
+from pyrovi.bound import BoundModel, as_tree, bind, bind_model
+from pyrovi.density import LogDensity, faster_threads, fitting_threads, in_one_sentence
 from pyrovi.errors import EngineError, check_whole_number
 from pyrovi.evidence import optimum_tolerance
 from pyrovi.infer.engine import Engine
@@ -58,6 +58,19 @@ def fit(
     """
     seed = check_seed(seed)
     _check_budget(restarts, max_seconds)
+    with in_one_sentence(BoundModel(model).name, "fitted"):
+        return _fitted(model, data, engine, seed, restarts, max_seconds, progress)
+
+
+def _fitted(
+    model: Callable[..., Any],
+    data: Any,
+    engine: Engine | str,
+    seed: int,
+    restarts: int,
+    max_seconds: float | None,
+    progress: bool | None,
+) -> Fit:
     began = time.perf_counter()
     arguments = bind(model, data)
     bound_model = bind_model(model, arguments)

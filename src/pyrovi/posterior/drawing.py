@@ -12,7 +12,7 @@ import xarray as xr
 
 from pyrovi.approximations import Draws, Resampled
 from pyrovi.bound import PredictionError, undrawable
-from pyrovi.density import fitting_threads
+from pyrovi.density import fitting_threads, in_one_sentence
 from pyrovi.errors import EngineError, FitError, check_whole_number
 from pyrovi.evidence import threshold
 from pyrovi.infer import Fit, fit_of, importance_khat
@@ -61,7 +61,7 @@ def draw(fit: Fit, draws: int = 2000, *, resample: bool = False) -> xr.DataTree:
     """
     check_fit(fit)
     check_whole_number(draws, "draws", EngineError)
-    with fitting_threads(fit.density):
+    with fitting_threads(fit.density), in_one_sentence(fit.model.name, "drawn from"):
         return _grown(fit, draws, resample=resample)
 
 
