@@ -45,7 +45,9 @@ def test_a_column_against_a_row_is_refused_and_both_shapes_are_named(
         vi.fit(model, DATA, seed=0)
 
 
-def test_a_constant_may_be_observed_of_a_whole_vector_and_many_values_of_one_distribution() -> None:
+def test_a_constant_may_be_observed_of_a_whole_vector_and_many_values_of_one_distribution() -> (
+    None
+):
     def model(y: Tensor) -> None:
         a = pyro.sample("a", dist.Normal(torch.zeros(5), 1.0).to_event(1))
         pyro.sample("steps", dist.Normal(a.diff(), 1.0), obs=torch.zeros(()))

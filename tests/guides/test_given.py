@@ -105,7 +105,9 @@ def assert_right(tree: Any) -> None:
     for name, data in (("a", X.double()), ("b", Y.double())):
         precision = len(data) + 0.01
         drawn = tree["posterior"][name].to_numpy()
-        assert drawn.mean() == pytest.approx(float(data.sum()) / precision, abs=0.5 * len(data) ** -0.5)
+        assert drawn.mean() == pytest.approx(
+            float(data.sum()) / precision, abs=0.5 * len(data) ** -0.5
+        )
         assert drawn.std() == pytest.approx(precision**-0.5, rel=0.4)
 
 
@@ -153,7 +155,9 @@ def test_discrete_sites_are_none_of_a_fresh_guides() -> None:
 
 
 @pytest.mark.parametrize(
-    "elbo", [ReweightedWakeSleep(num_particles=8), TraceMeanField_ELBO()], ids=["RWS", "mean field"]
+    "elbo",
+    [ReweightedWakeSleep(num_particles=8), TraceMeanField_ELBO()],
+    ids=["RWS", "mean field"],
 )
 def test_other_objectives_of_pyros_find_the_posterior(elbo: Any) -> None:
     guides = [AutoNormal(model)] if isinstance(elbo, TraceMeanField_ELBO) else ["mean_field"]

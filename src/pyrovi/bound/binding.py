@@ -25,7 +25,7 @@ from pyrovi.bound.sites import (
     sites_of,
     value_shape,
 )
-from pyrovi.bound.supports import map_of
+from pyrovi.bound.supports import ENDLESS, map_of
 from pyrovi.bound.uses import unused_arguments
 from pyrovi.errors import DataError, ModelError, PyroviError
 from pyrovi.seeds import isolated, stream
@@ -371,10 +371,7 @@ def _check_discrete(bound: BoundModel, trace: Trace) -> None:
             "cannot be summed out. Put them in a pyro.plate instead."
         )
     if endless:
-        raise ModelError(
-            f"Site {endless[0].name!r} is discrete and its support cannot be listed, so it cannot "
-            "be summed out. Bound it, or replace it by a continuous site."
-        )
+        raise ModelError(ENDLESS.format(endless[0].name))
     vectors = [site for site in bound.discrete if site.event_dim]
     if vectors:
         raise ModelError(

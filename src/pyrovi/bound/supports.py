@@ -14,6 +14,11 @@ from torch.distributions import Transform, biject_to
 
 from pyrovi.errors import ModelError
 
+ENDLESS = (
+    "Site {0!r} is discrete and its support cannot be listed, so it cannot be summed out. Bound "
+    "it, or replace it by a continuous site."
+)
+
 
 class Covariances(Transform):
     """Lower triangles, row by row, to positive definite matrices, by their Cholesky factors.
@@ -107,6 +112,8 @@ def map_of(name: str, fn: Any) -> Transform:
     try:
         return biject_to(fn.support)
     except NotImplementedError as error:
+        if fn.support.is_discrete:
+            raise ModelError(ENDLESS.format(name)) from error
         kind = type(fn).__name__
         raise ModelError(
             f"Site {name!r} ({kind}) cannot be fitted: no one-to-one map leads from the real "
