@@ -1,11 +1,11 @@
-"""Every distribution of Pyro's goes the whole way, fit, draw, check and report, or is one sentence.
+"""Every distribution of Pyro's is fitted, drawn, checked and reported, or is one sentence.
 
 As a prior and as a likelihood; masked, in a mixture, in plates and in events. What is right about
 them is held elsewhere: `density.test_every_distribution`. No form may end with an exception of
 torch's or Pyro's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro
@@ -98,7 +98,7 @@ def mixed(each: Any) -> Any:
     return dist.MaskedMixture(torch.ones(torch.Size(each.batch_shape)).bool(), each, each)
 
 
-Form = tuple[Callable[[str], tuple[Any, Any]], dict[str, str]]
+Form = tuple[Callable[[str], tuple[Any, Any]], Mapping[str, str]]
 MASKED = {"MaskedMixture": PYROS_OWN}  # its attribute `mask` is in the method's place
 FORMS: dict[str, Form] = {
     "a prior": (prior, REFUSED_PRIORS | dict.fromkeys(COUNTS, NO_PLATE)),
@@ -124,8 +124,8 @@ FORMS: dict[str, Form] = {
     ),
 }
 QUICK = ("a prior", "a likelihood", "a mixture")
-SLOW = ("GammaGaussianHMM", "GaussianHMM", "GaussianMRF", "IndependentHMM", "SineBivariateVonMises",
-        "Stable", "StableWithLogProb")  # fmt: skip
+SLOW = ("GammaGaussianHMM", "GaussianHMM", "GaussianMRF", "IndependentHMM",
+        "SineBivariateVonMises", "Stable", "StableWithLogProb")  # fmt: skip
 REPORTED_EVERY = 8  # of the quick ones: a page takes longer than all else
 
 
@@ -171,11 +171,13 @@ def test_what_cannot_be_drawn_costs_its_predictions_alone_and_says_so() -> None:
     """Counts of several totals, which Pyro cannot draw; by quadrature over the one parameter."""
     y = torch.tensor([[3.0, 2.0, 0.0], [1.0, 4.0, 5.0], [0.0, 0.0, 2.0], [9.0, 1.0, 3.0]]).double()
 
+    totals: Any = y.sum(-1)
+
     def model(y: Tensor, z: Tensor) -> None:
         a = pyro.sample("a", dist.LogNormal(0.0, 1.0))
         pyro.deterministic("log_a", a.log())
         with pyro.plate("row", len(y)):
-            pyro.sample("y", dist.DirichletMultinomial(a * torch.ones(3), y.sum(-1)), obs=y)
+            pyro.sample("y", dist.DirichletMultinomial(a * torch.ones(3), totals), obs=y)
             pyro.sample("z", dist.Normal(0.0, 1.0), obs=z)
 
     fit = vi.fit(model, {"y": y, "z": torch.zeros(4)}, seed=0)
@@ -184,7 +186,7 @@ def test_what_cannot_be_drawn_costs_its_predictions_alone_and_says_so() -> None:
     assert set(tree["prior_predictive"].data_vars) == {"z"}
     assert {"y", "z"} <= set(tree["log_likelihood"].data_vars)
     log_a = torch.linspace(-5, 5, 2001, dtype=torch.float64)
-    counts = dist.DirichletMultinomial(log_a.exp()[:, None, None].expand(-1, 1, 3), y.sum(-1))
+    counts = dist.DirichletMultinomial(log_a.exp()[:, None, None].expand(-1, 1, 3), totals)
     weight = (counts.log_prob(y).sum(-1) - log_a**2 / 2).softmax(0)
     mean = float((weight * log_a).sum())
     sd = float((weight * (log_a - mean) ** 2).sum()) ** 0.5

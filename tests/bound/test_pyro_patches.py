@@ -3,8 +3,8 @@
 import ast
 import contextlib
 from collections.abc import Callable
-from pathlib import Path
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyro

@@ -1,5 +1,7 @@
 """Supports that torch has no map to: our own, with its Jacobian, or one sentence."""
 
+from typing import Any
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -21,7 +23,7 @@ def test_the_map_to_covariances_is_one_to_one_and_has_its_jacobian(n: int) -> No
     assert isinstance(to, Covariances)
     count = n * (n + 1) // 2
     x = torch.randn(5, count, generator=GENERATOR, dtype=torch.float64)
-    y = to(x)
+    y: Any = to(x)
     assert (torch.linalg.eigvalsh(y) > 0).all()
     torch.testing.assert_close(to.inv(y), x)
     row, column = torch.tril_indices(n, n)
@@ -72,7 +74,9 @@ def test_a_mixture_as_a_prior_is_drawn_from() -> None:
     )
     mean = (weight * grid).sum()
     sd = (weight * (grid - mean) ** 2).sum().sqrt()
-    drawn = vi.draw(vi.fit(model, {"y": torch.tensor(0.8)}, seed=0), draws=4000)["posterior"]["x"]
+    drawn: Any = vi.draw(vi.fit(model, {"y": torch.tensor(0.8)}, seed=0), draws=4000)["posterior"][
+        "x"
+    ]
     assert float(drawn.mean()) == pytest.approx(float(mean), abs=0.15 * float(sd))
     assert float(drawn.std()) == pytest.approx(float(sd), rel=0.12)
 

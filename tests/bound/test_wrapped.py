@@ -20,7 +20,7 @@ from pyrovi.bound import bind, bind_model
 Y = torch.linspace(-1.0, 2.0, 12, dtype=torch.float64)
 
 
-def normal(y: Tensor, sigma: float = 1.0) -> None:
+def normal(y: Tensor, sigma: Tensor | float = 1.0) -> None:
     loc = pyro.sample("loc", dist.Normal(0.0, 10.0))
     with pyro.plate("row", len(y)):
         pyro.sample("y", dist.Normal(loc, sigma), obs=y)
@@ -95,7 +95,7 @@ WRAPPED: dict[str, Callable[..., Any]] = {
     "a decorator": plainly(normal),
     "a decorator of a handler": plainly(config_enumerate(normal)),
     "a function by its name": by_name,
-    "anonymous": lambda *args, **kwargs: normal(*args, **kwargs),
+    "anonymous": lambda *args, **kwargs: normal(*args, **kwargs),  # noqa: PLW0108  that is the case
 }
 DATA: dict[str, Any] = {
     "by name": {"y": Y},

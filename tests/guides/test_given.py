@@ -48,7 +48,8 @@ class Module(PyroModule):
 
     def forward(self, x: Tensor, y: Tensor) -> None:
         nothing = torch.nn.functional.linear(x[:, None], self.weight)[:, 0]  # of one dtype
-        a, b = self.a, self.b
+        a: Any = self.a
+        b: Any = self.b
         with pyro.plate("one", len(x)):
             pyro.sample("x", dist.Normal(a + nothing, 1.0), obs=x)
         with pyro.plate("other", len(y)):
@@ -92,7 +93,7 @@ GUIDES: dict[str, tuple[Callable[..., Any], Any]] = {
     ),
     "AutoGuideList": (model, lambda: listed(model)),
     "of a handled model": (model, lambda: AutoNormal(poutine.scale(model, scale=1.0))),
-    "of a lambda": (model, lambda: AutoNormal(lambda x, y: model(x, y))),
+    "of a lambda": (model, lambda: AutoNormal(lambda x, y: model(x, y))),  # noqa: PLW0108  that is the case
     "of a module": (MODULE, lambda: AutoNormal(MODULE)),
     "a list of a module": (MODULE, lambda: listed(MODULE)),
     "EasyGuide": (model, lambda: Easy(model)),
@@ -124,13 +125,15 @@ def test_a_fresh_guide_finds_the_posterior_and_is_left_fresh(name: str) -> None:
     assert guide.prototype_trace is None
     assert not list(guide.parameters())
     if isinstance(guide, AutoGuide):
-        assert all(part.master() is guide for part in guide.children())  # pyright: ignore
+        parts: list[Any] = [*guide.children()]
+        assert all(part.master() is guide for part in parts)
 
 
 def test_restarts_of_a_guide_share_nothing() -> None:
     engine = vi.SVI(guide=listed(model), max_steps=300)
     fit = vi.fit(model, {"x": X, "y": Y}, engine, seed=0, restarts=2)
-    first, second = (run.approximation.guide for run in fit.restarts)  # pyright: ignore
+    kept: list[Any] = [run.approximation for run in fit.restarts]
+    first, second = (each.guide for each in kept)
     assert {id(p) for p in first.parameters()}.isdisjoint(id(p) for p in second.parameters())
 
 
@@ -145,7 +148,7 @@ def test_discrete_sites_are_none_of_a_fresh_guides() -> None:
 
     y = torch.cat([X - 1, Y[:10] + 5])
     engine = vi.SVI(guide=AutoNormal(mixture), max_steps=800)
-    tree = vi.draw(vi.fit(mixture, {"y": y}, engine, seed=0), draws=1000)
+    tree: Any = vi.draw(vi.fit(mixture, {"y": y}, engine, seed=0), draws=1000)
     grid = torch.linspace(0.0005, 0.9995, 1000)
     parts = torch.stack([dist.Normal(0.0, 1.0).log_prob(y), dist.Normal(3.0, 1.0).log_prob(y)])
     logs = torch.stack([(1 - grid).log(), grid.log()])

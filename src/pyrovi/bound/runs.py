@@ -34,12 +34,23 @@ ENTRIES_AT_ONCE = 20_000_000  # tensor entries in one run, a bound on memory
 OF_A_SITE = 1_000_000  # entries of one site in a run: the next run finds their memory warm
 AGREEMENT = 1e-6
 # What models raise in one run for many draws, where they were written for one.
-MADE_FOR_ONE_DRAW = (ValueError, RuntimeError, LookupError, AssertionError, TypeError)
+MADE_FOR_ONE_DRAW = (
+    ValueError,
+    RuntimeError,
+    LookupError,
+    AssertionError,
+    AttributeError,
+    TypeError,
+)
 NO_DRAWS = (NotImplementedError, TypeError, AttributeError)  # whatever the parameters
 
 
 class PredictionError(ModelError):
-    """What a model makes cannot be drawn."""
+    """What a model makes cannot be drawn; ``reason`` is the first line of what was raised."""
+
+    def __init__(self, model: str, error: Exception) -> None:
+        self.reason = str(error.__cause__ or error).partition("\n")[0] or type(error).__name__
+        super().__init__(f"Model {model!r} cannot be drawn from: {self.reason.rstrip('.')}.")
 
 
 def undrawable(model: BoundModel) -> dict[str, str]:
@@ -104,7 +115,7 @@ def conditional_draws(
     try:
         return _Runs(model, names, kept=frozenset(kept)).draw(values, count, seed)
     except MADE_FOR_ONE_DRAW as error:
-        raise PredictionError(str(error.__cause__ or error).partition("\n")[0]) from error
+        raise PredictionError(model.name, error) from error
 
 
 def discrete_draws(model: BoundModel, values: Mapping[str, Tensor], seed: int) -> Values:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from pyro.distributions import constraints
 from torch import Tensor
 from torch.distributions import Transform, biject_to
+from torch.distributions.constraints import MixtureSameFamilyConstraint
 
 from pyrovi.errors import ModelError
 
@@ -94,7 +95,7 @@ def _covariances(_support: Any) -> Transform:
     return Covariances()
 
 
-@biject_to.register(torch.distributions.constraints.MixtureSameFamilyConstraint)
+@biject_to.register(MixtureSameFamilyConstraint)
 def _of_a_component(support: Any) -> Transform:
     """That of each component, where no bound hangs on which it is."""
     component = support.base_constraint

@@ -52,7 +52,7 @@ def in_one_sentence(model: str, stage: str) -> Iterator[None]:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Whether no model, and nothing that it calls, raised it; torch gives a RuntimeError no frame."""
+    """Whether no model, and nothing that it calls, raised it; torch's own has no frame."""
     *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
     own = of_a_library(frame.f_code.co_filename, *CHECKS_TYPES)
     return own and not isinstance(error, RuntimeError)

@@ -63,7 +63,7 @@ def without_pointwise(point: OnePoint) -> dict[str, str]:
 
 
 def _not_by_entry(model: BoundModel) -> dict[str, str]:
-    """Sites whose distribution has no axes of its own, and one density of all that they observe."""
+    """Sites whose distribution has one density of all that they observe, and says no axes."""
     reasons = {}
     for site in model.observed:
         node = model.prototype.nodes[site.name]
@@ -73,8 +73,8 @@ def _not_by_entry(model: BoundModel) -> dict[str, str]:
                 terms = node["fn"].log_prob(node["value"])
             if terms.numel() != prod(batch):
                 reasons[site.name] = (
-                    f"{site.distribution} has one density of all entries of {site.name}, so it has "
-                    "no pointwise log likelihood."
+                    f"{site.distribution} has one density of all entries of {site.name}, so it "
+                    "has no pointwise log likelihood."
                 )
     return reasons
 

@@ -134,7 +134,7 @@ def _chains(fit: Fit, drawn: list[Draws]) -> tuple[list[dict[str, Arrays]], dict
     try:
         return every(without), without
     except PredictionError as error:
-        without = {site.name: str(error) for site in fit.density.model.observed}
+        without = {site.name: error.reason for site in fit.density.model.observed}
         return every(without), without
 
 

@@ -103,4 +103,6 @@ def _deterministic(
     names = chain.computed(model)
     if not names or model.discrete:
         return {}
-    return conditional_draws(model, names, values, len(next(iter(values.values()))), seed)
+    observed = [site.name for site in model.observed]
+    count = len(next(iter(values.values())))
+    return conditional_draws(model, names, values, count, seed, kept=observed)

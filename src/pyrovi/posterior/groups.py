@@ -179,7 +179,9 @@ def prior_groups(
         count = max(MIN_PRIOR_DRAWS, min(PRIOR_DRAWS, PRIOR_ENTRIES // max(each, 1)))
         drawn = prior_draws(model, count, stream(seed, "prior"), kept=kept)
     except PredictionError as error:
-        return {}, [f"The prior could not be drawn from ({error}): there is no prior group."]
+        return {}, [
+            f"The prior could not be drawn from ({error.reason}): there is no prior group."
+        ]
     parts: dict[str, Arrays] = {"prior": {}, "prior_predictive": {}}
     for name, value in as_arrays(drawn, copy=False).items():
         observed = model.site(name).kind == "observed"
