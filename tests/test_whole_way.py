@@ -58,7 +58,7 @@ NAN = dict.fromkeys(("NanMaskedMultivariateNormal", "NanMaskedNormal"), MISSING)
 # ------------------------------------------------------------------------------- forms
 
 
-def prior(name: str, wrap: Wrap = lambda each: each, plate: bool = False) -> tuple[Any, Any]:
+def prior(name: str, wrap: Wrap = lambda each: each, *, plate: bool = False) -> tuple[Any, Any]:
     def model(y: Tensor) -> None:
         pyro.sample("w", dist.Normal(0.0, 1.0))
         if plate:
@@ -71,7 +71,9 @@ def prior(name: str, wrap: Wrap = lambda each: each, plate: bool = False) -> tup
     return model, torch.tensor(0.3, dtype=torch.float64)
 
 
-def likelihood(name: str, wrap: Wrap = lambda each: each, plate: bool = False) -> tuple[Any, Any]:
+def likelihood(
+    name: str, wrap: Wrap = lambda each: each, *, plate: bool = False
+) -> tuple[Any, Any]:
     value = value_of(name)
 
     def model(y: Tensor) -> None:
@@ -98,9 +100,8 @@ def mixed(each: Any) -> Any:
     return dist.MaskedMixture(torch.ones(torch.Size(each.batch_shape)).bool(), each, each)
 
 
-Form = tuple[Callable[[str], tuple[Any, Any]], Mapping[str, str]]
 MASKED = {"MaskedMixture": PYROS_OWN}  # its attribute `mask` is in the method's place
-FORMS: dict[str, Form] = {
+FORMS: dict[str, tuple[Any, Mapping[str, str]]] = {
     "a prior": (prior, REFUSED_PRIORS | dict.fromkeys(COUNTS, NO_PLATE)),
     "a likelihood": (likelihood, NAN),
     "a prior in a plate": (
