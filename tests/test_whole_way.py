@@ -5,7 +5,7 @@ them is held elsewhere: `density.test_every_distribution`. No form may end with 
 torch's or Pyro's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pyro
@@ -101,7 +101,7 @@ def mixed(each: Any) -> Any:
 
 
 MASKED = {"MaskedMixture": PYROS_OWN}  # its attribute `mask` is in the method's place
-FORMS: dict[str, tuple[Any, Mapping[str, str]]] = {
+FORMS: dict[str, Any] = {  # of a form, how a model of it is made; and the refusals
     "a prior": (prior, REFUSED_PRIORS | dict.fromkeys(COUNTS, NO_PLATE)),
     "a likelihood": (likelihood, NAN),
     "a prior in a plate": (

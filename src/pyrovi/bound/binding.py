@@ -90,7 +90,7 @@ def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
         parameters=any(node["type"] == "param" for node in trace.nodes.values()),
     )
     _check_latent(bound, trace)
-    bound = _prepared(bound, trace)
+    bound = _prepared(bound, vars(candidate).get("prototype", trace))
     return _with_notes(bound, _silent(bound))
 
 
@@ -103,10 +103,11 @@ def _with_rows(candidate: BoundModel, trace: Trace) -> tuple[BoundModel, Trace]:
     partial = {name for name, plate in plates_of(trace).items() if plate.subsampled}
     if not partial:
         return candidate, trace
-    one, other = (_run_with_rows(candidate, attempt, whole=True) for attempt in range(2))
+    one = candidate.prototype
     given = [name for name, plate in plates_of(one).items() if plate.subsampled]
     if not given:
         return candidate, trace
+    other = _run_with_rows(candidate, 0, whole=True)
     rows, sizes = {}, {name: one.nodes[name]["fn"].size for name in given}
     for name in given:
         first, second = one.nodes[name]["value"], other.nodes[name]["value"]
@@ -138,7 +139,8 @@ def _prepared(bound: BoundModel, trace: Trace) -> BoundModel:
         # After one run, so that no later run makes a parameter, which vmap forbids.
         with isolated(stream(0, "parameters")):
             return bound.registering(bound.model)
-    if not (bound.missing or bound.subsampled):
+    whole = not any(plate.subsampled for plate in plates_of(trace, bound.rows).values())
+    if whole and not bound.missing:
         # A second run would tell no more, and on many data it costs as much as a fit.
         bound.__dict__["prototype"] = trace
     return bound
