@@ -412,7 +412,7 @@ def test_small_work_is_done_by_one_thread_and_the_users_number_is_put_back(engin
 def test_what_is_no_fit_is_refused_in_one_line() -> None:
     said = r"Expected what pyrovi.fit returned, and a DataTree came. Pass the fit"
     with pytest.raises(vi.errors.FitError, match=said):
-        drawing._check_fit(xr.DataTree())  # as `draw` itself, whose types the tests check first
+        drawing.check_fit(xr.DataTree())  # as `draw` itself, whose types the tests check first
 
 
 def test_a_plate_may_be_called_state() -> None:
