@@ -76,7 +76,12 @@ def half_of_two(*, placed=True):
 
 
 def many_modes_once():
-    """One that counts was met again and again; those that do not were each met once."""
+    """One was met again and again; those with a thousandth of it were each met once."""
+    return with_modes([9, *[1] * 9], evidence=[0.0, *[-7.0] * 9])
+
+
+def weightless_modes_once():
+    """The same, of modes with next to nothing of the posterior: others of these change nothing."""
     return with_modes([9, *[1] * 9], evidence=[0.0, *[-40.0] * 9])
 
 
@@ -215,6 +220,7 @@ SEEN = [
     ("modes", "modes met", "often", lambda: with_modes([9, 9]), "ok", "judged"),
     ("modes", "modes met", "once", lambda: with_modes([9, 1]), "warn", "judged"),
     ("modes", "modes met", "others once", many_modes_once, "warn", "judged"),
+    ("modes", "modes met", "weightless once", weightless_modes_once, "ok", "judged"),
     ("modes", "rare modes", "none", lambda: with_modes([9, 9]), "ok", "judged"),
     ("modes", "rare modes", "far", lambda: with_modes([9, 9], evidence=[0, -7]), "warn", "judged"),
     ("psis", "joint", "right", made, "ok", "judged"),

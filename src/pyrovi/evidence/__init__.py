@@ -17,7 +17,11 @@ from pyrovi.evidence.moments import (
     reweighted as reweighted,
     reweighted_alone as reweighted_alone,
 )
-from pyrovi.evidence.separate import mixture_moments as mixture_moments, off_without as off_without
+from pyrovi.evidence.separate import (
+    mixture_moments as mixture_moments,
+    off_without as off_without,
+    unseen as unseen,
+)
 from pyrovi.evidence.weights import (
     EVEN_SHAPE as EVEN_SHAPE,
     MIN_DRAWS as MIN_DRAWS,

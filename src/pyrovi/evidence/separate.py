@@ -1,7 +1,11 @@
-"""What separate modes do to means and sds, each mode a normal of its own."""
+"""What separate modes do to means and sds, each mode a normal of its own; and how many lack."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
+
+COUNTS = 1e-4  # the least share of a mode that counts
 
 
 def mixture_moments(
@@ -41,3 +45,21 @@ def off_without(
     mean_of_held, sd_of_held, _ = mixture_moments(own, loc[held], scale[held])
     shift, ratio = np.abs(mean_of_held - mean) / sd, sd_of_held / sd
     return float(shift.max(initial=0.0)), float(ratio.min(initial=1.0))
+
+
+def unseen(found: Sequence[int] | np.ndarray, shares: np.ndarray, searches: int) -> float:
+    """The chance that one more search ends in a mode that counts and was not met before.
+
+    Good and Turing's estimate: the share of the searches that alone met such a mode. Modes of next
+    to no share of what was found are one to it: landscapes have tens of them.
+
+    Args:
+        found: How often each mode was met.
+        shares: The share of the posterior about each.
+        searches: How many searches ended, somewhere.
+
+    >>> unseen([3, 1, 1], np.array([0.7, 0.3, 0.0]), 10)
+    0.1
+    """
+    alone = (np.asarray(found) == 1) & (shares >= COUNTS)
+    return float(alone.sum()) / max(1, searches)

@@ -18,18 +18,18 @@ from torch import Tensor
 
 from pyrovi.approximations import Conditional, Gaussian, Rest
 from pyrovi.density import LogDensity
-from pyrovi.evidence import limits, off_without
+from pyrovi.evidence import limits, off_without, unseen
 from pyrovi.optimise.linalg import SMALLEST_EIGENVALUE, curvature_cholesky
 from pyrovi.optimise.mode_search import DECREMENT, NEAR, log_evidence
 from pyrovi.seeds import stream
 from pyrovi.tree import OF_ALL, OF_REST, UP_TO_LABELS
 
 FIRST_SEARCHES, MOST_SEARCHES = 16, 2048
-NUMBERS = 300_000_000  # that all searches may work through: seconds
-CLIMBS = 60  # steps of a search, before Newton's method
+NUMBERS = 30_000_000  # that all searches may work through: seconds, mostly of second derivatives
+CLIMBS = 120  # steps of a search, before Newton's method
 FIRST_STEP, LONGEST_STEP = 0.1, 10.0  # of each entry
 LONGER, SHORTER = 1.2, 0.5  # where the slope keeps its sign, and where it changes it
-NEWTON_STEPS = 30
+NEWTON_STEPS = 20
 FIRST_DAMPING, MOST_DAMPING = 1e-3, 1e8
 LITTLE = 0.02  # sds that modes left out may move a mean by, and the share of an sd
 LEFT = 1e-3  # the share of the posterior that modes left out may have
@@ -41,6 +41,7 @@ HELD_SHARE = 0.1  # of the draws that a mode should have
 WEIGHED, WEIGHING_DRAWS = 32, 200  # modes whose evidence is estimated by draws, and how many
 MOST_FALLEN, MOST_HALVINGS = 2.0, 30  # nats over an axis, 0.5 where it is a Gaussian's
 NEGLIGIBLE = 12.0  # nats below the best, at which a mode is left as it is
+LOWER = 12.0, 3.0  # nats below, and for each entry, at which a place is no mode that could count
 LOST, LOST_AFTER = 0.9, 128  # such a chance after so many searches: modes are without number
 ENOUGH = 0.1  # chance of another mode, below which searches end
 TINY = 1e-300
@@ -56,7 +57,7 @@ class Survey:
     """Which modes searches came to.
 
     Attributes:
-        searches: How many ended in a mode.
+        searches: How many ended in a mode, or far below all that count.
         found: How often each mode was met, the one with most evidence first.
         log_evidence: Of each, by the curvature there, less a shared constant.
         held: Whether the approximation has draws about each.
@@ -86,8 +87,8 @@ class Survey:
 
     @property
     def unseen(self) -> float:
-        """The chance that one more search ends in a mode that was not met (Good and Turing)."""
-        return self.found.count(1) / max(1, self.searches)
+        """The chance that one more search ends in a mode that counts and was not met."""
+        return unseen(self.found, self.shares, self.searches)
 
     @property
     def missed(self) -> float:
@@ -146,7 +147,7 @@ def survey_modes(
     count = FIRST_SEARCHES
     while found.started < most:
         count = min(count, most - found.started)
-        found.add(*_ends(density, _starts(density, count, stream(seed, "survey", found.started))))
+        found.search(_starts(density, count, stream(seed, "survey", found.started)))
         found.started += count
         if found.settled:
             break
@@ -159,7 +160,7 @@ def survey_modes(
 
 def _evaluations(dim: int) -> int:
     """About how many a search takes."""
-    return CLIMBS + NEWTON_STEPS // 3 * (dim + 1)
+    return CLIMBS + NEWTON_STEPS * (dim + 1)
 
 
 def _starts(density: LogDensity, count: int, seed: int) -> Tensor:
@@ -179,7 +180,7 @@ class _Found:
     """
 
     def __init__(self, density: LogDensity, known: Sequence[Gaussian]) -> None:
-        self.density, self.started = density, 0
+        self.density, self.started, self.passed_by = density, 0, 0
         self.modes: list[Gaussian] = []
         self.counts: list[int] = []
         self.evidence: list[float] = []
@@ -188,6 +189,16 @@ class _Found:
         self.by_height = _exchangeable(density)
         for mode in known:
             self._count(mode.loc, mode.scale_tril)
+
+    def search(self, starts: Float[Tensor, "start dim"]) -> None:
+        """Count where searches end; those far below what is known are not followed to the end."""
+        flat = climb(self.density.value_and_gradient, starts, torch.full_like(starts, FIRST_STEP))
+        places = torch.cat([flat, self.known])
+        height = self.density.log_prob(places).detach().nan_to_num(-torch.inf, -torch.inf)
+        low, for_each = LOWER
+        high = height >= height.max() - low - for_each * self.density.dim
+        self.passed_by += int((~high[: len(flat)]).sum())
+        self.add(*_newton(self.density, flat[high[: len(flat)]]))
 
     def add(
         self, places: Float[Tensor, "place dim"], curvatures: Float[Tensor, "place dim dim"]
@@ -235,7 +246,7 @@ class _Found:
         modes = [self.modes[i] for i in order]
         counts = tuple(self.counts[i] for i in order)
         evidence = tuple(self.evidence[i] for i in order)
-        searches, held = sum(counts), (True,) * len(order)
+        searches, held = sum(counts) + self.passed_by, (True,) * len(order)
         if self.by_height:
             return modes, Survey(searches, counts, evidence, held, of=UP_TO_LABELS)
         loc, scale = (

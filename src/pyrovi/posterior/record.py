@@ -15,7 +15,7 @@ from pyrovi.bound import Site, to_numpy
 from pyrovi.infer import Fit, Run, Rung, Status
 from pyrovi.optimise import Survey
 from pyrovi.posterior.chain import Arrays
-from pyrovi.tree import DRAWS, MODES_OF, SAMPLE_DIMS
+from pyrovi.tree import DRAWS, MODE_SEARCHES, MODES_OF, SAMPLE_DIMS
 
 PACKAGES = ("pyrovi", "torch", "pyro-ppl", "arviz-base", "arviz-stats", "xarray", "numpy")
 
@@ -89,10 +89,15 @@ def _record(fit: Fit, notes: Sequence[str]) -> dict[str, Any]:
         "seconds_total": fit.seconds,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": json.dumps(versions),
-        MODES_OF: "" if fit.best.survey is None else fit.best.survey.of,
+        **_searched(fit.best.survey),
         "notes": json.dumps(list(dict.fromkeys(notes))),
         "sites": json.dumps([_site_record(site) for site in fit.model.sites]),
     }
+
+
+def _searched(survey: Survey | None) -> dict[str, Any]:
+    """What the searches for modes were of, and how many; nothing where there were none."""
+    return {} if survey is None else {MODES_OF: survey.of, MODE_SEARCHES: survey.searches}
 
 
 def _rung_record(rung: Rung) -> dict[str, Any]:

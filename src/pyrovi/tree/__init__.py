@@ -53,6 +53,7 @@ from pyrovi.tree.schema import (
     MASKED as MASKED,
     METADATA as METADATA,
     MISSING as MISSING,
+    MODE_SEARCHES as MODE_SEARCHES,
     MODES_OF as MODES_OF,
     OF_ALL as OF_ALL,
     OF_REST as OF_REST,

@@ -49,6 +49,7 @@ DRAWS = "draws"  # the attribute of `sample_stats` that says which of these the 
 DRAW_KINDS = INDEPENDENT, CHAINS, POINTS = "independent", "chains", "points"
 """Independent draws of an approximation, states of Markov chains, or a few points repeated."""
 MODES_OF = "modes_of"  # the attribute that says which of these the modes that were met are of
+MODE_SEARCHES = "mode_searches"  # the attribute that says how many searches for them there were
 OF_ALL, UP_TO_LABELS, OF_REST = "all", "labels", "rest"
 """All entries; all, where an exchange of labels makes no other mode; what is nearly Gaussian given
 a few."""

@@ -13,8 +13,8 @@ import xarray as xr
 
 from pyrovi.diagnostics.findings import Row, table
 from pyrovi.errors import DiagnosticError
-from pyrovi.evidence import SEVERITY, limits, mixture_moments, off_without
-from pyrovi.tree import MODES_OF, OF_REST, has, require
+from pyrovi.evidence import SEVERITY, limits, mixture_moments, off_without, unseen
+from pyrovi.tree import MODE_SEARCHES, MODES_OF, OF_REST, has, require
 from pyrovi.words import count
 
 SOURCE = limits.MODES_ONCE.source
@@ -58,7 +58,7 @@ def _rows(stats: xr.Dataset, draws: int) -> Iterator[Row]:
         places = stats["mode_loc"].to_numpy(), stats["mode_scale"].to_numpy()
         off = off_without(share, *places, held.astype(bool))
     yield _judge_held(missed, *off, len(share))
-    yield _judge_met(found, share)
+    yield _judge_met(found, share, int(stats.attrs.get(MODE_SEARCHES, found.sum())))
     if places is not None and len(share) > 1:
         yield _judge_rare(share, places, draws)
 
@@ -109,18 +109,18 @@ def _judge_rare(share: np.ndarray, places: Places, draws: int) -> Row:
     )
 
 
-def _judge_met(found: np.ndarray, share: np.ndarray) -> Row:
-    once, unseen = float(share[found < 2].sum()), float((found == 1).sum() / found.sum())
-    searches = count(int(found.sum()), "search", "searches")
+def _judge_met(found: np.ndarray, share: np.ndarray, made: int) -> Row:
+    once, new = float(share[found < 2].sum()), unseen(found, share, made)
+    searches = count(made, "search", "searches")
     rare = limits.MODES_ONCE.status(once) == "ok"
-    value, limit = (unseen, limits.MODES_UNSEEN) if rare else (once, limits.MODES_ONCE)
+    value, limit = (new, limits.MODES_UNSEEN) if rare else (once, limits.MODES_ONCE)
     status = limit.status(value)
     if status == "ok":
         why = f"{searches} met each mode that counts twice or more often."
         return Row("modes met", value, limit, why)
     why = (
         f"{searches} met {count(len(found), 'mode')}, and those with {once:.0%} of the posterior "
-        f"only once: one more search would meet a new one with a chance of {unseen:.0%}."
+        f"only once: one more search would meet a new one with a chance of {new:.0%}."
     )
     act = "Fit with restarts=8 and compare, or give the model a prior that says where to look."
     return Row("modes met", value, limit, why, status, act)

@@ -388,7 +388,7 @@ class AutoState:
             return
         self._look_around()
         rivals = self._rivals()
-        if 1 < len(rivals) <= MOST_MODES:
+        if self._first_misses and len(rivals) <= MOST_MODES:
             yield in_each(rivals)
         else:
             self.gaussian_at = len(self.tried)
@@ -444,6 +444,13 @@ class AutoState:
     def _rivals(self) -> tuple[Gaussian, ...]:
         """The modes that count; none where they were not surveyed."""
         return tuple(self.modes[: self.survey.needed]) if self.survey else ()
+
+    @property
+    def _first_misses(self) -> bool:
+        """Whether a Gaussian in the first of the modes alone would leave out too much."""
+        if self.survey is None:
+            return False
+        return replace(self.survey, held=tuple(i == 0 for i in range(len(self.modes)))).misses
 
     @property
     def _gaussian(self) -> Gaussian | None:
