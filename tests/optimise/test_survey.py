@@ -53,6 +53,26 @@ def test_what_was_known_counts_once_and_is_not_met_as_another():
     assert again.searches == sum(again.found)
 
 
+def test_searches_that_stay_far_below_what_is_known_are_counted_and_no_modes(monkeypatch):
+    def far_below():
+        """A narrow normal that no start comes near, 200 nats above a wide one at the origin."""
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        narrow = dist.Normal(60.0, 0.01).log_prob(x) + 200.0
+        wide = dist.Normal(0.0, 1.0).log_prob(x)
+        pyro.factor("both", torch.logaddexp(narrow, wide) - wide)
+
+    monkeypatch.setattr("pyrovi.optimise.survey.PATIENCE", 0)
+    density = bound_to(far_below)
+    place, width = (
+        torch.full(shape, value).double() for shape, value in (((1,), 60.0), ((1, 1), 0.01))
+    )
+    modes, survey = survey_modes(density, seed=0, known=[Gaussian(density, place, width)])
+    assert len(modes) == 1
+    assert survey.found == (1,)
+    assert survey.searches > FIRST_SEARCHES
+    assert survey.unseen == 1 / survey.searches
+
+
 def test_draws_in_one_mode_hold_one():
     modes, survey = survey_modes(bound_to(humps), seed=0)
     normal = torch.randn(400, 2, generator=torch.Generator().manual_seed(0)).double()

@@ -5,10 +5,11 @@ from typing import Any
 
 from pyro.distributions import DiscreteHMM, GammaGaussianHMM, GaussianHMM, Stable
 from torch import Tensor
-from torch.distributions import Independent, MultivariateNormal, Wishart
+from torch.distributions import Independent, MixtureSameFamily, MultivariateNormal, Wishart
 
 from pyrovi.bound import BoundModel
 
+PER_COMPONENT = 3  # numbers behind a value of a mixture, for each component
 STABLE_POINTS = 501  # at which Pyro integrates the density of a stable distribution
 
 
@@ -40,6 +41,8 @@ def work_of(model: BoundModel) -> int:
 def _width(distribution: Any) -> int:
     """How many numbers stand behind one entry of a value: hidden states, points of an integral."""
     inner = _inner(distribution)
+    if isinstance(inner, MixtureSameFamily):
+        return PER_COMPONENT * inner.mixture_distribution.param_shape[-1]
     if isinstance(inner, Stable):
         return 4 * STABLE_POINTS
     if isinstance(inner, DiscreteHMM):

@@ -15,9 +15,10 @@ import xarray as xr
 from torch import Tensor
 
 from pyrovi.approximations import Approximation, Empirical, GuideDraws
-from pyrovi.bound import BoundModel, Site, as_tree, bind, bind_model, own_module, to_numpy
+from pyrovi.bound import BoundModel, Site, as_tree, bind, bind_model, to_numpy
 from pyrovi.density import LogDensity
 from pyrovi.errors import DataError
+from pyrovi.guides import own_guide
 from pyrovi.infer.result import Fit, Recorded
 from pyrovi.infer.run import Run, Status
 from pyrovi.seeds import check_seed
@@ -150,7 +151,7 @@ def _unconstrained(density: LogDensity, values: Mapping[str, np.ndarray]) -> Ten
 def _of_guide(guide: Callable[..., Any], density: LogDensity) -> Approximation:
     """A guide with the parameters that Pyro's store has now, of which these are copies."""
     model = _as_trained(density.model)
-    own = own_module(guide, model.dtype) if isinstance(guide, torch.nn.Module) else guide
+    own = own_guide(guide, model) if isinstance(guide, torch.nn.Module) else guide
     return GuideDraws(LogDensity(model.registering(own)), own, None)
 
 

@@ -25,11 +25,11 @@ from pyrovi.seeds import stream
 from pyrovi.tree import OF_ALL, OF_REST, UP_TO_LABELS
 
 FIRST_SEARCHES, MOST_SEARCHES = 16, 2048
-NUMBERS = 30_000_000  # that all searches may work through: seconds, mostly of second derivatives
-CLIMBS = 120  # steps of a search, before Newton's method
+NUMBERS = 300_000_000  # that all searches may work through: seconds, mostly of second derivatives
+CLIMBS = 60  # steps of a search, before Newton's method
 FIRST_STEP, LONGEST_STEP = 0.1, 10.0  # of each entry
 LONGER, SHORTER = 1.2, 0.5  # where the slope keeps its sign, and where it changes it
-NEWTON_STEPS = 20
+NEWTON_STEPS, PATIENCE = 30, 5  # and after how many of them what is far below is left
 FIRST_DAMPING, MOST_DAMPING = 1e-3, 1e8
 LITTLE = 0.02  # sds that modes left out may move a mean by, and the share of an sd
 LEFT = 1e-3  # the share of the posterior that modes left out may have
@@ -43,7 +43,7 @@ MOST_FALLEN, MOST_HALVINGS = 2.0, 30  # nats over an axis, 0.5 where it is a Gau
 NEGLIGIBLE = 12.0  # nats below the best, at which a mode is left as it is
 LOWER = 12.0, 3.0  # nats below, and for each entry, at which a place is no mode that could count
 LOST, LOST_AFTER = 0.9, 128  # such a chance after so many searches: modes are without number
-ENOUGH = 0.1  # chance of another mode, below which searches end
+ENOUGH = 0.1  # chance of another mode, whatever its weight, below which searches end
 TINY = 1e-300
 FAR = 5.0, 20.0  # sds from a mode of the rest, where searches for others start
 APART = 3.0  # sds between two modes of a block
@@ -192,13 +192,12 @@ class _Found:
 
     def search(self, starts: Float[Tensor, "start dim"]) -> None:
         """Count where searches end; those far below what is known are not followed to the end."""
-        flat = climb(self.density.value_and_gradient, starts, torch.full_like(starts, FIRST_STEP))
-        places = torch.cat([flat, self.known])
-        height = self.density.log_prob(places).detach().nan_to_num(-torch.inf, -torch.inf)
-        low, for_each = LOWER
-        high = height >= height.max() - low - for_each * self.density.dim
-        self.passed_by += int((~high[: len(flat)]).sum())
-        self.add(*_newton(self.density, flat[high[: len(flat)]]))
+        highest = max(
+            (float(mode.density.log_prob(mode.loc)) for mode in self.modes), default=-math.inf
+        )
+        places, curvatures, passed_by = _ends(self.density, starts, highest)
+        self.passed_by += passed_by
+        self.add(places, curvatures)
 
     def add(
         self, places: Float[Tensor, "place dim"], curvatures: Float[Tensor, "place dim dim"]
@@ -233,12 +232,15 @@ class _Found:
 
     @property
     def settled(self) -> bool:
-        """Whether more searches would hardly meet more, or there are far too many to meet all."""
+        """Whether more searches would hardly meet more, or there are far too many to meet all.
+
+        Modes of no weight count here: where searches meet ever new ones, the heaviest may lack.
+        """
         if not self.modes:
             return False
-        survey = self.ordered()[1]
-        lost = self.started >= LOST_AFTER and survey.unseen > LOST
-        return lost or (survey.once <= limits.MODES_ONCE.high and survey.unseen <= ENOUGH)
+        survey, new = self.ordered()[1], self.counts.count(1) / sum(self.counts)
+        lost = self.started >= LOST_AFTER and new > LOST
+        return lost or (survey.once <= limits.MODES_ONCE.high and new <= ENOUGH)
 
     def ordered(self) -> tuple[list[Gaussian], Survey]:
         """The modes and how often each was met, the one with most evidence first."""
@@ -330,7 +332,7 @@ def _near_each(modes: Sequence[Gaussian], flat: Tensor) -> np.ndarray:
 def _led_to_each(modes: Sequence[Gaussian], flat: Tensor) -> np.ndarray:
     """The same where an exchange of labels makes many places of a mode: by where some climb."""
     density = modes[0].density
-    ends, _ = _ends(density, flat[:CLIMBERS])
+    ends, *_ = _ends(density, flat[:CLIMBERS])
     if not len(ends):
         return np.full(len(modes), len(flat))
     places = torch.cat([ends, torch.stack([mode.loc for mode in modes])])
@@ -339,10 +341,12 @@ def _led_to_each(modes: Sequence[Gaussian], flat: Tensor) -> np.ndarray:
     return same.double().mean(0).numpy() * len(flat)
 
 
-def _ends(density: LogDensity, starts: Float[Tensor, "start dim"]) -> tuple[Tensor, Tensor]:
-    """The modes that searches from the starts end in, and their curvature."""
+def _ends(
+    density: LogDensity, starts: Float[Tensor, "start dim"], highest: float = -math.inf
+) -> tuple[Tensor, Tensor, int]:
+    """The modes that searches from the starts end in, their curvature, and how many ended low."""
     flat = climb(density.value_and_gradient, starts, torch.full_like(starts, FIRST_STEP))
-    return _newton(density, flat)
+    return _newton(density, flat, highest)
 
 
 def climb(
@@ -367,17 +371,24 @@ def climb(
 
 
 def _newton(
-    density: LogDensity, flat: Float[Tensor, "row dim"]
-) -> tuple[Float[Tensor, "end dim"], Float[Tensor, "end dim dim"]]:
+    density: LogDensity, flat: Float[Tensor, "row dim"], highest: float
+) -> tuple[Float[Tensor, "end dim"], Float[Tensor, "end dim dim"], int]:
     """The modes that Newton's method ends in, damped where a step leads down, and their curvature.
 
-    One for each row that arrives.
+    One for each row that arrives; and how many were left, since they were far below ``highest`` or
+    the highest of them after a few steps.
     """
+    passed_by, far = 0, LOWER[0] + LOWER[1] * flat.shape[1]
     flat, curvature = flat.clone(), flat.new_zeros(*flat.shape, flat.shape[1])
     value, gradient = density.value_and_gradient(flat)
     damping, short = torch.zeros_like(value), torch.full_like(value, torch.inf)
     going = torch.arange(len(flat))
-    for _ in range(NEWTON_STEPS):
+    for taken in range(NEWTON_STEPS):
+        if taken == PATIENCE:
+            low = value[going] < max(highest, float(value.max())) - far
+            going, passed_by = going[~low], int(low.sum())
+        if not len(going):
+            break
         curvature[going] = -density.hessian(flat[going])
         step, promised, curved = _damped_steps(curvature[going], gradient[going], damping[going])
         short[going] = torch.where(curved, promised, torch.inf)
@@ -392,7 +403,7 @@ def _newton(
         raised = (10 * damping[going]).clamp(min=FIRST_DAMPING)
         damping[going] = torch.where(up, damping[going] / 10, raised)
     arrived = short < NEAR
-    return flat[arrived], curvature[arrived]
+    return flat[arrived], curvature[arrived], passed_by
 
 
 def _damped_steps(

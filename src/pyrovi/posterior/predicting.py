@@ -25,7 +25,7 @@ from pyrovi.bound import (
     discrete_draws,
     predictions,
 )
-from pyrovi.density import fitting_threads
+from pyrovi.density import fitting_threads, in_one_sentence
 from pyrovi.errors import DataError, EngineError, check_whole_number
 from pyrovi.infer import Fit
 from pyrovi.posterior.chain import Arrays, as_arrays, stack_chains
@@ -87,18 +87,24 @@ def predict(
             f"new_levels is 'refuse' or 'draw', and {new_levels!r} came: whether groups that were "
             "not fitted are an error, or drawn from the population."
         )
+    with fitting_threads(fit.density), in_one_sentence(fit.model.name, "predicted from"):
+        return grow(
+            xr.DataTree() if tree is None else tree, **_groups(fit, data, draws, new_levels)
+        )
+
+
+def _groups(fit: Fit, data: Any, draws: int, new_levels: str) -> dict[str, xr.Dataset]:
     new = new_data(fit, data)
     model = bind_model(fit.model.model, bind(fit.model.model, dict(new.values)))
     sources = _Placed(fit, model, new, draw=new_levels == DRAW).sources
-    with fitting_threads(fit.density):
-        chains = [
-            _one_chain(run.density.model, model, sources, values, stream(fit.seed, "new", chain))
-            for chain, (run, values) in enumerate(zip(fit.chains, _drawn(fit, draws), strict=True))
-        ]
+    chains = [
+        _one_chain(run.density.model, model, sources, values, stream(fit.seed, "new", chain))
+        for chain, (run, values) in enumerate(zip(fit.chains, _drawn(fit, draws), strict=True))
+    ]
     named = as_tree(model, dict(new.values))
     groups = draw_groups(model, named, stack_chains(chains))
     groups[CONSTANT_OF_PREDICTIONS] = held(named, "constant_data")
-    return grow(xr.DataTree() if tree is None else tree, **groups)
+    return groups
 
 
 def _drawn(fit: Fit, draws: int) -> list[dict[str, Tensor]]:
