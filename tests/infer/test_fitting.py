@@ -79,6 +79,7 @@ def test_an_interruption_gives_the_fit_so_far_and_begins_no_other_restart() -> N
     code = (
         "import os, signal, torch, pyro, pyro.distributions as dist, pyrovi as vi\n"
         "from pyro.infer import Trace_ELBO\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # jobs may ignore it
         "runs = []\n"
         "def model(y):\n"
         "    x = pyro.sample('x', dist.Normal(0.0, 1.0))\n"

@@ -142,8 +142,10 @@ def survey_modes(
     Returns:
         None where searches would be dear, or none ended in a mode.
     """
-    found = _Found(density, known)
     most = min(MOST_SEARCHES, NUMBERS // (density.work * _evaluations(density.dim)))
+    if most < FIRST_SEARCHES:
+        return None
+    found = _Found(density, known)
     count = FIRST_SEARCHES
     while found.started < most:
         count = min(count, most - found.started)
@@ -152,7 +154,7 @@ def survey_modes(
         if found.settled:
             break
         count = found.started
-    if not found.modes or not found.started:
+    if not found.modes:
         return None
     found.weigh(seed)
     return found.ordered()
