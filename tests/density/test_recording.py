@@ -88,6 +88,16 @@ def long_densities() -> tuple[LogDensity, LogDensity]:
     return LogDensity(bound), LogDensity(bound)
 
 
+def test_a_recording_of_one_row_is_not_run_for_each_of_many() -> None:
+    recordings = recording.Recordings(lambda: 10_000)
+    recordings.made = {("gradient", size): object() for size in (1, 64)}  # pyright: ignore[reportAttributeAccessIssue]
+    assert recordings._nearest("gradient", 512) == 64  # and not 512 times one
+    assert recordings._nearest("gradient", 5) == 1
+    assert recordings._nearest("gradient", 10_000) == 0
+    del recordings.made["gradient", 64]
+    assert recordings._nearest("gradient", 512) == 0
+
+
 def test_one_recording_of_a_long_loop_serves_any_few_rows() -> None:
     density, fresh = long_densities()
     generator = torch.Generator().manual_seed(1)

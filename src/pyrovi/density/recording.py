@@ -26,6 +26,7 @@ Outputs = tuple[Tensor, ...]
 Function = Callable[[Tensor], Outputs]
 REPEATS = 20  # evaluations for one number of points before a recording of it pays
 LONG = 500  # operations of one evaluation, above which it pays much sooner
+MOST_PARTS = 8  # in which a short recording of fewer rows serves more
 MOST_FILLED = 3  # times the rows of a short one that are asked for, worked out in its recording
 EARLY = 2  # evaluations of a long gradient before it is
 VALUES = 100  # times that it is run for values alone, which takes as long as to record them
@@ -83,10 +84,13 @@ class Recordings:
         return None if program is None else partial(_in_parts, program, size)
 
     def _nearest(self, kind: Hashable, rows: int) -> int:
-        """Which recorded number of rows serves so many with the fewest for nothing; 0 if none."""
-        sizes = [size for own, size in self.made if own == kind]
+        """Which recorded number of rows serves so many with the fewest for nothing; 0 if none.
+
+        In few parts: a recording of one row, run again for each of many, takes longer than a run.
+        """
+        sizes = [size for own, size in self.made if own == kind and rows <= MOST_PARTS * size]
         done = {size: math.ceil(rows / size) * size for size in sizes}
-        best = min(done, key=done.__getitem__, default=0)
+        best = min(sizes, key=lambda size: (done[size], -size), default=0)
         return best if done.get(best, math.inf) <= MOST_FILLED * rows else 0
 
     def _make(self, kind: Hashable, function: Function, rows: Tensor) -> None:

@@ -25,7 +25,7 @@ from pyrovi.seeds import stream
 from pyrovi.tree import OF_ALL, OF_REST, UP_TO_LABELS
 
 FIRST_SEARCHES, MOST_SEARCHES = 16, 2048
-NUMBERS = 300_000_000  # that all searches may work through: seconds, mostly of second derivatives
+NUMBERS = 150_000_000  # that all searches may work through: seconds, mostly of second derivatives
 CLIMBS = 60  # steps of a search, before Newton's method
 FIRST_STEP, LONGEST_STEP = 0.1, 10.0  # of each entry
 LONGER, SHORTER = 1.2, 0.5  # where the slope keeps its sign, and where it changes it
@@ -142,7 +142,7 @@ def survey_modes(
     Returns:
         None where searches would be dear, or none ended in a mode.
     """
-    most = min(MOST_SEARCHES, NUMBERS // (density.work * _evaluations(density.dim)))
+    most = most_searches(density)
     if most < FIRST_SEARCHES:
         return None
     found = _Found(density, known)
@@ -160,9 +160,10 @@ def survey_modes(
     return found.ordered()
 
 
-def _evaluations(dim: int) -> int:
-    """About how many a search takes."""
-    return CLIMBS + NEWTON_STEPS * (dim + 1)
+def most_searches(density: LogDensity) -> int:
+    """How many searches may be made; of fewer than `FIRST_SEARCHES` nothing could be told."""
+    evaluations = CLIMBS + NEWTON_STEPS * (density.dim + 1)  # that one takes, about
+    return min(MOST_SEARCHES, NUMBERS // (density.work * evaluations))
 
 
 def _starts(density: LogDensity, count: int, seed: int) -> Tensor:

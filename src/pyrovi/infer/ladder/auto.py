@@ -55,12 +55,14 @@ from pyrovi.infer.ladder.price import NUTS_CALL, Price, of_nuts
 from pyrovi.infer.run import Rung
 from pyrovi.optimise import (
     FEWEST_CHAINS,
+    FIRST_SEARCHES,
     MOST_ALONE,
     Survey,
     affordable,
     all_few,
     find_mode,
     mark_held,
+    most_searches,
     split_of,
     survey_modes,
 )
@@ -407,12 +409,16 @@ class AutoState:
 
     def _look_around(self) -> None:
         """Search for modes from all over, where that is affordable."""
-        if not (self._judgeable and self.density.vectorised and affordable(self.density)):
+        density = self.density
+        if not (self._judgeable and density.vectorised and affordable(density)):
+            return
+        if most_searches(density) < FIRST_SEARCHES:
             return
         with contextlib.suppress(OutOfTime):  # the next step will say so
-            next_to_start = find_mode(self.density, self.start)
-            seed, known = stream(self.seed, "survey"), [*filter(None, [next_to_start])]
-            found = survey_modes(self.density, seed, known)
+            # Where discrete sites are summed out, a long way lies between a start and its mode.
+            first = None if density.model.discrete else find_mode(density, self.start)
+            seed, known = stream(self.seed, "survey"), [*filter(None, [first])]
+            found = survey_modes(density, seed, known)
             self.modes, self.survey = found or (known, None)
 
     def _passed(self) -> bool:
