@@ -384,7 +384,8 @@ class AutoState:
         where the weights cannot.
         """
         split = split_for(self.density, self.start, self.seed)
-        if split is not None and len(split.rest):
+        # With discrete sites summed out, what is left given a few has modes, and is no Gaussian.
+        if split is not None and len(split.rest) and not self.density.model.discrete:
             yield replace(nested(split), left_out=True)
         if self._near():
             return
