@@ -98,6 +98,12 @@ def test_a_recording_of_one_row_is_not_run_for_each_of_many() -> None:
     assert recordings._nearest("gradient", 512) == 0
 
 
+def normals(count: int) -> Tensor:
+    """So many rows."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(count, 2, generator=generator, dtype=torch.float64)
+
+
 def test_one_recording_of_a_long_loop_serves_any_few_rows() -> None:
     density, fresh = long_densities()
     generator = torch.Generator().manual_seed(1)
@@ -175,7 +181,7 @@ def test_more_rows_than_fit_go_through_a_long_recording_in_parts(
 ) -> None:
     density, fresh = long_densities()
     monkeypatch.setattr(log_density, "RECORDED_ENTRIES", 150 * density.entries)
-    rows = torch.randn(250, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    rows = normals(250)
     for _ in range(2 * EARLY + 1):
         density.value_and_gradient(rows)
     assert ("gradient", 150) in density.recordings.made
@@ -186,7 +192,7 @@ def test_rows_that_would_hold_too_much_are_recorded_in_parts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     density, fresh = long_densities()
-    few = torch.randn(5, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    few = normals(5)
     for _ in range(EARLY + 1):
         density.value_and_gradient(few)
     held = density.recordings.made["gradient", ROWS[0]].noted
@@ -201,7 +207,7 @@ def test_rows_that_would_hold_too_much_are_recorded_in_parts(
 
 def test_second_derivatives_of_a_long_loop_are_differences_of_its_recorded_gradient() -> None:
     density, fresh = long_densities()
-    rows = torch.randn(3, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    rows = normals(3)
     for _ in range(EARLY):
         density.value_and_gradient(rows)
     ours, its = density.hessian(rows), fresh.hessian(rows)
@@ -211,7 +217,7 @@ def test_second_derivatives_of_a_long_loop_are_differences_of_its_recorded_gradi
 
 def test_values_of_a_long_loop_are_recorded_with_its_gradient_and_take_less_work() -> None:
     density, fresh = long_densities()
-    rows = torch.randn(ROWS[0], 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    rows = normals(ROWS[0])
     for _ in range(EARLY):
         density.value_and_gradient(rows)
     made = density.recordings.made
@@ -222,7 +228,7 @@ def test_values_of_a_long_loop_are_recorded_with_its_gradient_and_take_less_work
 
 def test_a_gradient_that_is_recorded_where_values_are_asked_for_is_no_zero() -> None:
     density, fresh = long_densities()
-    rows = torch.randn(4, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    rows = normals(4)
     density.value_and_gradient(rows)
     density.check_gradient(rows[0])  # asks for values, without differentiating
     with torch.no_grad():
@@ -236,7 +242,7 @@ def test_what_cannot_be_recorded_for_many_rows_goes_through_the_recording_of_few
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     density, fresh = long_densities()
-    rows = torch.randn(60, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    rows = normals(60)
     for _ in range(EARLY + 1):
         density.value_and_gradient(rows[:3])
 
@@ -254,7 +260,7 @@ def test_values_are_recorded_for_more_rows_than_gradients_once_many_are_asked_fo
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     density, fresh = long_densities()
-    rows = torch.randn(600, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    rows = normals(600)
     for _ in range(EARLY):
         density.value_and_gradient(rows[: ROWS[0]])
     held = density.recordings.made["gradient", ROWS[0]].noted

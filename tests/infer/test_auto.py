@@ -408,7 +408,7 @@ def surveyed(monkeypatch: pytest.MonkeyPatch, *evidence: float) -> tuple[Gaussia
     places = tuple((9.0 * number,) for number in range(len(evidence)))
     twice, held, width = (2,) * len(modes), (True,) * len(modes), ((1.0,),) * len(modes)
     survey = Survey(2 * len(modes), twice, evidence, held, places, width)
-    monkeypatch.setattr(auto, "survey_modes", lambda *_: (list(modes), survey))
+    monkeypatch.setattr(auto, "survey_modes", lambda *_, **__: (list(modes), survey))
     return modes
 
 

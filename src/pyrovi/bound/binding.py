@@ -42,6 +42,11 @@ UNCONDITIONED = (
 )
 # What torch and Pyro say where a batch is not the plates that it stands in.
 OF_SHAPES = ("Shape mismatch inside plate", "to_event", "must match the size", "shape mismatch")
+WHOLE_NUMBERS = ("Long", "must be a Tensor")  # where torch or Pyro wanted a tensor of floats
+FLOATS = (
+    "Give whole numbers that are multiplied as floats (x.astype(float), x.double()), and what is "
+    "observed as an array or a tensor."
+)
 CHECK = "Check lengths, types and argument names."
 SHAPES = (
     "Check lengths; axes of a site that belong to no plate are to be one event: .to_event(1), or "
@@ -254,7 +259,8 @@ def _refusal(candidate: BoundModel, error: Exception) -> PyroviError:
 
 def advice(error: Exception) -> str:
     """What to check of a model that raised an error."""
-    return SHAPES if _says(error, OF_SHAPES) else CHECK
+    cases = (OF_SHAPES, SHAPES), (WHOLE_NUMBERS, FLOATS)
+    return next((what for signs, what in cases if _says(error, signs)), CHECK)
 
 
 def _said(error: Exception) -> str:

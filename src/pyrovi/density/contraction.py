@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import prod
 from typing import Any
 
 import torch
@@ -135,7 +134,7 @@ def _path(terms: Sequence[Any], dims: frozenset[str]) -> Path | None:
         return sum(aligned, torch.zeros([*shape, *(sizes[each] for each in axes)]))
 
     pairs, states = list(pairwise(order)), sizes[order[0]]
-    halvings, places = _arranged(len(pairs), len(pairs) * prod(shape) * states**3 // 2)
+    halvings, places = _arranged(len(pairs), len(pairs) * math.prod(shape) * states**3 // 2)
     lacking = max(places) + 1 - len(pairs)
     nothing = torch.eye(states).log().expand(*shape, -1, -1)
     links = [added(frozenset(pair), "".join(pair)) for pair in pairs] + [nothing] * lacking

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pyrovi.approximations import Approximation, Empirical, GuideDraws
 from pyrovi.bound import BoundModel, Site, as_tree, bind, bind_model, to_numpy
-from pyrovi.density import LogDensity
+from pyrovi.density import LogDensity, in_one_sentence
 from pyrovi.errors import DataError
 from pyrovi.guides import own_guide
 from pyrovi.infer.result import Fit, Recorded
@@ -46,7 +46,8 @@ def fit_of(
     seed = check_seed(seed)
     arguments = bind(model, data)
     bound = bind_model(model, arguments)
-    name, chains = _read(posterior, LogDensity(bound))
+    with in_one_sentence(bound.name, "held against these draws"):
+        name, chains = _read(posterior, LogDensity(bound))
     ended: Any = {"status": Status.CONVERGED, "why": WHY, "seconds": 0.0}
     runs = tuple(
         Run(losses={"loss": np.empty(0)}, density=each.density, approximation=each, **ended)
@@ -71,13 +72,11 @@ def _read(posterior: Any, density: LogDensity) -> tuple[str, list[Approximation]
         samples = posterior.get_samples(group_by_chain=True)
         library = type(posterior).__module__.partition(".")[0]
         return f"{library}'s {type(kernel).__name__}", _chains(samples, density)
-    if isinstance(posterior, xr.DataTree) and "posterior" in posterior.children:
-        return "draws from elsewhere", _chains(_arrays(held(posterior, "posterior")), density)
-    group = getattr(posterior, "posterior", posterior)
-    if isinstance(group, xr.Dataset):
-        return "draws from elsewhere", _chains(_arrays(group), density)
-    if isinstance(posterior, Mapping):
-        return "draws from elsewhere", _chains(posterior, density)
+    tree = isinstance(posterior, xr.DataTree)
+    group = held(posterior, "posterior") if tree else getattr(posterior, "posterior", posterior)
+    samples = _arrays(group) if isinstance(group, xr.Dataset) else group
+    if isinstance(samples, Mapping):
+        return "draws from elsewhere", _chains(samples, density)
     if callable(posterior):
         return type(posterior).__name__, [_of_guide(posterior, density)]
     raise DataError(

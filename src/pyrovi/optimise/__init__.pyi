@@ -24,8 +24,6 @@ from pyrovi.optimise.splits import all_few as all_few
 from pyrovi.optimise.splits import split_of as split_of
 from pyrovi.optimise.survey import Survey as Survey
 from pyrovi.optimise.survey import mark_held as mark_held
-from pyrovi.optimise.survey import FIRST_SEARCHES as FIRST_SEARCHES
-from pyrovi.optimise.survey import most_searches as most_searches
 from pyrovi.optimise.survey import survey_modes as survey_modes
 from pyrovi.optimise.survey import survey_rest as survey_rest
 from pyrovi.optimise.transport import TransportedDraws as TransportedDraws

@@ -20,7 +20,7 @@ from pyrovi.approximations import Conditional, Gaussian, Rest
 from pyrovi.density import LogDensity
 from pyrovi.evidence import limits, off_without, unseen
 from pyrovi.optimise.linalg import SMALLEST_EIGENVALUE, curvature_cholesky
-from pyrovi.optimise.mode_search import DECREMENT, NEAR, log_evidence
+from pyrovi.optimise.mode_search import DECREMENT, NEAR, find_mode, log_evidence
 from pyrovi.seeds import stream
 from pyrovi.tree import OF_ALL, OF_REST, UP_TO_LABELS
 
@@ -130,7 +130,10 @@ class Survey:
 
 
 def survey_modes(
-    density: LogDensity, seed: int, known: Sequence[Gaussian] = ()
+    density: LogDensity,
+    seed: int,
+    known: Sequence[Gaussian] = (),
+    start: Float[Tensor, "dim"] | None = None,
 ) -> tuple[list[Gaussian], Survey] | None:
     """The modes with most evidence first, and how often each was met.
 
@@ -138,13 +141,18 @@ def survey_modes(
         density: The density.
         seed: Of the starts.
         known: Modes that were met before, each once.
+        start: Next to which the first mode is sought. Not where discrete sites are summed out: a
+            long way lies between a start and its mode then.
 
     Returns:
-        None where searches would be dear, or none ended in a mode.
+        None where so few searches could be made that they would tell nothing, or none ended in a
+        mode.
     """
-    most = most_searches(density)
+    most = min(MOST_SEARCHES, NUMBERS // (density.work * _evaluations(density.dim)))
     if most < FIRST_SEARCHES:
         return None
+    if start is not None and not density.model.discrete:
+        known = [*known, *filter(None, [find_mode(density, start)])]
     found = _Found(density, known)
     count = FIRST_SEARCHES
     while found.started < most:
@@ -160,10 +168,9 @@ def survey_modes(
     return found.ordered()
 
 
-def most_searches(density: LogDensity) -> int:
-    """How many searches may be made; of fewer than `FIRST_SEARCHES` nothing could be told."""
-    evaluations = CLIMBS + NEWTON_STEPS * (density.dim + 1)  # that one takes, about
-    return min(MOST_SEARCHES, NUMBERS // (density.work * evaluations))
+def _evaluations(dim: int) -> int:
+    """About how many a search takes."""
+    return CLIMBS + NEWTON_STEPS * (dim + 1)
 
 
 def _starts(density: LogDensity, count: int, seed: int) -> Tensor:

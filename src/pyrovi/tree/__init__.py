@@ -6,6 +6,7 @@
 | `posterior`, `unconstrained_posterior` | draw | chain, draw, plates |
 | `log_likelihood` | draw | chain, draw, plates |
 | `posterior_predictive` | draw | chain, draw (some of them, of large data), plates |
+| `predictions`, `predictions_constant_data` | predict | chain, draw, plates of the new data |
 | `prior`, `prior_predictive` | draw | chain (one), draw, plates |
 | `log_prior`, `log_guide` | draw | chain, draw: one variable per latent site |
 | `drift` | draw | chain, draw, drift_state, plates: where Markov chains began and went |

@@ -25,7 +25,7 @@ DRAWN_GROUPS = {
     *(PREDICTIONS, CONSTANT_OF_PREDICTIONS),
     *(DISCREPANCIES, MASKED, "diagnostics", "drift", "sample_stats"),
 }
-"""What `pyrovi.draw` and `pyrovi.check` write."""
+"""What `pyrovi.draw`, `pyrovi.predict` and `pyrovi.check` write."""
 
 # Attributes of a variable; the first three are 1 where they are there.
 MISSING = "missing_as_nan"  # observed: its NaNs are values to leave out and predict

@@ -55,14 +55,11 @@ from pyrovi.infer.ladder.price import NUTS_CALL, Price, of_nuts
 from pyrovi.infer.run import Rung
 from pyrovi.optimise import (
     FEWEST_CHAINS,
-    FIRST_SEARCHES,
     MOST_ALONE,
     Survey,
     affordable,
     all_few,
-    find_mode,
     mark_held,
-    most_searches,
     split_of,
     survey_modes,
 )
@@ -413,14 +410,9 @@ class AutoState:
         density = self.density
         if not (self._judgeable and density.vectorised and affordable(density)):
             return
-        if most_searches(density) < FIRST_SEARCHES:
-            return
         with contextlib.suppress(OutOfTime):  # the next step will say so
-            # Where discrete sites are summed out, a long way lies between a start and its mode.
-            first = None if density.model.discrete else find_mode(density, self.start)
-            seed, known = stream(self.seed, "survey"), [*filter(None, [first])]
-            found = survey_modes(density, seed, known)
-            self.modes, self.survey = found or (known, None)
+            found = survey_modes(density, stream(self.seed, "survey"), start=self.start)
+            self.modes, self.survey = found or ([], None)
 
     def _passed(self) -> bool:
         """Whether some rung is good enough, or nothing can judge any."""
