@@ -241,6 +241,17 @@ def test_leaving_one_out_gives_the_predictive_of_the_others():
     assert error.mean() < np.abs(pit_values(model.y, draws) - exact).mean() / 3
 
 
+@pytest.mark.parametrize(("stretched", "status"), [(1.0, "ok"), (3.0, "warn")])
+def test_data_that_helped_to_predict_themselves_may_crowd_in_the_middle(stretched, status):
+    """y ~ N(z, 1), z ~ N(0, 1): of exact draws of z given y, the right model's crowd."""
+    rng = np.random.default_rng(0)
+    y = stretched * rng.normal(scale=np.sqrt(2), size=300)
+    z = y / 2 + rng.normal(size=(1000, 300)) / np.sqrt(2)
+    found = predictive(replicated(y, z + rng.normal(size=z.shape)))
+    assert statuses(found)["PIT(y)"] == status
+    assert float(found["value"].sel(quantity="PIT(y)")) < 0.001
+
+
 @pytest.mark.parametrize(("length", "judged"), [(0.02, False), (0.4, True)])
 def test_a_model_that_bends_to_every_observation_is_not_called_uneven(length, judged):
     """A Gaussian process, exact draws. At 0.02 it spends 24 parameters on 25 observations."""

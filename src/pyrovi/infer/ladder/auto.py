@@ -388,13 +388,15 @@ class AutoState:
             return
         self._look_around()
         rivals = self._rivals()
-        if self._first_misses and len(rivals) <= MOST_MODES:
-            yield in_each(rivals)
-        else:
-            self.gaussian_at = len(self.tried)
-            yield first_rung(self.density, rivals)
-        few = self.density.dim <= MOST_ALONE and len(rivals) <= MOST_COMPONENTS
-        if split is not None and few and not self._sure():
+        few = split is not None and self.density.dim <= MOST_ALONE
+        few = few and len(rivals) <= MOST_COMPONENTS
+        # Gaussians in several modes seldom are enough by themselves: where they cost, they wait.
+        at_once = few and self._first_misses and self.density.work > CHEAP_WORK
+        if at_once:
+            yield nested(all_few(self.density), rivals)
+        if not (at_once and self._passed()):
+            yield self._gaussians(rivals)
+        if few and not at_once and not self._sure():
             yield nested(all_few(self.density), rivals)
         yield from self._bent()
         self.cheap = False
@@ -404,6 +406,13 @@ class AutoState:
             if self._passed() or not self._told():
                 return
             yield from following()
+
+    def _gaussians(self, rivals: tuple[Gaussian, ...]) -> Plan:
+        """A Gaussian in each mode where the first alone would leave out too much, else one."""
+        if self._first_misses and len(rivals) <= MOST_MODES:
+            return in_each(rivals)
+        self.gaussian_at = len(self.tried)
+        return first_rung(self.density, rivals)
 
     def _look_around(self) -> None:
         """Search for modes from all over, where that is affordable."""
