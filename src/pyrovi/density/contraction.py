@@ -59,7 +59,7 @@ class Path:
 
     Attributes:
         kept: The dims that are not summed out.
-        links: Between neighbours along the path, ``(link, *kept, state, state)``.
+        links: Between neighbours along the path, ``(*kept, state, state, link)``.
         halvings: How often half of them are multiplied by the other half, all at once; before
             each, the link at place i is followed along the path by that at i in the other half.
         constant: What hangs on no state, ``(*kept)``.
@@ -77,18 +77,15 @@ class Path:
 
 def _halved(links: Tensor, halvings: int) -> Tensor:
     """Products of so many links that follow each other, in logs."""
-    if not halvings:
-        return links
-    links = links.movedim(0, -1).contiguous()  # what is done to all alike lies side by side
     for _ in range(halvings):
         ahead, behind = links.chunk(2, -1)
         links = _log_sum(ahead.unsqueeze(-2) + behind.unsqueeze(-4), -3)
-    return links.movedim(-1, 0)
+    return links
 
 
 def _stepwise(links: Tensor) -> Tensor:
     """Of the matrix product of all links, in logs, the sum over its rows."""
-    first, *rest = links.unbind(0)
+    first, *rest = links.unbind(-1)
     ahead = _log_sum(first, -2)
     for link in rest:
         ahead = _log_sum(ahead.unsqueeze(-1) + link, -2)
@@ -141,8 +138,10 @@ def _path(terms: Sequence[Any], dims: frozenset[str]) -> Path | None:
     ends = [added(frozenset(state), state) for state in order[1:]]
     ends += [torch.zeros(*shape, states)] * lacking
     links[0] = links[0] + added(frozenset(order[:1]), order[0]).unsqueeze(-1)
-    stacked = torch.stack([links[i] for i in places])
-    stacked = stacked + torch.stack([ends[i] for i in places]).unsqueeze(-2)
+    # What is done to all alike lies side by side.
+    stacked = torch.stack([links[i] for i in places]).movedim(0, -1).contiguous()
+    behind = torch.stack([ends[i] for i in places]).movedim(0, -1).contiguous()
+    stacked = stacked + behind.unsqueeze(-3)
     return Path(kept, stacked, halvings, added(frozenset(), ""))
 
 

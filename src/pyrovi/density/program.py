@@ -10,6 +10,7 @@ what the recorded operation gave.
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 
 SMALL = 16_384  # entries, up to which numpy is faster; above, torch has threads
 SHORT = 64  # entries of a constant, up to which another of the same numbers is looked for
+FEW_RUNS = 0.25  # of the parts of a stack, which are then copied run by run
 MOSTLY = 0.9  # of what is stacked, from which it is written into the stack, and the rest copied
 TELLING = 32  # sums, of which the bits of some would be others if the terms had another order
 FEW_TERMS = 8  # of a sum, below which numpy adds one after another
@@ -202,6 +204,8 @@ class _Plan:
             call.func(*args, **kwargs)
         elif call.func is ATEN.stack.default and id(call.out) in self._places:
             self._complete(call, args[0])
+        elif _is_stack(call) and len(runs := _runs(args[0])) <= FEW_RUNS * len(args[0]):
+            self._copy(call.out, runs)
         elif call.base is not None:
             seen = tensors((call.func(*args, **kwargs),))
             self._places |= {id(old): new for old, new in zip(call.made, seen, strict=True)}
@@ -215,6 +219,13 @@ class _Plan:
             if self._slots.get(id(recorded)) != (call, at):
                 self.steps.append((whole[at].copy_, (part,)))
                 whole[at].copy_(part)
+
+    def _copy(self, stack: Tensor, runs: Sequence[Tensor]) -> None:
+        """A stack of parts that mostly lie in one row in memory, or are the same one."""
+        self._places[id(stack)] = whole = self._made(stack)
+        for place, run in zip(whole.split([len(run) for run in runs]), runs, strict=True):
+            self.steps.append((place.copy_, (run,)))
+            place.copy_(run)
 
     def _fill(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Make places for what comes out, and the fastest step that fills them."""
@@ -281,6 +292,38 @@ def _slots(calls: Sequence[Call]) -> dict[int, tuple[Call, int]]:
         if len(own) >= MOSTLY * len(stack.args[0]):
             slots |= own
     return slots
+
+
+def _runs(parts: Sequence[Tensor]) -> list[Tensor]:
+    """Parts of a stack, those that follow each other at one distance in memory as one.
+
+    >>> table = torch.arange(8.0).reshape(4, 2)
+    >>> _runs([table[0], table[2], table[1], table[1], table[1]])
+    [tensor([[0., 1.],
+            [4., 5.]]), tensor([[2., 3.],
+            [2., 3.],
+            [2., 3.]])]
+    """
+    distances = [_distance(*both) for both in pairwise(parts)] + [-1]
+    runs, at = [], 0
+    while at < len(parts):
+        distance, ends = distances[at], at + 1
+        while distances[ends - 1] == distance >= 0:
+            ends += 1
+        size = ends - at, *parts[at].shape
+        runs.append(parts[at].as_strided(size, (max(distance, 0), *parts[at].stride())))
+        at = ends
+    return runs
+
+
+def _distance(part: Tensor, following: Tensor) -> int:
+    """How far on in the same memory, and alike, the following part lies; -1 if it does not."""
+    alike = (
+        storage(part) == storage(following)
+        and part.dtype == following.dtype
+        and part.stride() == following.stride()
+    )
+    return following.storage_offset() - part.storage_offset() if alike else -1
 
 
 def _is_stack(call: Call) -> bool:

@@ -31,7 +31,11 @@ MOST_FILLED = 3  # times the rows of a short one that are asked for, worked out 
 EARLY = 2  # evaluations of a long gradient before it is
 VALUES = 100  # times that it is run for values alone, which takes as long as to record them
 ROWS = (16, 256)  # that a long function is recorded for: many take little more time than one
-WIDE = 4096  # numbers in one operation of few rows, from which those of more rows are no quicker
+WIDE = 16_384  # numbers in one operation, on average, above which more rows are no quicker
+WORTH: dict[Hashable, int] = {
+    "gradient": 8,
+    "value": 2,
+}  # times the fewest rows, which a recording of more is to serve
 RECORDED_BYTES = 500_000_000  # of all results together, which are held while it is recorded
 AGREEMENT = 1e-9  # relative; the operations are the same ones, so they should agree to the bit
 
@@ -117,12 +121,13 @@ class Recordings:
             return rows
         few, some = ROWS
         known = self.made.get((kind, few))
-        if rows <= few or known is None or known.entries >= WIDE:
+        if rows <= few or known is None or WORTH[kind] * known.entries > WIDE:
             return few
         if kind == "value" and not self._values_pay:
             return self._size("gradient", rows)
         fit = RECORDED_BYTES // known.noted * few
-        size = max(few, min(some, self._most(), fit))
+        narrow = int(WIDE / known.entries) * few
+        size = max(few, min(some, narrow, self._most(), fit))
         return few if size in self._refused else size
 
     @property
