@@ -90,13 +90,23 @@ class StudentMixture:
             for _ in range(REFITS):
                 mixture = mixture._refitted(rows, weights)
             fits.append(mixture._defended(rows, weights))
+        return min(fits, key=lambda each: each.unevenness(rows, weights, log_drawn))
 
-        def uneven(mixture: StudentMixture) -> float:
-            """The log of the mean square of the weights that its own draws would have."""
-            log_weights = torch.where(weights > 0, 2 * weights.log() + log_drawn, -torch.inf)
-            return float((log_weights - mixture.log_prob(rows)).logsumexp(0))
+    def unevenness(
+        self,
+        rows: Float[Tensor, "row few"],
+        weights: Float[Tensor, "row"],
+        log_drawn: Float[Tensor, "row"],
+    ) -> float:
+        """The log of the mean square of the weights that its own draws would have.
 
-        return min(fits, key=uneven)
+        Args:
+            rows: What was drawn, of anything.
+            weights: How much each counts.
+            log_drawn: The log density that each was drawn from.
+        """
+        log_weights = torch.where(weights > 0, 2 * weights.log() + log_drawn, -torch.inf)
+        return float((log_weights - self.log_prob(rows)).logsumexp(0))
 
     def _with_freedom(self, freedom: float) -> "StudentMixture":
         freedoms = torch.full_like(self.weights, freedom)

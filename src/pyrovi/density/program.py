@@ -323,7 +323,7 @@ def _distance(part: Tensor, following: Tensor) -> int:
         and part.dtype == following.dtype
         and part.stride() == following.stride()
     )
-    return following.storage_offset() - part.storage_offset() if alike else -1
+    return int(following.storage_offset() - part.storage_offset()) if alike else -1
 
 
 def _is_stack(call: Call) -> bool:

@@ -36,7 +36,8 @@ LEFT = 1e-3  # the share of the posterior that modes left out may have
 ONE_PLACE = 0.5  # sds, within which two searches ended in one mode
 ONE_HEIGHT = 1e-3  # nats, within which modes are one but for an exchange of labels
 AROUND = 2.0  # from the origin, as Stan starts
-CLIMBERS = 4  # draws that climb to a mode, where labels may be exchanged
+CLIMBERS = 16  # draws that climb to a mode, where labels may be exchanged
+RARE_CLIMBERS = 3.0  # of them that a mode should have, below which none has a chance of 5 %
 HELD_SHARE = 0.1  # of the draws that a mode should have
 WEIGHED, WEIGHING_DRAWS = 32, 200  # modes whose evidence is estimated by draws, and how many
 MOST_FALLEN, MOST_HALVINGS = 2.0, 30  # nats over an axis, 0.5 where it is a Gaussian's
@@ -291,10 +292,12 @@ def mark_held(
     Of modes too rare for so many draws, those are held that the approximation began with, the
     first ``begun``.
     """
-    met = _led_to_each if _exchangeable(modes[0].density) else _near_each
-    drawn = met(modes, flat)
-    expected = len(flat) * survey.shares
-    known = (expected < limits.RARE_DRAWS) & (np.arange(len(modes)) < begun)
+    if _exchangeable(modes[0].density):
+        (drawn, looked), rare = _led_to_each(modes, flat[:CLIMBERS]), RARE_CLIMBERS
+    else:
+        drawn, looked, rare = _near_each(modes, flat), len(flat), limits.RARE_DRAWS
+    expected = looked * survey.shares
+    known = (expected < rare) & (np.arange(len(modes)) < begun)
     return replace(survey, held=tuple(((drawn >= HELD_SHARE * expected) | known).tolist()))
 
 
@@ -339,16 +342,19 @@ def _near_each(modes: Sequence[Gaussian], flat: Tensor) -> np.ndarray:
     return torch.bincount(heights.argmax(0), minlength=len(modes)).numpy()
 
 
-def _led_to_each(modes: Sequence[Gaussian], flat: Tensor) -> np.ndarray:
-    """The same where an exchange of labels makes many places of a mode: by where some climb."""
+def _led_to_each(modes: Sequence[Gaussian], flat: Tensor) -> tuple[np.ndarray, int]:
+    """How many climb to each mode, whose labels may be exchanged there, and of how many that end.
+
+    Where none ends, each mode has all: nothing is said against it.
+    """
     density = modes[0].density
-    ends, *_ = _ends(density, flat[:CLIMBERS])
+    ends, *_ = _ends(density, flat)
     if not len(ends):
-        return np.full(len(modes), len(flat))
+        return np.full(len(modes), len(flat)), len(flat)
     places = torch.cat([ends, torch.stack([mode.loc for mode in modes])])
     heights = density.log_prob(places).detach()
     same = (heights[: len(ends), None] - heights[len(ends) :]).abs() < ONE_HEIGHT
-    return same.double().mean(0).numpy() * len(flat)
+    return same.double().sum(0).numpy(), len(ends)
 
 
 def _ends(

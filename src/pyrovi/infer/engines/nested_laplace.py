@@ -14,6 +14,7 @@ https://doi.org/10.1007/s11222-008-9059-x, with the weights of Cornuet, Marin, M
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -334,7 +335,8 @@ class NestedState:
         self.search.learn(few, torch.cat([each.given.loc for each in self.rounds]), weights)
         if not self.rounds[-1].suffices:
             seed = stream(self.seed, "components", len(self.rounds))
-            mixture = widened(mixture, few, weights, torch.Generator().manual_seed(seed))
+            wider = widened(mixture, few, weights, torch.Generator().manual_seed(seed))
+            mixture = better((mixture, wider), few, weights, average)
         self.mixture = mixture.fitted(few, weights, average)
         return -float(self.rounds[-1].log_weights.logsumexp(0) - math.log(self.rows))
 
@@ -420,6 +422,21 @@ class NestedState:
         drawn, log_prob = split.conditional(polynomials(few)).draw(noise)
         lost = log_prob - self.search.bent(few).log_prob(drawn)
         return float(lost.abs().nan_to_num(math.inf).max())
+
+
+def better(
+    mixtures: Sequence[StudentMixture],
+    rows: Float[Tensor, "row few"],
+    weights: Float[Tensor, "row"],
+    log_drawn: Float[Tensor, "row"],
+) -> StudentMixture:
+    """The mixture which, fitted to every other row, is nearest to the rows between."""
+
+    def unevenness(mixture: StudentMixture) -> float:
+        fitted = mixture.fitted(rows[::2], weights[::2], log_drawn[::2])
+        return fitted.unevenness(rows[1::2], weights[1::2], log_drawn[1::2])
+
+    return min(mixtures, key=unevenness)
 
 
 def widened(
