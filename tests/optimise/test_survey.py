@@ -93,6 +93,29 @@ def test_too_few_draws_do_not_tell_of_a_rare_mode():
     assert mark_held(survey, modes, few, begun=2).held == (True, True)
 
 
+def line_of_clusters(y: Tensor) -> None:
+    """Five Gaussians on a line, in order: many places where two share a cluster are modes."""
+    first = pyro.sample("first", dist.Normal(0.0, 10.0))
+    gap = pyro.sample("gap", dist.HalfNormal(5.0 * torch.ones(4)).to_event(1))
+    scale = pyro.sample("scale", dist.HalfNormal(2.0 * torch.ones(5)).to_event(1))
+    logit = pyro.sample("logit", dist.Normal(torch.zeros(5), 1.0).to_event(1))
+    loc = torch.cat([first[None], first + gap.cumsum(-1)])
+    with pyro.plate("point", len(y)):
+        weight = dist.Categorical(logits=logit)
+        pyro.sample("y", dist.MixtureSameFamily(weight, dist.Normal(loc, scale)), obs=y)
+
+
+def test_of_many_modes_the_best_is_met_although_few_searches_are_affordable():
+    rng = np.random.default_rng(5)
+    centres = np.array([-6.0, -2.5, 0.0, 3.0, 7.0])
+    which = rng.choice(5, 1000, p=[0.1, 0.3, 0.2, 0.25, 0.15])
+    density = bound_to(line_of_clusters, {"y": torch.tensor(rng.normal(centres[which], 0.7))})
+    modes, _ = survey_modes(density, seed=0)
+    best = density.constrain(modes[0].loc[None])
+    loc = best["first"] + torch.cat([torch.zeros(1, 1), best["gap"].cumsum(-1)], -1)
+    assert np.allclose(loc[0].numpy(), centres, atol=0.3)
+
+
 def labelled() -> None:
     """The humps by a discrete site that says which of them it is, 0.97 and 0.03."""
     which = pyro.sample("which", dist.Categorical(torch.tensor([0.97, 0.03])))

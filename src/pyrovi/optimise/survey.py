@@ -28,6 +28,8 @@ FIRST_SEARCHES, MOST_SEARCHES = 16, 2048
 NUMBERS = 150_000_000  # that all searches may work through: seconds, mostly of second derivatives
 CLIMBS = 60  # steps of a search, before Newton's method
 FIRST_STEP, LONGEST_STEP = 0.1, 10.0  # of each entry
+# Where few searches are affordable: how many race, and after which climbs the better half goes on.
+RACED, FEW_SEARCHES, RACE = 128, 256, (20, 40, 80)
 LONGER, SHORTER = 1.2, 0.5  # where the slope keeps its sign, and where it changes it
 NEWTON_STEPS, PATIENCE = 30, 5  # and after how many of them what is far below is left
 FIRST_DAMPING, MOST_DAMPING = 1e-3, 1e8
@@ -44,6 +46,7 @@ MOST_FALLEN, MOST_HALVINGS = 2.0, 30  # nats over an axis, 0.5 where it is a Gau
 NEGLIGIBLE = 12.0  # nats below the best, at which a mode is left as it is
 LOWER = 12.0, 3.0  # nats below, and for each entry, at which a place is no mode that could count
 LOST, LOST_AFTER = 0.9, 128  # such a chance after so many searches: modes are without number
+FEWEST_ENDS = 5  # searches that end in a mode, fewer than which tell nothing of others
 ENOUGH = 0.1  # chance of another mode, whatever its weight, below which searches end
 TINY = 1e-300
 FAR = 5.0, 20.0  # sds from a mode of the rest, where searches for others start
@@ -163,6 +166,9 @@ def survey_modes(
         if found.settled:
             break
         count = found.started
+        if count == FIRST_SEARCHES and most < FEW_SEARCHES:
+            found.search(_winners(density, stream(seed, "race")))
+            found.started += count
     if not found.modes:
         return None
     found.weigh(seed)
@@ -182,6 +188,16 @@ def _starts(density: LogDensity, count: int, seed: int) -> Tensor:
     size = count - len(drawn), density.dim
     around = torch.rand(size, generator=generator, dtype=torch.float64)
     return torch.cat([drawn, AROUND * (2 * around - 1)])
+
+
+def _winners(density: LogDensity, seed: int) -> Tensor:
+    """Places from which to search, where searches are dear: of many, those that climb highest."""
+    flat = _starts(density, RACED, seed)
+    for climbs in RACE:
+        flat = climb(density.value_and_gradient, flat, climbs)
+        heights = density.log_prob(flat).detach().nan_to_num(-torch.inf, -torch.inf, -torch.inf)
+        flat = flat[heights.topk(len(flat) // 2).indices]
+    return flat
 
 
 class _Found:
@@ -247,7 +263,7 @@ class _Found:
 
         Modes of no weight count here: where searches meet ever new ones, the heaviest may lack.
         """
-        if not self.modes:
+        if sum(self.counts) < FEWEST_ENDS:
             return False
         survey, new = self.ordered()[1], self.counts.count(1) / sum(self.counts)
         lost = self.started >= LOST_AFTER and new > LOST
@@ -361,19 +377,22 @@ def _ends(
     density: LogDensity, starts: Float[Tensor, "start dim"], highest: float = -math.inf
 ) -> tuple[Tensor, Tensor, int]:
     """The modes that searches from the starts end in, their curvature, and how many ended low."""
-    flat = climb(density.value_and_gradient, starts, torch.full_like(starts, FIRST_STEP))
+    flat = climb(density.value_and_gradient, starts)
     return _newton(density, flat, highest)
 
 
 def climb(
-    value_and_gradient: Slope, flat: Float[Tensor, "row dim"], step: Float[Tensor, "row dim"]
+    value_and_gradient: Slope,
+    flat: Float[Tensor, "row dim"],
+    climbs: int = CLIMBS,
+    first_step: float | Float[Tensor, "row dim"] = FIRST_STEP,
 ) -> Float[Tensor, "row dim"]:
     """Up from many places at once, each entry by steps of its own, which need no scale.
 
     Reference: Igel and Huesken (2003), https://doi.org/10.1016/S0925-2312(01)00700-7, iRprop-.
     """
-    before, last = flat, torch.zeros_like(flat)
-    for _ in range(CLIMBS):
+    before, last, step = flat, torch.zeros_like(flat), torch.zeros_like(flat) + first_step
+    for _ in range(climbs):
         value, gradient = value_and_gradient(flat)
         lost = ~(value.isfinite() & gradient.isfinite().all(-1))[:, None]
         turned = gradient * last
@@ -463,7 +482,7 @@ def survey_rest(
     """
     slope, scale = partial(_slope, rest, few), given.factor.scale
     starts = _far_starts(rest, given, seed)
-    reached = rest.given(few, climb(slope, starts, FIRST_STEP * scale))
+    reached = rest.given(few, climb(slope, starts, first_step=FIRST_STEP * scale))
     gradient = slope(reached.loc)[1]
     promised = 0.5 * (gradient * reached.factor.solve(gradient)).sum(-1)
     arrived = reached.factor.usable & (promised < NEAR)
