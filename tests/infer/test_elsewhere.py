@@ -99,6 +99,24 @@ def test_a_guide_that_pyro_trained_is_judged_by_its_weights(kind: Any) -> None:
         torch.testing.assert_close(pyro.param(name).detach(), value)
 
 
+def test_a_numpyro_guide_with_its_parameters_is_judged() -> None:
+    numpyro = pytest.importorskip("numpyro", reason="NumPyro comes with the extra `bench`")
+    infer, key = numpyro.infer, pytest.importorskip("jax").random.PRNGKey(0)
+
+    def written_for_jax() -> None:
+        loc = numpyro.sample("loc", numpyro.distributions.Normal(0.0, 3.0))
+        numpyro.sample("y", numpyro.distributions.Normal(loc, 1.0), obs=Y.numpy())
+
+    guide = infer.autoguide.AutoNormal(written_for_jax)
+    svi = infer.SVI(written_for_jax, guide, numpyro.optim.Adam(0.01), infer.Trace_ELBO(10))
+    trained = svi.run(key, 2_000, progress_bar=False)
+    tree = vi.tree_of((guide, trained.params), normal, DATA, seed=0)
+    drawn = tree["posterior"].to_dataset()["loc"].to_numpy()
+    assert drawn.mean() == pytest.approx(MEAN, abs=0.1 * SD)
+    assert drawn.std() == pytest.approx(SD, rel=0.1)
+    assert vi.verdict(vi.check(tree)).status == "ok"
+
+
 def test_a_tree_and_a_dataset_are_read_by_the_names_of_their_dims() -> None:
     draws = exact()
     group = xr.Dataset({"loc": (("draw", "chain"), draws.T), "derived": ("draw", np.zeros(1000))})
@@ -120,6 +138,11 @@ def test_a_tree_and_a_dataset_are_read_by_the_names_of_their_dims() -> None:
 def test_what_does_not_fit_the_model_is_said(posterior: Any, says: str) -> None:
     with pytest.raises(vi.errors.DataError, match=says):
         vi.tree_of(posterior, normal, DATA)
+
+
+def test_a_pyro_guide_in_a_pair_is_told_to_come_alone() -> None:
+    with pytest.raises(vi.errors.DataError, match="A Pyro guide is given alone"):
+        vi.tree_of((AutoNormal(normal), {}), normal, DATA)
 
 
 def test_draws_outside_of_the_supports_are_refused() -> None:

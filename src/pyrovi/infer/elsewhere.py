@@ -6,6 +6,7 @@ fit: `draw` works out what the model says of it, `predict` predicts, and `check`
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from pyrovi.seeds import check_seed
 from pyrovi.tree import SAMPLE_DIMS, held, original_name
 
 WHY = "it came from elsewhere"
+GUIDE_DRAWS = 4_000  # of a guide of another library, which then stand for it
 
 
 def fit_of(
@@ -35,7 +37,9 @@ def fit_of(
     Args:
         posterior: A sampler's run with ``get_samples`` (Pyro's or NumPyro's ``MCMC``); a tree or
             `InferenceData` with a group ``posterior``; a Dataset, or a dict of arrays, ``(chain,
-            draw, *shape)``, of one chain ``(draw, *shape)``; or a Pyro guide that was trained.
+            draw, *shape)``, of one chain ``(draw, *shape)``; a Pyro guide that was trained, whose
+            parameters are those of Pyro's store; or a NumPyro autoguide with its parameters,
+            ``(guide, params)``, of which draws are taken, without a density.
         model: The Pyro model of it. What it names besides the model's latent variables is left.
         data: The data, as for `pyrovi.fit`.
         seed: Of what is drawn from it; a missing one is drawn, and recorded.
@@ -47,7 +51,7 @@ def fit_of(
     arguments = bind(model, data)
     bound = bind_model(model, arguments)
     with in_one_sentence(bound.name, "held against these draws"):
-        name, chains = _read(posterior, LogDensity(bound))
+        name, chains = _read(posterior, LogDensity(bound), seed)
     ended: Any = {"status": Status.CONVERGED, "why": WHY, "seconds": 0.0}
     runs = tuple(
         Run(losses={"loss": np.empty(0)}, density=each.density, approximation=each, **ended)
@@ -65,8 +69,11 @@ def fit_of(
     )
 
 
-def _read(posterior: Any, density: LogDensity) -> tuple[str, list[Approximation]]:
+def _read(posterior: Any, density: LogDensity, seed: int) -> tuple[str, list[Approximation]]:
     """What it is, and each of its chains."""
+    if isinstance(posterior, tuple):
+        guide, samples = _sampled(posterior, seed)
+        return f"numpyro's {type(guide).__name__}", _chains(samples, density)
     if hasattr(posterior, "get_samples"):
         kernel = getattr(posterior, "kernel", getattr(posterior, "sampler", posterior))
         samples = posterior.get_samples(group_by_chain=True)
@@ -80,9 +87,22 @@ def _read(posterior: Any, density: LogDensity) -> tuple[str, list[Approximation]
     if callable(posterior):
         return type(posterior).__name__, [_of_guide(posterior, density)]
     raise DataError(
-        "Expected an MCMC run, a tree with a posterior, a Dataset, a dict of draws, or a trained "
-        f"Pyro guide, and a {type(posterior).__name__} came."
+        "Expected an MCMC run, a tree with a posterior, a Dataset, a dict of draws, a trained "
+        f"Pyro guide, or (guide, params) of NumPyro, and a {type(posterior).__name__} came."
     )
+
+
+def _sampled(pair: tuple[Any, ...], seed: int) -> tuple[Any, Mapping[str, Any]]:
+    """A NumPyro guide, and draws of it under its parameters."""
+    if len(pair) != 2 or not hasattr(pair[0], "sample_posterior"):
+        raise DataError(
+            "Expected a NumPyro autoguide and its parameters, (guide, svi_result.params), and a "
+            f"tuple of {', '.join(type(each).__name__ for each in pair) or 'nothing'} came. "
+            "A Pyro guide is given alone: its parameters are in Pyro's store."
+        )
+    guide, params = pair
+    key = import_module("jax").random.PRNGKey(seed)  # it is there where NumPyro is
+    return guide, guide.sample_posterior(key, params, sample_shape=(GUIDE_DRAWS,))
 
 
 def _arrays(group: xr.Dataset) -> dict[str, np.ndarray]:

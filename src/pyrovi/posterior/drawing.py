@@ -77,7 +77,8 @@ def tree_of(
 
     Args:
         posterior: Pyro's or NumPyro's ``MCMC``, a tree or `InferenceData`, a Dataset, a dict of
-            draws, or a trained Pyro guide; see `pyrovi.infer.fit_of`.
+            draws, a trained Pyro guide, or NumPyro's ``(guide, params)``; see
+            `pyrovi.infer.fit_of`.
         model: The Pyro model of it.
         data: The data, as for `pyrovi.fit`.
         draws: How many draws of each chain: of a sampler the last ones, of a guide new ones.
