@@ -1,6 +1,8 @@
 from pyrovi import models as models
 from pyrovi.tree import data_tree as data_tree
 from pyrovi.bound import bind as bind
+from pyrovi.bound import with_priors as with_priors
+from pyrovi.bound import with_likelihood as with_likelihood
 from pyrovi.infer import fit as fit
 from pyrovi.infer.engines import *
 from pyrovi import guides as guides

@@ -13,7 +13,7 @@ Structure(exchangeable=(), dims={}, name='')
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 ATTRIBUTE = "__pyrovi_structure__"
@@ -168,10 +168,21 @@ def declare(**statements: Any) -> Callable[[Model], Model]:
 def structure_of(model: Callable[..., Any]) -> Structure:
     """What ``model`` declares, read through what is wrapped around it; an empty record if nothing.
 
-    See `layers_of` for what it is read through.
+    See `layers_of` for what it is read through. Closed forms are those of the model alone, and are
+    dropped where a handler of Pyro's, which may change any distribution, is around it.
     """
-    declared = (getattr(each, ATTRIBUTE, None) for each in layers_of(model))
-    return next((each for each in declared if isinstance(each, Structure)), Structure())
+    handled = False
+    for each in layers_of(model):
+        declared = getattr(each, ATTRIBUTE, None)
+        if isinstance(declared, Structure):
+            return replace(declared, coordinate_updates=None) if handled else declared
+        handled = handled or is_handled(each)
+    return Structure()
+
+
+def is_handled(layer: Callable[..., Any]) -> bool:
+    """Whether this is a model under a handler of Pyro's."""
+    return isinstance(layer, functools.partial) and handled_by_pyro(layer) is not None
 
 
 def layers_of(model: Callable[..., Any]) -> Iterator[Callable[..., Any]]:

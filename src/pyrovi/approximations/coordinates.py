@@ -1,6 +1,6 @@
 """What CAVI and Gibbs share: the record that a model declares, tied to its data."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +10,19 @@ from torch.distributions import biject_to
 
 from pyrovi.density import LogDensity
 from pyrovi.errors import ClosedFormError, EngineError, ModelError
-from pyrovi.structure import CoordinateUpdates, Factor
+from pyrovi.structure import CoordinateUpdates, Factor, layers_of, structure_of
 
 
 def updates_of(density: LogDensity, engine: str) -> CoordinateUpdates:
     """The closed forms that the model declares; an error where they are not to be had."""
     model = density.model
     updates = model.structure.coordinate_updates
+    if updates is None and declares_under_handlers(model.model):
+        raise ClosedFormError(
+            f"{engine} needs closed-form updates, and those that {model.name!r} declares are not "
+            "of what is wrapped around it (other priors, a handler of Pyro's). Use SVI or DADVI, "
+            "or fit the model as it is."
+        )
     if updates is None:
         raise ClosedFormError(
             f"{engine} needs closed-form updates, and {model.name!r} declares none. Use SVI or "
@@ -37,6 +43,11 @@ def updates_of(density: LogDensity, engine: str) -> CoordinateUpdates:
             f"{', '.join(lacking)}. Name them in the sites of a Coordinate."
         )
     return updates
+
+
+def declares_under_handlers(model: Callable[..., Any]) -> bool:
+    """Whether some layer of a model declares closed forms, which hold for that layer alone."""
+    return any(structure_of(each).coordinate_updates is not None for each in layers_of(model))
 
 
 def unconstrained(

@@ -30,6 +30,13 @@ from pyrovi.bound.parameters import (
     supports_of as supports_of,
 )
 from pyrovi.bound.pyro_patches import made_for_many as made_for_many
+from pyrovi.bound.replaced import (
+    Replaced as Replaced,
+    Replacement as Replacement,
+    replaced_in as replaced_in,
+    with_likelihood as with_likelihood,
+    with_priors as with_priors,
+)
 from pyrovi.bound.runs import (
     PredictionError as PredictionError,
     at_once_or_each as at_once_or_each,

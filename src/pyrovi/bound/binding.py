@@ -14,6 +14,7 @@ from pyrovi.bound.arguments import Arguments
 from pyrovi.bound.handlers import InitialValues
 from pyrovi.bound.model import PRIOR_ATTEMPTS, BoundModel
 from pyrovi.bound.parameters import own_module
+from pyrovi.bound.replaced import Replacement, replaced_in, replacements
 from pyrovi.bound.sites import (
     Trace,
     batch_axes_without_plates,
@@ -79,9 +80,9 @@ def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
             f"Expected a Pyro model, a callable, and {type(model).__name__} came. "
             "Pass the function itself, or a name from the zoo through pyrovi.models.get."
         )
-    if isinstance(model, torch.nn.Module):
-        model = own_module(model, torch.float64)
+    model = own_module(model, torch.float64)
     candidate = BoundModel(model, arguments.args, dict(arguments.kwargs))
+    candidate = replace(candidate, replaced=_replaced(candidate))
     candidate, trace = _first_run(candidate)
     _check_observations(trace, candidate.kwargs)
     candidate, trace = _with_rows(candidate, trace)
@@ -95,8 +96,43 @@ def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
         parameters=any(node["type"] == "param" for node in trace.nodes.values()),
     )
     _check_latent(bound, trace)
+    bound = replace(bound, uneven=_uneven(bound, trace))
     bound = _prepared(bound, vars(candidate).get("prototype", trace))
     return _with_notes(bound, _silent(bound))
+
+
+def _replaced(candidate: BoundModel) -> tuple[Replacement, ...]:
+    """What the model has in place of distributions of its own, which must go with its sites."""
+    found: dict[str, Replacement] = {}
+    for handler, inner in reversed([*replaced_in(candidate.model)]):
+        within, first = _first_run(replace(candidate, model=inner))
+        second = _traced(
+            InitialValues()(within.handled()), within, validated=False, attempt=PRIOR_ATTEMPTS
+        )
+        with within.running(whole=False):
+            made = replacements(handler, candidate.name, (first, second))
+        found |= {each.site: each for each in made}
+    return tuple(found.values())
+
+
+def _uneven(bound: BoundModel, trace: Trace) -> frozenset[str]:
+    """The plates declared exchangeable whose entries no longer have one distribution."""
+    changed = {each.site for each in bound.replaced}
+    plates = {each.plate for each in bound.structure.exchangeable}
+    return frozenset(
+        plate
+        for plate in plates
+        for site in bound.latent
+        if site.name in changed and plate in site.dims
+        if not _is_even(trace.nodes[site.name], site.dims.index(plate) - len(site.dims))
+    )
+
+
+def _is_even(node: Any, axis: int) -> bool:
+    """Whether a distribution gives entries that are shifted along an axis the same density."""
+    value = node["value"]
+    both = [node["fn"].log_prob(each).sum() for each in (value, value.roll(1, axis))]
+    return torch.allclose(*both)
 
 
 def _with_rows(candidate: BoundModel, trace: Trace) -> tuple[BoundModel, Trace]:
@@ -188,12 +224,9 @@ def _in_single_precision(candidate: BoundModel) -> BoundModel:
         floating = isinstance(value, Tensor) and value.is_floating_point()
         return value.float() if floating else value
 
-    model = candidate.model
-    if isinstance(model, torch.nn.Module):
-        model = own_module(model, torch.float32)
     return replace(
         candidate,
-        model=model,
+        model=own_module(candidate.model, torch.float32),
         args=tuple(map(cast_down, candidate.args)),
         kwargs={name: cast_down(value) for name, value in candidate.kwargs.items()},
         dtype=torch.float32,

@@ -17,6 +17,7 @@ from torch import Tensor
 from pyrovi.bound.handlers import Cast, Missing
 from pyrovi.bound.parameters import Holder, holders_of, own_copies, placed
 from pyrovi.bound.pyro_patches import Enumerate, plates, vmappable_contraction
+from pyrovi.bound.replaced import Replacement
 from pyrovi.bound.sites import Plate, Site, Trace, kind_of, sample_nodes, vectorised_frames
 from pyrovi.seeds import isolated, stream
 from pyrovi.structure import Structure, layers_of, structure_of
@@ -53,6 +54,8 @@ class BoundModel:
     notes: tuple[str, ...] = ()  # what the user should know about how it was read
     params: Any = None  # the state of Pyro's parameter store that it runs under
     holders: tuple[Holder, ...] = ()  # the modules that hold parameters while it runs
+    replaced: tuple[Replacement, ...] = ()  # the distributions that it has in place of its own
+    uneven: frozenset[str] = frozenset()  # plates declared exchangeable that these make otherwise
 
     @property
     def name(self) -> str:
@@ -159,8 +162,15 @@ class BoundModel:
 
     @property
     def structure(self) -> Structure:
-        """What the model declares about itself."""
-        return structure_of(self.model)
+        """What the model declares, but for what replaced distributions make untrue."""
+        declared = structure_of(self.model)
+        if not self.replaced:
+            return declared
+        own = tuple(each for each in declared.exchangeable if each.plate not in self.uneven)
+        observed = {site.name for site in self.observed}
+        likelihood = any(each.site in observed for each in self.replaced)
+        of_data = None if likelihood else declared.discrepancies
+        return replace(declared, exchangeable=own, discrepancies=of_data)
 
     def handled(self, *handlers: Handler) -> Callable[..., Any]:
         """The model under ``handlers``, the first innermost, and with missing values left out."""

@@ -9,8 +9,9 @@ the modules hold these.
 import contextlib
 import copy
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.distributions import transform_to
 
 from pyrovi.bound.sites import support_text
+from pyrovi.structure import handled_by_pyro
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,12 @@ def supports_of(state: Mapping[str, Any] | None) -> dict[str, str]:
     return {} if state is None else {n: support_text(s) for n, s in state["constraints"].items()}
 
 
-def own_module(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
-    """A copy of a user's module in ``dtype``."""
-    return copy.deepcopy(module).to(dtype)
+def own_module(model: Callable[..., Any], dtype: torch.dtype) -> Callable[..., Any]:
+    """A user's model; where it is a module, under handlers or not, a copy of it in ``dtype``."""
+    if isinstance(model, torch.nn.Module):
+        return copy.deepcopy(model).to(dtype)
+    if not isinstance(model, partial) or handled_by_pyro(model) is None:
+        return model
+    handler, within, *given = model.args
+    own = own_module(within, dtype)
+    return model if own is within else partial(handler(own), *given, **model.keywords)

@@ -11,9 +11,9 @@ from pyro import poutine
 from pyro.contrib.easyguide import EasyGuide
 from pyro.infer.autoguide import AutoDiscreteParallel, AutoGuide
 
-from pyrovi.bound import BoundModel
+from pyrovi.bound import BoundModel, Replaced, replaced_in
 from pyrovi.guides.family import hidden
-from pyrovi.structure import handled_by_pyro
+from pyrovi.structure import handled_by_pyro, layers_of
 
 OF_A_MODEL = (AutoGuide, EasyGuide)  # what has a model, of which it is the guide
 DROPPED = ("_model", "master")  # attributes, by the guide that is copied
@@ -46,8 +46,13 @@ def _tied(part: Any, runnable: Callable[..., Any], model: BoundModel) -> Callabl
     """What a part is the guide of, tied to the data, under the handlers that are around it."""
     if isinstance(runnable, partial) and handled_by_pyro(runnable) is not None:
         handler, inner, *given = runnable.args
-        return partial(handler(_tied(part, inner, model)), *given, **runnable.keywords)
-    module = isinstance(model.model, torch.nn.Module) and type(runnable) is type(model.model)
-    own = model.model if module else runnable  # which is a copy of the user's
+        tied = _tied(part, inner, model)
+        wrapped = tied if isinstance(handler, Replaced) else handler(tied)  # which all have below
+        return partial(wrapped, *given, **runnable.keywords)
+    *_, innermost = layers_of(model.model)
+    module = isinstance(innermost, torch.nn.Module) and type(runnable) is type(innermost)
+    own = innermost if module else runnable  # which is a copy of the user's
+    for handler, _ in reversed([*replaced_in(model.model)]):
+        own = handler(own)  # its priors are those of the model that is fitted
     tied = replace(model, model=own).handled()
     return tied if isinstance(part, AutoDiscreteParallel) else poutine.block(tied, hide_fn=hidden)

@@ -24,11 +24,12 @@ from pyrovi.errors import DataError, TreeError
 from pyrovi.evidence import Difference
 from pyrovi.files import write_whole
 from pyrovi.infer.ladder.judge import Judgement
+from pyrovi.infer.model_digest import check_densities, check_replaced, densities
 from pyrovi.infer.run import Bound, Run, Rung, Status
 from pyrovi.optimise import Chains, Survey
 
 TENSORS, SETTINGS = "fit.safetensors", "fit.json"
-FORMAT = 2
+FORMAT = 3
 
 
 def write_runs(
@@ -45,6 +46,7 @@ def write_runs(
         "format": FORMAT,
         "tensors": hashlib.sha256(packed).hexdigest(),
         "data": fingerprint(arguments),
+        "replaced": [asdict(each) for each in runs[0].density.model.replaced],
         **record,
         "runs": [_run_record(run) for run in runs],
     }
@@ -65,6 +67,7 @@ def read_runs(
             "or fit again."
         )
     tied = bind_model(model, arguments)
+    check_replaced(record["replaced"], tied.replaced)
     try:
         numbered = enumerate(record["runs"])
         runs = tuple(_run(tied, each, _under(tensors, f"{i}/")) for i, each in numbered)
@@ -75,6 +78,8 @@ def read_runs(
             f"The fit in {folder} does not go with this model ({type(error).__name__}: "
             f"{str(error).splitlines()[0] if str(error) else 'no reason given'}). Fit again."
         ) from error
+    for each, run in zip(record["runs"], runs, strict=True):
+        check_densities(each["densities"], run.density)
     return record, runs, tied, arguments
 
 
@@ -127,6 +132,7 @@ def _run_record(run: Run) -> dict[str, Any]:
         "settings": {} if approximation is None else approximation.settings(),
         "judgement": judgement and asdict(replace(judgement, chains=None)),
         "survey": run.survey and asdict(run.survey),
+        "densities": densities(run.density),
     }
 
 

@@ -1,14 +1,14 @@
 """`fit`: seeds, restarts and budgets, once; the steps are in `loop`."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from pyrovi.bound import BoundModel, as_tree, bind, bind_model
+from pyrovi.bound import BoundModel, as_tree, bind, bind_model, with_priors
 from pyrovi.density import LogDensity, faster_threads, fitting_threads, in_one_sentence
 from pyrovi.errors import EngineError, check_whole_number
 from pyrovi.evidence import optimum_tolerance
@@ -28,6 +28,7 @@ def fit(
     data: Any,
     engine: Engine | str = "auto",
     *,
+    priors: Mapping[str, Any] | None = None,
     seed: int | None = None,
     restarts: int = 1,
     max_seconds: float | None = None,
@@ -42,6 +43,8 @@ def fit(
             `pyrovi.bind`.
         engine: ``"auto"``, a name in `pyrovi.infer.ENGINES`, alone or with a guide,
             ``"svi:full_rank"``; or an engine such as ``SVI(...)``.
+        priors: By latent site another prior than the model's own, such as
+            ``{"tau": dist.HalfNormal(2.0)}``; see `pyrovi.with_priors`.
         seed: What makes the fit repeatable; a missing one is drawn, and recorded.
         restarts: How many independent fits; those that reach the best bound become the chains.
         max_seconds: Wall time to spend at the most; the fit is then ``stopped``, as it is by an
@@ -58,6 +61,7 @@ def fit(
     """
     seed = check_seed(seed)
     _check_budget(restarts, max_seconds)
+    model = with_priors(model, priors) if priors else model
     with in_one_sentence(BoundModel(model).name, "fitted"):
         return _fitted(model, data, engine, seed, restarts, max_seconds, progress)
 

@@ -11,7 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 from pyrovi.approximations import Approximation, Draws
-from pyrovi.bound import Arguments, BoundModel, as_tree, constrained
+from pyrovi.bound import Arguments, BoundModel, as_tree, constrained, with_priors
 from pyrovi.density import LogDensity
 from pyrovi.errors import FitError
 from pyrovi.infer.engine import Engine
@@ -163,13 +163,23 @@ class Fit:
         return write_runs(Path(folder), record, self.restarts, self.arguments)
 
     @staticmethod
-    def open(folder: str | Path, model: Callable[..., Any], data: Any) -> "Fit":
+    def open(
+        folder: str | Path,
+        model: Callable[..., Any],
+        data: Any,
+        *,
+        priors: Mapping[str, Any] | None = None,
+    ) -> "Fit":
         """Read a fit that `save` wrote, of ``model`` on the ``data`` it was fitted to.
 
+        ``priors`` are those that the fit was given, which no file can hold.
+
         Raises:
-            TreeError: If the files are not there, are damaged, or are of another model.
+            TreeError: If the files are not there, are damaged, or are of another model, or of
+                one with other priors.
             DataError: If the data are others than those that were fitted.
         """
+        model = with_priors(model, priors) if priors else model
         record, runs, tied, arguments = read_runs(Path(folder), model, data)
         return Fit(
             model=tied,

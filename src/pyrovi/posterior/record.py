@@ -92,6 +92,7 @@ def _record(fit: Fit, notes: Sequence[str]) -> dict[str, Any]:
         **_searched(fit.best.survey),
         "notes": json.dumps(list(dict.fromkeys(notes))),
         "sites": json.dumps([_site_record(site) for site in fit.model.sites]),
+        "replaced": json.dumps([asdict(each) for each in fit.model.replaced]),
     }
 
 

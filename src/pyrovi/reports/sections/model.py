@@ -17,12 +17,23 @@ ROLES = {"observed_data": "observed", "constant_data": "given"}
 
 def model_section(tree: xr.DataTree, _verdict: Verdict) -> Section:
     """The model and its data."""
+    tables = _site_table(tree), _replaced_table(tree), _data_table(tree)
     return Section(
         id="model",
         title="Model and data",
         facts=present({"Model": attrs(tree).get("model")}),
-        tables=tuple(table for table in (_site_table(tree), _data_table(tree)) if table.rows),
+        tables=tuple(table for table in tables if table.rows),
     )
+
+
+def _replaced_table(tree: xr.DataTree) -> Table:
+    """What the fit was given in place of the model's own priors and likelihood."""
+    rows = (
+        (str(each["site"]), str(each["own"]), str(each["now"]))
+        for each in json_attr(tree, "replaced", [])
+    )
+    columns = map(Column, ("Site", "The model's own", "In this fit"))
+    return Table.capped("Distributions that were replaced", columns, rows)
 
 
 def _site_table(tree: xr.DataTree) -> Table:
