@@ -37,6 +37,14 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A setting of model or engine; repeatable."),
 ]
+Priors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prior",
+        metavar="SITE=DIST",
+        help="Another prior, such as 'tau=HalfNormal(2.0)'; repeatable.",
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Drawn and recorded if not given.")]
 Restarts = Annotated[int, typer.Option(min=1, help="Independent fits.")]
 Seconds = Annotated[float | None, typer.Option(min=0, help="Stop fitting after this long.")]
@@ -93,6 +101,7 @@ def run(
     engine: EngineName = "auto",
     guide: Guide = None,
     settings: Settings = None,
+    priors: Priors = None,
     seed: Seed = None,
     restarts: Restarts = 1,
     max_seconds: Seconds = None,
@@ -118,6 +127,7 @@ def fit(
     engine: EngineName = "auto",
     guide: Guide = None,
     settings: Settings = None,
+    priors: Priors = None,
     seed: Seed = None,
     restarts: Restarts = 1,
     max_seconds: Seconds = None,
@@ -154,7 +164,7 @@ def predict(
 ) -> None:
     """Predict at new data: writes predictions.nc."""
     folders.check_writable(folder)
-    stages.predict(folder, stages.reopen(folder, model), data, draws, new_levels)
+    stages.predict(folder, model, data, draws, new_levels)
     typer.echo(str(folder / PREDICTIONS))
 
 
@@ -188,6 +198,7 @@ def compare(
         Path | None, typer.Option(help="A reference.json, or a .nc file with a posterior.")
     ] = None,
     settings: Settings = None,
+    priors: Priors = None,
     seed: Seed = None,
     draws: Annotated[int, typer.Option(min=2, help="Draws for the moments.")] = 10_000,
     max_seconds: Annotated[float, typer.Option(min=0, help="Stop each fit after this long.")] = 60,

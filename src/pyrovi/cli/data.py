@@ -4,7 +4,8 @@ import csv
 import inspect
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,17 +50,35 @@ def _no_table(entry: Any, option: str, value: str) -> str:
 
 def _load_file(entry: Any, path: Path, options: Mapping[str, str]) -> Any:
     """A file as it is; or, with options or column names of its own, as the entry reads tables."""
-    if entry.reader is None or path.suffix.lower() != ".csv" or not path.is_file():
+    table = _own_table(entry, path, entry.reader, by_argument=not options)
+    return load_any(path) if table is None else _read(path, partial(entry.read, table, **options))
+
+
+def load_new(entry: Any, path: Path, fitted: "xr.DataTree", options: Mapping[str, str]) -> Any:
+    """New rows of a file, for the ``fitted`` data, whose table was read with ``options``."""
+    table = _own_table(entry, path, entry.reader_of_new, by_argument=True)
+    if table is None:
         return load_any(path)
+    return _read(path, partial(entry.read_new, table, fitted, **options))
+
+
+def _own_table(entry: Any, path: Path, reader: Any, *, by_argument: bool) -> Any:
+    """A table that has column names of its own, for the entry's reader; None for any other."""
+    if reader is None or path.suffix.lower() != ".csv" or not path.is_file():
+        return None
     header, rows = _cells(path)
     arguments = inspect.signature(entry.model).parameters
-    if not options and all(_argument(name) in arguments for name in header):
-        return load_any(path)
+    if by_argument and all(_argument(name) in arguments for name in header):
+        return None
     import pandas as pd
 
     table = pd.DataFrame.from_dict(dict(rows), orient="index", columns=header, dtype=str)
+    return table.rename_axis("line")
+
+
+def _read(path: Path, reader: Callable[[], "xr.DataTree"]) -> "xr.DataTree":
     try:
-        return entry.read(table.rename_axis("line"), **options)
+        return reader()
     except RowError as error:
         raise RowError(f"{path}, {error}") from error
     except DataError as error:

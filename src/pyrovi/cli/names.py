@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pyrovi as vi
-from pyrovi.cli.data import load_any, load_zoo
+from pyrovi.cli.data import load_any, load_new, load_zoo
 from pyrovi.errors import DataError, EngineError, ModelError
 from pyrovi.words import one_line
 
-REPEATED = ("settings", "more")
+REPEATED = ("settings", "priors", "more")
 """What of a request may be given many times."""
 
 
@@ -33,6 +33,7 @@ class Request:
     seed: int | None = None
     restarts: int = 1
     max_seconds: float | None = None
+    priors: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
 
@@ -43,6 +44,7 @@ class Chosen:
 
     call: Callable[..., Any]
     load: Callable[[str | None, Mapping[str, str]], Any]
+    load_new: Callable[[str, Any, Mapping[str, str]], Any]  # and the fitted data, after the first
     digest: str = ""  # SHA-256 of the user's file
     options: tuple[str, ...] = ()
 
@@ -60,10 +62,15 @@ def model_named(name: str, variant: str | None) -> Chosen:
         path, _, attribute = name.rpartition(":")
         call = _from_file(Path(path), attribute)
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        return Chosen(call, lambda data, _: load_any(data), digest)
+        return Chosen(call, lambda data, _: load_any(data), lambda new, *_: load_any(new), digest)
     entry = vi.models.get(name)
     entry = entry.variant(variant) if variant is not None else entry
-    return Chosen(entry.model, lambda data, of: load_zoo(entry, data, of), options=entry.options)
+    return Chosen(
+        entry.model,
+        lambda data, of: load_zoo(entry, data, of),
+        lambda new, fitted, of: load_new(entry, Path(new), fitted, of),
+        options=entry.options,
+    )
 
 
 def closed_forms(name: str) -> str:

@@ -2,13 +2,15 @@
 
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyrovi as vi
-from pyrovi.cli.data import load_any, with_settings
+from pyrovi.cli.data import with_settings
 from pyrovi.cli.folder import DATA, POSTERIOR, PREDICTIONS, RECORD
 from pyrovi.cli.names import (
+    Chosen,
     Request,
     closed_forms,
     engine_for,
@@ -17,6 +19,7 @@ from pyrovi.cli.names import (
     settings_of,
     table_options,
 )
+from pyrovi.cli.priors import priors_of
 from pyrovi.errors import (
     ClosedFormError,
     DataError,
@@ -40,6 +43,7 @@ def fit(folder: Path, request: Request) -> "vi.Fit":
             chosen.call,
             with_settings(data, own),
             engine=engine,
+            priors=priors_of(request.priors),
             seed=request.seed,
             restarts=request.restarts,
             max_seconds=request.max_seconds,
@@ -54,6 +58,7 @@ def fit(folder: Path, request: Request) -> "vi.Fit":
         "data": request.data,
         "table": of_table,
         "settings": own,
+        "priors": list(request.priors),
         "digest": chosen.digest,
     }
     write_whole(folder / RECORD, json.dumps(record, indent=2) + "\n")
@@ -62,11 +67,18 @@ def fit(folder: Path, request: Request) -> "vi.Fit":
 
 def reopen(folder: Path, model: str | None) -> "vi.Fit":
     """The fit that ``folder`` keeps; ``model`` names the user's file again, if it was one."""
+    return _reopened(folder, model)[0]
+
+
+def _reopened(folder: Path, model: str | None) -> tuple["vi.Fit", Chosen, Mapping[str, Any]]:
+    """The fit, its model, and the record of the run."""
     record = _record(folder)
     chosen = model_named(_named(record["model"], model), record.get("variant"))
     if record.get("digest") and record["digest"] != chosen.digest:
         warnings.warn(f"{model} has changed since it was fitted.", PyroviWarning, stacklevel=1)
-    return vi.Fit.open(folder, chosen.call, vi.open_tree(folder / DATA))
+    priors = priors_of(record.get("priors", []))
+    fit = vi.Fit.open(folder, chosen.call, vi.open_tree(folder / DATA), priors=priors)
+    return fit, chosen, record
 
 
 def _record(folder: Path) -> dict[str, Any]:
@@ -95,9 +107,11 @@ def draw(folder: Path, fitted: "vi.Fit", draws: int) -> None:
     vi.save(vi.draw(fitted, draws=draws), folder / POSTERIOR)
 
 
-def predict(folder: Path, fitted: "vi.Fit", data: str, draws: int, new_levels: str) -> None:
+def predict(folder: Path, model: str | None, data: str, draws: int, new_levels: str) -> None:
     """Write the predictions at new data."""
-    predicted = vi.predict(fitted, load_any(data), draws, new_levels=new_levels)
+    fitted, chosen, record = _reopened(folder, model)
+    new = chosen.load_new(data, fitted.data, record.get("table", {}))
+    predicted = vi.predict(fitted, new, draws, new_levels=new_levels)
     vi.save(predicted, folder / PREDICTIONS)
 
 
@@ -130,8 +144,9 @@ def compare(
             f"({', '.join(chosen.arguments) or 'none'})."
         )
     held = _held_against(request, reference)
+    priors = priors_of(request.priors)
     compared = vi.compare(
-        chosen.call,
+        vi.with_priors(chosen.call, priors) if priors else chosen.call,
         with_settings(chosen.load(request.data, of_table), own),
         engines.split(",") if engines is not None else None,
         held,
@@ -162,6 +177,6 @@ def _held_against(request: Request, path: Path | None) -> Any:
         return vi.open_tree(path)
     if path is not None:
         return vi.studies.Reference.open(path, request.variant)
-    if request.settings or is_file_model(request.name):
+    if request.settings or request.priors or is_file_model(request.name):
         return None
     return vi.studies.reference_of(vi.models.get(request.name), request.variant, request.data)

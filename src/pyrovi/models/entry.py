@@ -31,6 +31,7 @@ class Variant:
     simulate: Callable[..., xr.DataTree] | None = None
     loaders: Loaders | None = None
     reader: Reader | None = None
+    reader_of_new: Reader | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,8 @@ class ZooModel:
         variants: The model in other forms, by name; the default first.
         reader: ``reader(frame, **options)`` makes data of a table whose columns have names of
             their own; None where columns must be named after the model's arguments.
+        reader_of_new: ``reader_of_new(frame, fitted, **options)`` makes new rows of such a table,
+            in the units of the ``fitted`` data; the options are those of ``reader``.
     """
 
     name: str
@@ -55,6 +58,7 @@ class ZooModel:
     loaders: Loaders = field(default_factory=dict)
     variants: Mapping[str, Variant] = field(default_factory=dict)
     reader: Reader | None = None
+    reader_of_new: Reader | None = None
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -84,7 +88,41 @@ class ZooModel:
             DataError: If the entry reads no such tables, an option is unknown or lacking, or the
                 table does not hold what is asked of it.
         """
-        if self.reader is None:
+        reader, given = self._typed(self.reader, frame, options)
+        for name, parameter in options_of(reader).items():
+            if parameter.default is parameter.empty and name not in options:
+                raise DataError(
+                    f"To read a table {self.name!r} needs the option {name!r} "
+                    f"(--{name.replace('_', '-')}). It takes: {', '.join(options_of(reader))}."
+                )
+        return reader(frame, **given)
+
+    def read_new(self, frame: Any, fitted: xr.DataTree, **options: Any) -> xr.DataTree:
+        """New rows of such a table, to predict at: `pyrovi.predict(fit, entry.read_new(...))`.
+
+        Columns are standardised as those that were fitted. What is observed need not be there.
+
+        Args:
+            frame: The table of new rows.
+            fitted: The data that were fitted, ``fit.data``.
+            options: Those that the fitted table was read with.
+
+        Raises:
+            DataError: As `read`.
+        """
+        given = self._typed(self.reader, frame, options)[1]
+        if self.reader_of_new is None:
+            raise DataError(
+                f"{self.name!r} reads no tables of new rows. Name the columns after the model's "
+                "arguments."
+            )
+        return self.reader_of_new(frame, fitted, **given)
+
+    def _typed(
+        self, reader: Reader | None, frame: Any, options: Mapping[str, Any]
+    ) -> tuple[Reader, dict[str, Any]]:
+        """The reader of a table, and its options as it takes them."""
+        if reader is None:
             arguments = ", ".join(inspect.signature(self.model).parameters)
             raise DataError(
                 f"{self.name!r} takes no options for a table ({', '.join(options) or 'none'} "
@@ -95,17 +133,10 @@ class ZooModel:
                 f"A table is a pandas DataFrame, and a {type(frame).__name__} came. "
                 "Make one of it: pandas.DataFrame(...)."
             )
-        there = options_of(self.reader)
         for name in options:
             said = f"{self.name!r} has no option {name!r} for a table"
-            refuse_unknown(name, there, DataError, said)
-        for name, parameter in there.items():
-            if parameter.default is parameter.empty and name not in options:
-                raise DataError(
-                    f"To read a table {self.name!r} needs the option {name!r} "
-                    f"(--{name.replace('_', '-')}). It takes: {', '.join(there)}."
-                )
-        return self.reader(frame, **typed(self.reader, options))
+            refuse_unknown(name, options_of(reader), DataError, said)
+        return reader, typed(reader, options)
 
     def variant(self, name: str) -> "ZooModel":
         """The entry with the variant ``name`` as its model; `UnknownModelError` if none is."""

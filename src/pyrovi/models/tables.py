@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from jaxtyping import Bool, Float
 
 from pyrovi.errors import DataError, RowError
@@ -32,12 +33,12 @@ class Table:
     frame: pd.DataFrame
 
     @staticmethod
-    def of(frame: pd.DataFrame, *, each: str) -> "Table":
+    def of(frame: pd.DataFrame, *, each: str, fewest: int = FEWEST_ROWS) -> "Table":
         """The table, of which a row is ``each``; `DataError` if it has fewer than two rows."""
-        if len(frame) < FEWEST_ROWS:
+        if len(frame) < fewest:
             raise DataError(
                 f"The table has {len(frame)} row{'s' * (len(frame) != 1)}. It needs one for each "
-                f"{each}, two or more."
+                f"{each}, {'two' if fewest > 1 else 'one'} or more."
             )
         return Table(frame.set_axis([str(name).strip() for name in frame.columns], axis=1))
 
@@ -81,6 +82,22 @@ class Table:
                     f"Column {name!r} is named twice. A column has one part: outcome, task, or "
                     "one of those to use."
                 )
+
+    def as_fitted(
+        self, fitted: xr.DataArray, besides: Sequence[str] = ()
+    ) -> Float[np.ndarray, "row column"]:
+        """The columns of a fitted array by their names, standardised as that was; not ``besides``.
+
+        Raises:
+            DataError: If a column is lacking, or holds what is no number.
+        """
+        labels = [str(each) for each in fitted.coords[fitted.dims[-1]].to_numpy()]
+        kept = [at for at, name in enumerate(labels) if name not in besides]
+        self.require([labels[at] for at in kept])
+        centre = np.broadcast_to(fitted.attrs.get("centre", 0.0), len(labels))
+        unit = np.broadcast_to(fitted.attrs.get("unit", 1.0), len(labels))
+        columns = [(self.numbers(labels[at]) - centre[at]) / unit[at] for at in kept]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(self.frame), 0))
 
     def place(self, row: int) -> str:
         """``line 7`` of a file whose lines were counted, ``row 5`` of any other table."""

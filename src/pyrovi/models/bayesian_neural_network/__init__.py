@@ -6,6 +6,7 @@ from pyrovi.models.bayesian_neural_network.data import (
     digits,
     read,
     read_classes,
+    read_new,
     simulate as simulate,
 )
 from pyrovi.models.bayesian_neural_network.model import (
@@ -27,4 +28,5 @@ BAYESIAN_NEURAL_NETWORK = ZooModel(
     loaders={"diabetes": diabetes},
     variants=variants_of(FORMS, simulate, classification=CLASSES),
     reader=read,
+    reader_of_new=read_new,
 )

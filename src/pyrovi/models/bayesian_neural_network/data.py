@@ -24,7 +24,7 @@ from pyrovi.models.tables import (
     standardise_columns,
 )
 from pyrovi.seeds import check_seed, stream
-from pyrovi.tree import MISSING, data_tree
+from pyrovi.tree import MISSING, data_tree, held
 
 NO_CLASS = ("", "na", "nan")  # "none" may be a class: of a headache, say
 MOST_NUMBERED, MOST_CLASSES = 30, 200  # classes: digits are numbers, years are no classes
@@ -112,6 +112,13 @@ def read_classes(
     index, classes = _classes(table, outcome)
     x, about = table.predictors(names), {"long_name": outcome}
     return _tree(x, names, (index, about), width=width, classes=classes)
+
+
+def read_new(frame: pd.DataFrame, fitted: xr.DataTree, **_options: Any) -> xr.DataTree:
+    """New rows by the names of the ``fitted`` covariates, in their units."""
+    given = held(fitted, "constant_data")["x"]
+    x = Table.of(frame, each="case", fewest=1).as_fitted(given)
+    return data_tree(observed={}, constant={"x": (("row", "covariate"), x)})
 
 
 def _columns(

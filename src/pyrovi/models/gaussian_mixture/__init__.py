@@ -2,7 +2,13 @@
 
 from pyrovi.models.entry import ZooModel, variants_of
 from pyrovi.models.gaussian_mixture.conjugate_updates import CONJUGATE_UPDATES as CONJUGATE_UPDATES
-from pyrovi.models.gaussian_mixture.data import iris, read, simulate as simulate, wine
+from pyrovi.models.gaussian_mixture.data import (
+    iris,
+    read,
+    read_new,
+    simulate as simulate,
+    wine,
+)
 from pyrovi.models.gaussian_mixture.model import (
     FORMS as FORMS,
     conjugate as conjugate,
@@ -25,4 +31,5 @@ GAUSSIAN_MIXTURE = ZooModel(
     loaders={"iris": iris, "wine": wine},
     variants=variants_of(FORMS, simulate),
     reader=read,
+    reader_of_new=read_new,
 )

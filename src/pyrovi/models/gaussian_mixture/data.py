@@ -13,7 +13,7 @@ from pyrovi.models.gaussian_mixture.model import DIMS, FORMS, MOST_COMPONENTS
 from pyrovi.models.options import number, one_of, whole_number
 from pyrovi.models.tables import LARGEST, Names, Table, standardise_columns
 from pyrovi.seeds import check_seed, stream
-from pyrovi.tree import data_tree
+from pyrovi.tree import data_tree, held
 
 
 def simulate(
@@ -105,6 +105,13 @@ def read(
     )
 
 
+def read_new(frame: pd.DataFrame, fitted: xr.DataTree, **_options: Any) -> xr.DataTree:
+    """New observations, in the units of the ``fitted`` ones."""
+    given = held(fitted, "observed_data")["y"]
+    y = Table.of(frame, each="observation", fewest=1).as_fitted(given)
+    return data_tree(observed={"y": (("observation", "dimension"), y)})
+
+
 def iris() -> xr.DataTree:
     """Fisher's irises, standardised: 150 flowers, 4 lengths; ``truth`` holds the species."""
     from sklearn.datasets import load_iris
@@ -122,8 +129,8 @@ def wine() -> xr.DataTree:
 def _classified(bunch: Any, label: str) -> xr.DataTree:
     kind = np.asarray(bunch.target_names)[bunch.target].astype(str)
     names = [name.removesuffix(" (cm)") for name in bunch.feature_names]
-    y = (bunch.data - bunch.data.mean(axis=0)) / bunch.data.std(axis=0)
-    about = {"units": "standard deviations", "comment": "each dimension standardised"}
+    y, *_ = scaled = standardise_columns(bunch.data)
+    about = {**scaled.about, "comment": "each dimension standardised"}
     return data_tree(
         observed={"y": (("observation", "dimension"), y, about)},
         constant={"components": len(bunch.target_names), "spread": 1.0},

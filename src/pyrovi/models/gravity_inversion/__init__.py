@@ -2,7 +2,13 @@
 
 from pyrovi.models.entry import ZooModel, variants_of
 from pyrovi.models.gravity_inversion.checks import survey_checks as survey_checks
-from pyrovi.models.gravity_inversion.data import buried_block, heavy_block, read, simulate
+from pyrovi.models.gravity_inversion.data import (
+    buried_block,
+    heavy_block,
+    read,
+    read_new,
+    simulate,
+)
 from pyrovi.models.gravity_inversion.exact import Exact as Exact
 from pyrovi.models.gravity_inversion.horseshoe import few_bodies as few_bodies
 from pyrovi.models.gravity_inversion.mesh import survey_tree as survey_tree
@@ -22,4 +28,5 @@ GRAVITY_INVERSION = ZooModel(
     loaders={"buried_block": buried_block},
     variants=variants_of(FORMS, simulate, positive={"loaders": {"heavy_block": heavy_block}}),
     reader=read,
+    reader_of_new=read_new,
 )

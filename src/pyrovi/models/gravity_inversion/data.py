@@ -1,7 +1,7 @@
 """Surveys: over ground that is drawn from the prior, worked examples, and of a table."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,21 @@ import xarray as xr
 from pyrovi.bound import bind
 from pyrovi.errors import DataError
 from pyrovi.models.entry import run_forward, variant_named
-from pyrovi.models.gravity_inversion.mesh import REGIONAL, cell_counts, mesh_under, survey_tree
+from pyrovi.models.gravity_inversion.mesh import (
+    REGIONAL,
+    cell_counts,
+    mesh_under,
+    stations_over,
+    survey_tree,
+)
 from pyrovi.models.gravity_inversion.model import FORMS
 from pyrovi.models.gravity_inversion.prisms import Mesh, sensitivity
 from pyrovi.models.gravity_inversion.sites import LEARNED_DIMS
-from pyrovi.models.gravity_inversion.survey import Survey, read_survey
+from pyrovi.models.gravity_inversion.survey import (
+    Survey,
+    read_stations,
+    read_survey,
+)
 from pyrovi.models.options import number, one_of, yes_or_no
 from pyrovi.seeds import check_seed, stream
 from pyrovi.structure import structure_of
@@ -201,3 +211,14 @@ def read(
         exponent=exponent,
         regional=regional,
     )
+
+
+def read_new(
+    frame: pd.DataFrame,
+    fitted: xr.DataTree,
+    *,
+    units: str | Sequence[str] = "m,mGal",
+    **_options: Any,
+) -> xr.DataTree:
+    """New stations over the mesh of the ``fitted`` survey: all its columns but gravity."""
+    return stations_over(fitted["constant_data"].to_dataset(), *read_stations(frame, units))

@@ -15,6 +15,8 @@ from pyrovi.models.options import one_of
 from pyrovi.tree import data_tree
 
 REGIONAL = {"none": 0, "constant": 1, "plane": 3}
+EDGES = "edges"  # the attribute of a mesh's axis, which holds those of its cells
+_AXES = ("depth", "northing", "easting")
 MOST_BYTES = 4e9  # of a kernel; a fit takes several times as much
 TREND_SPREAD = 1.0  # prior sd of a trend at the survey's edge, in sds of the anomaly
 
@@ -170,13 +172,67 @@ def survey_tree(
     if basis.shape[1]:
         constant["basis"] = (("station", "term"), basis, {"units": "mGal"})
     coords = {
-        **{name: (name, np.round(middle, 9), metres) for name, middle in mesh.centres.items()},
+        **{
+            name: (name, np.round(middle, 9), metres | _edges_of(mesh, name))
+            for name, middle in mesh.centres.items()
+        },
         "axis": ["depth", "northing", "easting"],
         "coordinate": ["easting", "northing", "height"],
         "term": ["level", "to the east", "to the north"][: basis.shape[1]],
     }
     observed = {"gravity": ("station", survey.gravity, about)}
     return data_tree(observed, constant, coords, metadata=metadata)
+
+
+def _edges_of(mesh: Mesh, name: str) -> dict[str, list[float]]:
+    """As an attribute; none along the strike of a section, whose cells have no end there."""
+    endless = name == "northing" and mesh.northing is None
+    return {} if endless else {EDGES: mesh.edges[name].tolist()}
+
+
+def stations_over(
+    fitted: xr.Dataset,
+    position: Float[np.ndarray, "station 3"],
+    sigma: Float[np.ndarray, " station"],
+) -> xr.DataTree:
+    """What the model needs of new stations over the mesh, and the trend, of a fitted survey."""
+    edges = {axis: fitted[axis].attrs[EDGES] for axis in _AXES if EDGES in fitted[axis].attrs}
+    if not {"easting", "depth"} <= edges.keys():
+        raise DataError("The fitted survey does not say where its cells end. Read it again.")
+    mesh = Mesh(**{axis: np.asarray(each, dtype=float) for axis, each in edges.items()})
+    _refuse_inside(position[:, 2], float(mesh.depth[0]))
+    easting, northing, height = position.T
+    kernel = sensitivity(easting, northing, height, mesh)
+    constant = {
+        "sensitivity": (("station", *mesh.centres), kernel, {"units": "mGal m3 / kg"}),
+        "sigma": ("station", sigma, {"units": "mGal"}),
+    }
+    if "basis" in fitted:
+        basis = _extended(fitted["position"].to_numpy(), fitted["basis"].to_numpy(), position)
+        constant["basis"] = (("station", "term"), basis, {"units": "mGal"})
+    return data_tree({}, constant, {name: fitted[name].to_numpy() for name in mesh.centres})
+
+
+def _extended(
+    position: Float[np.ndarray, "station 3"],
+    basis: Float[np.ndarray, "station term"],
+    to: Float[np.ndarray, "other 3"],
+) -> Float[np.ndarray, "other term"]:
+    """Trends, which are planes, at other places."""
+    middle, spread = position.mean(0), np.maximum(np.ptp(position, axis=0), 1.0)
+
+    def plane(places: np.ndarray) -> np.ndarray:
+        return np.column_stack([np.ones(len(places)), ((places - middle) / spread)[:, :2]])
+
+    return plane(to) @ np.linalg.lstsq(plane(position), basis)[0]
+
+
+def _refuse_inside(height: Float[np.ndarray, " station"], top: float) -> None:
+    if (-height > top + 1e-6).any():
+        raise DataError(
+            f"A station is at {height.min():g} m, inside the mesh, which begins at {-top:g} m. "
+            "Predict above it."
+        )
 
 
 def _widths(mesh: Mesh) -> np.ndarray:

@@ -86,6 +86,15 @@ def read_survey(frame: pd.DataFrame, units: str | Sequence[str] = "m,mGal") -> S
     return survey
 
 
+def read_stations(
+    frame: pd.DataFrame, units: str | Sequence[str] = "m,mGal"
+) -> tuple[Float[np.ndarray, "station 3"], Float[np.ndarray, " station"]]:
+    """The places and the noise of stations where nothing need have been measured yet."""
+    unit, table = _units(units), Table.of(frame, each="station", fewest=1)
+    given = {name: _column(table, name, unit) * unit.of(name)[0] for name in (*PLACES, "sigma")}
+    return np.stack([given[name] for name in PLACES], axis=1), given["sigma"]
+
+
 class Units(NamedTuple):
     """What a table's numbers are in: how many metres or mGal, and its name."""
 

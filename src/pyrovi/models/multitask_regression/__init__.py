@@ -8,6 +8,7 @@ from pyrovi.models.multitask_regression.data import (
     linnerud_above,
     read,
     read_binary,
+    read_new,
     simulate as simulate,
 )
 from pyrovi.models.multitask_regression.model import (
@@ -29,4 +30,5 @@ MULTITASK_REGRESSION = ZooModel(
     loaders={"linnerud": linnerud, "grunfeld": grunfeld},
     variants=variants_of(FORMS, simulate, binary=ZEROS_AND_ONES),
     reader=read,
+    reader_of_new=read_new,
 )

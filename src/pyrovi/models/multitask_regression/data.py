@@ -11,12 +11,13 @@ import xarray as xr
 
 from pyrovi.errors import DataError, RowError
 from pyrovi.models.entry import run_forward, variant_named
-from pyrovi.models.multitask_regression.marks import Marks, read_marks
+from pyrovi.models.multitask_regression.marks import Marks, placed, read_marks
 from pyrovi.models.multitask_regression.model import DIMS, FORMS
 from pyrovi.models.options import one_of
 from pyrovi.models.tables import (
     Names,
     Standardised,
+    Table,
     same_in_every_row,
     standardise,
     standardise_columns,
@@ -196,6 +197,36 @@ def _tree(marks: Marks, outcome: np.ndarray, about: Mapping[str, Any]) -> xr.Dat
             "task": list(marks.tasks),
             "covariate": ["intercept", *marks.covariates],
         },
+    )
+
+
+def read_new(
+    frame: pd.DataFrame, fitted: xr.DataTree, *, task: str | None = None, **_options: Any
+) -> xr.DataTree:
+    """New rows in the units of the ``fitted`` ones: of a task each, or without ``task`` of all.
+
+    A task that was not fitted gets a place beside those that were, for `pyrovi.predict` to refuse
+    or to draw from the population.
+    """
+    given = fitted["constant_data"].to_dataset()
+    table = Table.of(frame, each="mark or student", fewest=1)
+    known = [str(name) for name in given.coords["task"].to_numpy()]
+    x = table.as_fitted(given["x"], besides=["intercept"])
+    names, tasks = [str(row) for row in frame.index], known
+    if task is None:
+        index, x = np.tile(np.arange(len(known)), len(x)), np.repeat(x, len(known), axis=0)
+        names = [f"{row}:{each}" for row in names for each in known]
+    else:
+        table.require([task])
+        index, tasks = placed(table, task, known)
+    return data_tree(
+        observed={},
+        constant={
+            "task_index": ("row", index),
+            "x": (("row", "covariate"), np.column_stack([np.ones(len(x)), x])),
+            "size": ("task", np.bincount(index, minlength=len(tasks))),
+        },
+        coords={"row": names, "task": tasks, "covariate": given.coords["covariate"].to_numpy()},
     )
 
 

@@ -106,3 +106,11 @@ def _tasks(
     table.refuse(table.empty(task), task, "the name of a task", names.to_numpy(dtype=object))
     index, tasks = pd.factorize(names.map(str))
     return index.astype(np.int64), tuple(map(str, tasks))
+
+
+def placed(table: Table, task: str, known: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """The task of each row among those ``known`` and, after them, those that are new."""
+    index, names = _tasks(table, task, [])
+    tasks = [*known, *(name for name in names if name not in known)]
+    places = np.array([tasks.index(name) for name in names])
+    return places[index], tasks
