@@ -3,6 +3,7 @@ import pytest
 import xarray as xr
 
 import trees
+from pyrovi.diagnostics import check, verdict
 from pyrovi.diagnostics.checks.restarts import restarts
 from pyrovi.errors import DiagnosticError
 from pyrovi.evidence.moments import farthest_chains
@@ -118,3 +119,12 @@ def test_chains_without_a_bound_are_held_against_each_other():
     rows = statuses(restarts(grow(tree, sample_stats=stats)))
     assert "best optimum" not in rows
     assert set(rows.values()) == {"ok"}
+
+
+def test_ok_does_not_hide_that_no_check_could_have_seen_another_mode():
+    alone = verdict(check(trees.linear_gaussian_tree()))
+    assert alone.status == "ok"
+    for said in (str(alone), alone.summary(), alone.unseen):
+        assert "other modes was not looked into" in " ".join(said.split())
+    for seen in ({"chains": 3, "restarts": 3}, {"modes": (True,)}):
+        assert not verdict(check(trees.linear_gaussian_tree(**seen))).unseen

@@ -1,7 +1,7 @@
 """Claims about the report's pictures: what is drawn of what, and that they show what is so."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -9,11 +9,14 @@ import pytest
 import xarray as xr
 
 import trees
-from pyrovi.diagnostics import Verdict, check
+from pyrovi.diagnostics import Verdict, check, verdict
 from pyrovi.infer import Rung
 from pyrovi.reports.figures import draw
+from pyrovi.reports.numbers import short
+from pyrovi.reports.parts import Table
 from pyrovi.reports.sections.fit import fit_section
 from pyrovi.reports.sections.maps import field_plots, is_field, station_plots
+from pyrovi.reports.sections.model import model_section
 from pyrovi.reports.sections.predictive import predictive_section
 from pyrovi.tree import grow
 
@@ -182,20 +185,68 @@ def test_each_observation_is_shown_beside_its_prediction_where_these_differ() ->
         assert "<svg" in draw(plot).light
 
 
-def test_each_rung_says_how_long_it_was_expected_to_take() -> None:
-    tried = (
-        Rung("DADVI()", "It is cheap.", 3, 1.5),
-        Rung("Polish(...)", "It is the last.", 36, 20.0, 0.3, "ok", "x", 0.01, 1.02, True, 25.0),
-    )
-    tree = xr.DataTree()
+def rung_table(*tried: Rung) -> Table:
     without_nan = [
         {k: None if v != v else v for k, v in asdict(each).items()}  # noqa: PLR0124
         for each in tried
     ]
     stats = xr.Dataset(attrs={"rungs": json.dumps(without_nan)})
-    (table,) = fit_section(grow(tree, sample_stats=stats), NOTHING).tables
+    return fit_section(grow(xr.DataTree(), sample_stats=stats), NOTHING).tables[0]
+
+
+BEFORE = Rung("DADVI()", "It is cheap.", 3, 1.5, status="warn", worst="x", shift=0.4, ratio=0.8)
+RUNGS = {
+    "the answer is ok after one that warned": (
+        (BEFORE, Rung("Polish(...)", "", 36, 20.0, status="ok", chosen=True)),
+        ["Only what was kept is the answer"],
+    ),
+    "resampled": (
+        (BEFORE, Rung("DADVI(), resampled", "", 3, 1e-4, status="ok", chosen=True, of="DADVI()")),
+        ["Only what was kept is the answer", "draws of the engine above"],
+    ),
+    "none held, and the verdict finds no fault": (
+        (BEFORE, Rung("Polish(...)", "", 36, 20.0, status="warn", chosen=True)),
+        ["Only what was kept", "None held against the posterior", "the checks of this report"],
+    ),
+    "all held": (
+        (replace(BEFORE, status="ok"), Rung("Polish()", "", 1, 1.0, status="ok", chosen=True)),
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RUNGS)
+def test_a_status_of_a_rung_is_never_left_to_be_taken_for_that_of_the_answer(case: str) -> None:
+    tried, said = RUNGS[case]
+    table = rung_table(*tried)
+    assert "passed" not in table.title
+    assert table.note.count(". ") + bool(table.note) == len(said)
+    assert all(sentence in table.note for sentence in said)
+
+
+def test_what_was_resampled_shows_no_steps_of_its_own() -> None:
+    table = rung_table(*RUNGS["resampled"][0])
+    shown = [dict(zip((c.title for c in table.columns), row, strict=True)) for row in table.rows]
+    assert [row["Steps"] for row in shown] == ["3", ""]
+
+
+def test_each_rung_says_how_long_it_was_expected_to_take() -> None:
+    tried = (
+        Rung("DADVI()", "It is cheap.", 3, 1.5),
+        Rung("Polish(...)", "It is the last.", 36, 20.0, 0.3, "ok", "x", 0.01, 1.02, True, 25.0),
+    )
+    table = rung_table(*tried)
     shown = [dict(zip((c.title for c in table.columns), row, strict=True)) for row in table.rows]
     assert [row["Expected"] for row in shown] == ["", "25 s"]
+
+
+def test_the_sd_of_data_is_one_number_wherever_the_report_has_it() -> None:
+    tree = check(trees.linear_gaussian_tree())
+    y = tree["observed_data"]["y"].to_numpy()
+    data = {row[0]: row for t in model_section(tree, NOTHING).tables for row in t.rows}
+    why = next(row["why"] for row in verdict(tree).records if row["quantity"] == "sd(y)")
+    assert data["y"][-2] == short(y.std())
+    assert f"{float(why.split()[0]):.3g}" == f"{y.std():.3g}"
 
 
 def test_a_loss_that_is_exact_at_once_has_no_curve() -> None:

@@ -27,6 +27,11 @@ SUMMED_UP = 3
 """Findings that the summary names before it counts the rest."""
 Marked = tuple[str, str]
 """A mark and a line; the mark is a status, or empty."""
+OF_MODES = {"modes", "restarts"}  # the checks that could have seen another mode
+OTHER_MODES = (
+    "Whether there are other modes was not looked into: nothing searched for them, and one fit "
+    "agrees with itself."
+)
 HEADLINES = {
     "ok": "no diagnostic found fault.",
     "warn": "usable with the care named below.",
@@ -47,6 +52,7 @@ class Verdict:
         model_status: The worst status of the rows that judge the model, or ``"unknown"``.
         skipped: The checks that did not apply, each with the reason.
         subject: Which model was fitted, and by what engine.
+        unseen: What no check looked into, in a sentence, where the status alone would hide it.
     """
 
     table: pd.DataFrame
@@ -54,6 +60,7 @@ class Verdict:
     model_status: str
     skipped: dict[str, str]
     subject: str = ""
+    unseen: str = ""
 
     @property
     def status(self) -> str:
@@ -81,7 +88,7 @@ class Verdict:
         faults = self.findings
         judged = count(len(self.table), "finding")
         if not faults:
-            return f"ok: {judged}, none at fault."
+            return f"ok: {judged}, none at fault. {self.unseen}".strip()
         wrong = sum(len(finding.names) for finding in faults)
         said = listed([finding.label for finding in faults], SUMMED_UP, "; ")
         return f"{self.status}: {wrong} of {judged}: {said}."
@@ -102,7 +109,7 @@ class Verdict:
         about = f"The fit: {self.fit_status}. The model: {self.model_status}"
         through = self.fit_status == "fail" and self.model_status == "warn"
         about += ", but seen through a fit that failed." if through else "."
-        return list(filter(None, [self.headline, self.subject, about]))
+        return list(filter(None, [self.headline, self.subject, about, self.unseen]))
 
     @property
     def _marked(self) -> list[list[Marked]]:
@@ -164,6 +171,7 @@ def read(tree: xr.DataTree, order: Sequence[str]) -> Verdict:
         model_status=_status(rows, about="model", otherwise="unknown"),
         skipped=skipped,
         subject=_subject(tree),
+        unseen=OTHER_MODES if _alone(tree) and skipped.keys() >= OF_MODES else "",
     )
 
 
@@ -190,6 +198,11 @@ def _status(rows: list[dict[str, Any]], *, about: str, otherwise: str) -> str:
 def _accuracy_judged(tree: xr.DataTree) -> bool:
     """Whether anything compared the draws with the posterior itself."""
     return any(each.attrs.get(COMPARES) for each in tree["diagnostics"].children.values())
+
+
+def _alone(tree: xr.DataTree) -> bool:
+    """Whether the draws are of one chain, which agrees with itself."""
+    return "posterior" not in tree or tree["posterior"].sizes.get("chain", 1) == 1
 
 
 def _unjudged(reason: str) -> xr.Dataset:

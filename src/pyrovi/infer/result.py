@@ -111,7 +111,8 @@ class Fit:
         at = next((i for i, rung in enumerate(self.rungs) if rung.chosen), None)
         if at is None:
             return ""
-        before = [rung.engine for rung in self.rungs[:at]]
+        first = at - bool(self.rungs[at].of)  # what was resampled is no other engine
+        before = [rung.engine for rung in self.rungs[:first]]
         after = f" Tried before it: {'; '.join(before)}." if before else ""
         return f"{self.rungs[at].why}{after}"
 

@@ -46,6 +46,8 @@ class Rung:
         chosen: Whether it is the answer.
         predicted: The seconds that were expected, before what is dear of it began; NaN where
             nothing is.
+        of: The engine whose draws these are, resampled; empty where they are its own. The time is
+            then that of resampling alone.
     """
 
     engine: str
@@ -59,6 +61,7 @@ class Rung:
     ratio: float = np.nan
     chosen: bool = False
     predicted: float = np.nan
+    of: str = ""
 
     def __str__(self) -> str:
         off = f"{self.worst}: mean off by {self.shift:+.2f} sd, sd {self.ratio:.2f} of it"

@@ -284,7 +284,7 @@ class AutoState:
             self._keep(name, why, outcome, weighed.as_drawn)
             if resampled is not None:
                 why = f"{why} {RESAMPLED}"
-                self._keep(f"{name}, resampled", why, resampled, resampled.judgement)
+                self._keep(f"{name}, resampled", why, resampled, resampled.judgement, of=name)
         elif self.cheap and outcome.approximation.has_density:
             self.waiting[len(self.tried)] = drawn, known
             khat = importance_khat(self.density, drawn, known)
@@ -364,11 +364,12 @@ class AutoState:
         khat: float = math.nan,
         *,
         misses_modes: bool = False,
+        of: str = "",
     ) -> Tried:
         began, self.began = self.began, time.perf_counter()
         held: dict[str, Any] = {"khat": khat} if judged is None else _as_it_held(judged)
         held["predicted"], self.predicted = self.predicted, math.nan
-        rung = Rung(name, why, self.rung_taken, self.began - began, **held)
+        rung = Rung(name, why, self.rung_taken, self.began - began, **held, of=of)
         steps = slice(self.taken - self.rung_taken, self.taken)
         outcome = replace(outcome, judgement=judged, losses=steps)
         self.tried.append(Tried(rung, outcome, misses_modes))

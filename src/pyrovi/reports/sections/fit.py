@@ -1,6 +1,6 @@
 """How the fit came to its answer: the engine, the loss, the restarts and the bound."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from pyrovi.reports.sections.groups import attrs, diagnostic, group
 from pyrovi.tree import json_attr
 from pyrovi.words import count
 
+WRONG = ("warn", "fail")
 SAME_LOSS = 1e-9
 LOSS_POINTS = 300
 """Points of a loss curve that are drawn: more than that is wider than the figure."""
@@ -31,7 +32,7 @@ SITE_TERMS = (
 )
 
 
-def fit_section(tree: xr.DataTree, _verdict: Verdict) -> Section:
+def fit_section(tree: xr.DataTree, verdict: Verdict) -> Section:
     """The fit."""
     record, stats = attrs(tree), group(tree, "sample_stats")
     losses = stats["loss"].to_numpy() if "loss" in stats else np.empty((0, 0))
@@ -45,7 +46,12 @@ def fit_section(tree: xr.DataTree, _verdict: Verdict) -> Section:
         "Divergent draws": int(stats["diverging"].sum()) if "diverging" in stats else None,
     }
     bound = diagnostic(tree, "elbo")
-    tables = (_rung_table(tree), _elbo_table(bound), _site_table(bound), _restart_table(stats))
+    tables = (
+        _rung_table(tree, verdict),
+        _elbo_table(bound),
+        _site_table(bound),
+        _restart_table(stats),
+    )
     return Section(
         id="fit",
         title="Fit",
@@ -63,7 +69,7 @@ def _draws(posterior: xr.Dataset) -> str | None:
     return each if chains == 1 else f"{each} from each of {chains} fits"
 
 
-def _rung_table(tree: xr.DataTree) -> Table:
+def _rung_table(tree: xr.DataTree, verdict: Verdict) -> Table:
     """What was tried in turn, where several engines were; the one that was kept is marked."""
     rungs = json_attr(tree, "rungs", [])
     expected = any(rung.get("predicted") for rung in rungs)
@@ -71,7 +77,7 @@ def _rung_table(tree: xr.DataTree) -> Table:
         Column("Tried in turn"),
         Column("Held against the posterior", "status"),
         Column("Farthest off"),
-        *numbers("k-hat", "Steps", "Time", *["Expected"] * expected),
+        *numbers("k-hat", "Steps", "Time of its own", *["Expected"] * expected),
     )
     rows = (
         (
@@ -79,14 +85,34 @@ def _rung_table(tree: xr.DataTree) -> Table:
             rung["status"],
             _worst(rung),
             "" if rung["khat"] is None else fixed(rung["khat"], 2),
-            f"{rung['steps']:,}",
+            "" if rung.get("of") else f"{rung['steps']:,}",
             seconds(rung["seconds"]),
             *[seconds(rung["predicted"]) if rung.get("predicted") else ""] * expected,
         )
         for rung in rungs
         if len(rungs) > 1
     )
-    return Table.capped("Engines, until one passed", columns, rows)
+    note = " ".join(_about_rungs(rungs, verdict))
+    return Table.capped("Engines, in the order that they were tried", columns, rows, note=note)
+
+
+def _about_rungs(rungs: Sequence[Mapping[str, Any]], verdict: Verdict) -> Iterator[str]:
+    """What the status of a rung is of, wherever it could be taken for that of the answer."""
+    kept = [rung for rung in rungs if rung["chosen"]]
+    others = {rung["status"] for rung in rungs if not rung["chosen"]}
+    if others - {"ok"}:
+        yield "Only what was kept is the answer; a status beside another says nothing of it."
+    if any(rung.get("of") for rung in rungs):
+        yield "What is resampled are the draws of the engine above, which took the time."
+    if not kept or kept[0]["status"] not in WRONG:
+        return
+    if not any(rung["status"] == "ok" for rung in rungs):
+        yield "None held against the posterior; the nearest was kept."
+    if verdict.fit_status == "ok":
+        yield (
+            "What was kept has its status from the draws that the ladder judged it by; the checks "
+            "of this report, on draws of their own, found no fault in it."
+        )
 
 
 def _worst(rung: Mapping[str, Any]) -> str:

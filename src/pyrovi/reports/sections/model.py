@@ -85,7 +85,7 @@ def _described(variable: xr.DataArray) -> tuple[str, ...]:
     missing = str(values.size - held.size)
     if not held.size:
         return (missing, "", "", "", "")
-    spread = short(held.std(ddof=1)) if held.size > 1 else ""
+    spread = short(held.std()) if held.size > 1 else ""  # that of the predictive checks
     # What centring leaves behind is rounding: a mean of -1.69e-16 is none.
     mean = 0.0 if abs(held.mean()) < 1e-9 * held.std() else float(held.mean())
     return (missing, short(held.min()), short(mean), spread, short(held.max()))

@@ -45,7 +45,10 @@ def verdict_section(tree: xr.DataTree, verdict: Verdict) -> Section:
         id="verdict",
         title="Verdict",
         status=verdict.status,
-        text=(verdict.headline, *(f"Note: {note}" for note in json_attr(tree, "notes", []))),
+        text=(
+            *filter(None, (verdict.headline, verdict.unseen)),
+            *(f"Note: {note}" for note in json_attr(tree, "notes", [])),
+        ),
         facts=present(facts),
         findings=tuple(cards[:CARDS_CAP]),
         tables=tuple(table for table in tables if table.rows),
