@@ -210,7 +210,7 @@ RUNGS = {
     ),
     "all held": (
         (replace(BEFORE, status="ok"), Rung("Polish()", "", 1, 1.0, status="ok", chosen=True)),
-        [],
+        ["Of those that held"],
     ),
 }
 

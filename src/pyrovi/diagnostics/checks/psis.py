@@ -101,7 +101,7 @@ def _resampled(tree: xr.DataTree) -> xr.Dataset:
 def _judge_resampled(label: str, gap: Difference) -> Row:
     why = (
         f"Its mean is known by the weights to {gap.shift_error:.2g} sd, and its sd to "
-        f"{gap.ratio_error:.0%}."
+        f"{100 * gap.ratio_error:.2g} %."
     )
     if gap.known:
         return Row(label, gap.shift_error, limits.SHIFT, why)

@@ -102,6 +102,8 @@ def _about_rungs(rungs: Sequence[Mapping[str, Any]], verdict: Verdict) -> Iterat
     others = {rung["status"] for rung in rungs if not rung["chosen"]}
     if others - {"ok"}:
         yield "Only what was kept is the answer; a status beside another says nothing of it."
+    if kept and kept[0]["status"] == "ok" and "ok" in others:
+        yield "Of those that held, what takes the fewest draws for each that it gives was kept."
     if any(rung.get("of") for rung in rungs):
         yield "What is resampled are the draws of the engine above, which took the time."
     if not kept or kept[0]["status"] not in WRONG:
