@@ -1,4 +1,4 @@
-"""What each entry of the zoo predicts at new data is what a closed form or the shelf says of it."""
+"""What each entry of the zoo predicts at new data is what a closed form or its reference says."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def predicted(fit: vi.Fit, data: Any, **options: Any) -> Any:
 def given_gaussian(
     prior: np.ndarray, noise: float, seen: np.ndarray, new: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and sd of new observations of a linear function with a Gaussian prior of its weights."""
+    """Mean and sd of new values of a linear function whose weights have a Gaussian prior."""
     cov = np.linalg.inv(np.linalg.inv(prior) + seen.T @ seen / noise**2)
     mean = cov @ seen.T @ y / noise**2
     return new @ mean, np.sqrt(noise**2 + np.einsum("ni,ij,nj->n", new, cov, new))
