@@ -125,6 +125,6 @@ def test_ok_does_not_hide_that_no_check_could_have_seen_another_mode():
     alone = verdict(check(trees.linear_gaussian_tree()))
     assert alone.status == "ok"
     for said in (str(alone), alone.summary(), alone.unseen):
-        assert "other modes was not looked into" in " ".join(said.split())
+        assert "other modes was not judged" in " ".join(said.split())
     for seen in ({"chains": 3, "restarts": 3}, {"modes": (True,)}):
         assert not verdict(check(trees.linear_gaussian_tree(**seen))).unseen

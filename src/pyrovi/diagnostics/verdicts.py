@@ -29,7 +29,7 @@ Marked = tuple[str, str]
 """A mark and a line; the mark is a status, or empty."""
 OF_MODES = {"modes", "restarts"}  # the checks that could have seen another mode
 OTHER_MODES = (
-    "Whether there are other modes was not looked into: nothing searched for them, and one fit "
+    "Whether there are other modes was not judged: no survey of modes was made, and one fit "
     "agrees with itself."
 )
 HEADLINES = {
@@ -52,7 +52,7 @@ class Verdict:
         model_status: The worst status of the rows that judge the model, or ``"unknown"``.
         skipped: The checks that did not apply, each with the reason.
         subject: Which model was fitted, and by what engine.
-        unseen: What no check looked into, in a sentence, where the status alone would hide it.
+        unseen: What no check judged, in a sentence, where the status alone would hide it.
     """
 
     table: pd.DataFrame
