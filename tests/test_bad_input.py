@@ -66,7 +66,7 @@ DATA: dict[str, tuple[Any, Any, str]] = {
     "too short": (weighed, {"y": Y[:2], "sigma": Y}, r"cannot be run.*y \(2,\), sigma \(3,\)"),
     "unknown column": (normal, pd.DataFrame({"y": Y, "z": Y}), r"has z, .* it takes y"),
     "lacking column": (weighed, {"y": Y}, r"needs sigma, and the data has y"),
-    "words": (normal, pd.DataFrame({"y": ["a", "b"]}), r"y: expected numbers.* 'a'"),
+    "words": (normal, pd.DataFrame({"y": ["a", "b"]}), r"y: expected numbers.*\('a', 'b'\)"),
     "objects": (normal, {"y": np.array([1, None])}, r"y: expected numbers.*object"),
     "complex": (normal, {"y": torch.tensor([1j])}, r"y: expected real numbers"),
     "ragged": (normal, {"y": [[1.0], [1.0, 2.0]]}, r"y: .*ragged"),

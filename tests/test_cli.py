@@ -46,6 +46,12 @@ def scaled(y, scale):
     with pyro.plate("row", len(y)):
         pyro.sample("y", dist.Normal(loc, 1.0), obs=y)
 
+def grouped(site, y, sites=3):
+    with pyro.plate("site", sites):
+        level = pyro.sample("level", dist.Normal(0.0, 10.0))
+    with pyro.plate("row", len(site)):
+        pyro.sample("y", dist.Normal(level[site], 1.0), obs=y)
+
 number = 3
 """
 GOOD = "y\n1.5\n2.0\n0.5\n1.0\n"
@@ -113,6 +119,23 @@ def test_predict_takes_a_table_of_new_rows_without_what_is_observed(pyrovi, home
     np.testing.assert_allclose(predicted, [[1, 2], [1, -4]] @ mean, atol=0.15)
     (home / "other.csv").write_text("Z\n1\n")
     assert "Z" in pyrovi("predict", "fitted", "--data", "other.csv", *of_file).complaint
+
+
+def test_a_column_of_words_is_one_of_labels_from_fit_to_prediction(pyrovi, home: Path) -> None:
+    (home / "rows.csv").write_text("site,y\nwest,1\neast,5\nnorth hill,9\neast,7\n")
+    (home / "new.csv").write_text("site\neast\nwest\n")
+    (home / "other.csv").write_text("site\nsouth\n")
+    of_file = ("--model", "mine.py:grouped")
+    fit = ("run", "mine.py:grouped", "--seed", "0", "--engine", "laplace", "--data", "rows.csv")
+    assert pyrovi(*fit, "--out", "fitted").code == 0
+    level = vi.open_tree(home / "fitted" / "posterior.nc")["posterior"]["level"]
+    assert level["site"].to_numpy().tolist() == ["east", "north hill", "west"]
+    # a level ~ N(0, 10) and n observations of mean m: its posterior mean is n m / (n + 0.01)
+    assert float(level.sel(site="east").mean()) == pytest.approx(12 / 2.01, abs=0.1)
+    done = pyrovi("predict", "fitted", "--data", "new.csv", *of_file)
+    predicted = vi.open_tree(home / done.out.strip())["predictions"]["y"].mean(("chain", "draw"))
+    np.testing.assert_allclose(predicted, [12 / 2.01, 1 / 1.01], atol=0.15)
+    assert "'south'" in pyrovi("predict", "fitted", "--data", "other.csv", *of_file).complaint
 
 
 def test_run_writes_all_its_files_and_prints_the_verdict_and_the_report_s_path(

@@ -71,7 +71,7 @@ def test_a_single_float_from_numpy_is_a_tensor_without_axes() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["a", None, {"a": 1}, ["a", "b"], [torch.ones(1), torch.ones(2)]]
+    "value", ["a", None, {"a": 1}, ("a", "b"), [torch.ones(1), torch.ones(2)]]
 )
 def test_what_is_no_array_is_passed_on_untouched(value: Any) -> None:
     assert bind(model, {"y": [1.0], "size": value}).kwargs["size"] is value

@@ -11,9 +11,11 @@ from pyrovi.bound.data import (
     Hidden as Hidden,
     as_tree as as_tree,
     hidden_values as hidden_values,
+    in_codes as in_codes,
     observed_values as observed_values,
     row_labels as row_labels,
     same_values as same_values,
+    with_levels as with_levels,
 )
 from pyrovi.bound.handlers import (
     AllSeenError as AllSeenError,
@@ -23,6 +25,7 @@ from pyrovi.bound.handlers import (
     Place as Place,
     Until as Until,
 )
+from pyrovi.bound.labels import Coded as Coded, recoded as recoded
 from pyrovi.bound.model import BoundModel as BoundModel, default_dtype as default_dtype
 from pyrovi.bound.parameters import (
     constrained as constrained,

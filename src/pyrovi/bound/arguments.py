@@ -33,10 +33,14 @@ class Arguments:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     dims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of what came labelled
     missing: Mapping[str, Tensor] = field(default_factory=dict)  # where masked values are
+    levels: Mapping[str, pd.Index] = field(default_factory=dict)  # the labels behind codes
 
 
 def bind(model: Callable[..., Any], data: Any) -> Arguments:
     """The arguments to call ``model`` with, from ``data`` in any of the forms people have it.
+
+    Text and categories become codes from 0 on, of their labels in order: that of the
+    categories, or sorted. Tuples of text are passed on as they are, and booleans stay masks.
 
     A variable that is marked as metadata, or that the model declares as such, is left out unless
     the model takes it by name.
@@ -49,8 +53,8 @@ def bind(model: Callable[..., Any], data: Any) -> Arguments:
             whole to a model that has one parameter.
 
     Raises:
-        DataError: If a name is unknown or lacking, or a value is empty, not finite or not
-            numeric.
+        DataError: If a name is unknown or lacking, or a value is empty, not finite, or neither
+            numbers nor labels.
 
     >>> def model(y, sigma=1.0): ...
     >>> bind(model, {"y": [28, 8, -3]}).kwargs
@@ -66,7 +70,8 @@ def bind(model: Callable[..., Any], data: Any) -> Arguments:
     check_devices({name: each.value for name, each in converted.items()})
     dims = {name: each.dims for name, each in converted.items() if each.dims is not None}
     missing = {name: each.missing for name, each in converted.items() if each.missing is not None}
-    return Arguments(args, kwargs, dims, missing)
+    levels = {name: each.levels for name, each in converted.items() if each.levels is not None}
+    return Arguments(args, kwargs, dims, missing, levels)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
+import pandas as pd
 import pyro
 import torch
 from torch import Tensor
 
 from pyrovi.bound.arguments import Arguments
 from pyrovi.bound.handlers import InitialValues
+from pyrovi.bound.labels import named
 from pyrovi.bound.model import PRIOR_ATTEMPTS, BoundModel
 from pyrovi.bound.parameters import own_module
 from pyrovi.bound.replaced import Replacement, replaced_in, replacements
@@ -19,6 +21,7 @@ from pyrovi.bound.sites import (
     Trace,
     batch_axes_without_plates,
     broadcast,
+    is_discrete,
     kind_of,
     lists_its_entries,
     plates_of,
@@ -84,6 +87,7 @@ def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
     candidate = BoundModel(model, arguments.args, dict(arguments.kwargs))
     candidate = replace(candidate, replaced=_replaced(candidate))
     candidate, trace = _first_run(candidate)
+    _check_labels(trace, candidate.kwargs, arguments.levels)
     _check_observations(trace, candidate.kwargs)
     candidate, trace = _with_rows(candidate, trace)
     same = [name for name, rows in candidate.rows.items() if rows is not None]
@@ -348,6 +352,19 @@ def _missing_sites(
                 )
             masks[node["name"]] = mask
     return masks
+
+
+def _check_labels(trace: Trace, kwargs: Mapping[str, Any], levels: Mapping[str, pd.Index]) -> None:
+    """Labels have an order but no distances: only what is discrete can be observed as them."""
+    for node in sample_nodes(trace):
+        continuous = kind_of(node) == "observed" and not is_discrete(node["fn"])
+        for name in _observed_arguments(node, kwargs) if continuous else ():
+            if name in levels:
+                raise DataError(
+                    f"{name}: expected numbers, and labels came ({named(levels[name].tolist())}), "
+                    f"which site {node['name']!r} observes by a distribution that is continuous. "
+                    "Encode them as numbers, or observe them by a Categorical or the like."
+                )
 
 
 def _check_observations(trace: Trace, kwargs: Mapping[str, Any]) -> None:

@@ -11,6 +11,8 @@ import xarray as xr
 from torch import Tensor
 
 from pyrovi.bound.arguments import Signature, by_name
+from pyrovi.bound.labels import Coded, coded, is_text, read, written
+from pyrovi.bound.levels import level_dims
 from pyrovi.bound.model import BoundModel
 from pyrovi.bound.sites import Site, shown
 from pyrovi.bound.values import convert, to_numpy
@@ -18,10 +20,15 @@ from pyrovi.tree import (
     CAME_AS,
     ITEM_OF,
     LACKING,
+    LEVELS,
+    LEVELS_OF,
     MISSING,
     OPTIONS,
     data_alone,
     data_tree,
+    grow,
+    held,
+    original_name,
     safe_name,
 )
 
@@ -34,7 +41,7 @@ def as_tree(model: BoundModel, data: Any) -> xr.DataTree:
     is copied as it is, without what `pyrovi.draw` and `pyrovi.check` wrote.
     """
     if isinstance(data, xr.DataTree):
-        return data_alone(data)
+        return _with_level_dims(model, _in_codes(model, data_alone(data)))
     signature, declared = Signature.of(model.model), model.structure.metadata
     held, metadata = _Held(), set()
     for name, value in by_name(signature, data).items():
@@ -49,7 +56,48 @@ def as_tree(model: BoundModel, data: Any) -> xr.DataTree:
     tree.attrs[OPTIONS] = json.dumps(held.options)
     if held.lacking:
         tree.attrs[LACKING] = json.dumps(held.lacking)
-    return tree
+    return _with_level_dims(model, tree)
+
+
+def in_codes(name: str, value: xr.DataArray) -> xr.DataArray:
+    """An array of text as one of codes, with the labels as an attribute; any other as it is."""
+    codes = coded(name, value.to_numpy()) if value.ndim else None
+    return value if codes is None else with_levels(value, codes)
+
+
+def with_levels(like: xr.DataArray, codes: Coded) -> xr.DataArray:
+    """Codes with their labels, and the axes and attributes of another array."""
+    return like.copy(data=codes.codes).assign_attrs({LEVELS: written(codes.levels)})
+
+
+def _in_codes(model: BoundModel, tree: xr.DataTree) -> xr.DataTree:
+    """Every argument that is text as codes."""
+    signature, declared = Signature.of(model.model), model.structure.metadata
+    changed = {}
+    for group in ("observed_data", "constant_data"):
+        given = {
+            name: value
+            for name, value in held(tree, group).data_vars.items()
+            if is_text(value.to_numpy()) and signature.takes(str(name), value, declared)
+        }
+        if given:
+            codes = {name: in_codes(str(name), value) for name, value in given.items()}
+            changed[group] = held(tree, group).assign(codes)
+    return grow(tree, **changed)
+
+
+def _with_level_dims(model: BoundModel, tree: xr.DataTree) -> xr.DataTree:
+    """With the dims that have one entry for each label of an argument noted at that argument."""
+    groups = {name: held(tree, name) for name in ("observed_data", "constant_data")}
+    variables = {str(n): v for each in groups.values() for n, v in each.data_vars.items()}
+    levels = {
+        original_name(name): read(v.attrs[LEVELS])
+        for name, v in variables.items()
+        if LEVELS in v.attrs
+    }
+    for name, dims in level_dims(model, levels).items():
+        variables[_safe(name)].attrs[LEVELS_OF] = json.dumps([safe_name(dim) for dim in dims])
+    return grow(tree, **{name: each for name, each in groups.items() if levels and name in tree})
 
 
 def observed_values(model: BoundModel) -> dict[str, np.ndarray]:
@@ -127,7 +175,8 @@ class _Held:
         return dict.fromkeys(self.arrays) | {d: n for v in labelled for d, n in v.sizes.items()}
 
     def add(self, name: str, value: Any) -> None:
-        array = value if isinstance(value, xr.DataArray) else _converted(name, value)
+        labelled = isinstance(value, xr.DataArray)
+        array = in_codes(name, value) if labelled else _converted(name, value)
         if array is not None:
             self.arrays[name] = array
         elif _is_json(value):
@@ -168,6 +217,8 @@ def _converted(name: str, value: Any) -> _Array | None:
     if array.dtype.kind not in "biuf":
         return None
     attrs = {**value.attrs} if isinstance(value, pd.Series) else {}
+    if converted.levels is not None:
+        attrs |= {LEVELS: written(converted.levels)}
     if converted.missing is not None:
         attrs |= {MISSING: 1} | ({} if array.dtype.kind == "f" else {CAME_AS: str(array.dtype)})
         array = np.where(to_numpy(converted.missing), np.nan, array)

@@ -136,7 +136,7 @@ def sites_of(
 
 def _site(node: Any, shape: tuple[int, ...], dims: tuple[str, ...], *, subsampled: bool) -> Site:
     fn, kind = node["fn"], kind_of(node)
-    discrete = kind in ("latent", "observed") and _is_discrete(fn)
+    discrete = kind in ("latent", "observed") and is_discrete(fn)
     distributed = kind not in ("deterministic", "factor")
     return Site(
         name=node["name"],
@@ -157,12 +157,12 @@ def kind_of(node: Any) -> str:
     """``latent``, ``observed``, ``deterministic`` or ``factor``."""
     if node["infer"].get("_deterministic"):
         return "deterministic"
-    innermost = _innermost(node["fn"])
-    if isinstance(innermost, dist.Unit):
+    inner = innermost(node["fn"])
+    if isinstance(inner, dist.Unit):
         return "factor"
     # A reparametrisation of Pyro's leaves of a site that it observes its own point.
-    point = isinstance(innermost, dist.Delta)
-    if node["is_observed"] and not (point and bool((node["value"] == innermost.v).all())):
+    point = isinstance(inner, dist.Delta)
+    if node["is_observed"] and not (point and bool((node["value"] == inner.v).all())):
         return "observed"
     return "deterministic" if point else "latent"
 
@@ -203,14 +203,15 @@ def _masks(node: Any) -> Iterator[tuple[Any, int]]:
             yield each._mask, 0 if factor else each.event_dim
 
 
-def _innermost(fn: Any) -> Any:
+def innermost(fn: Any) -> Any:
     """What an event or a mask is wrapped around; a transformed distribution is one of its own."""
     transformed = torch.distributions.TransformedDistribution
     *_, last = _layers(fn)
     return next((each for each in _layers(fn) if isinstance(each, transformed)), last)
 
 
-def _is_discrete(fn: Any) -> bool:
+def is_discrete(fn: Any) -> bool:
+    """Whether the values of a distribution can be listed, or are whole numbers."""
     # Some of Pyro's do not say of their supports that they can be listed.
     try:
         return bool(fn.support.is_discrete or fn.has_enumerate_support)
@@ -244,10 +245,10 @@ def _short(value: Any) -> str:
 
 
 def _distribution_name(fn: Any) -> str:
-    innermost = _innermost(fn)
-    if type(innermost) is dist.TransformedDistribution:
-        return f"transformed {_distribution_name(innermost.base_dist)}"
-    return type(innermost).__name__
+    inner = innermost(fn)
+    if type(inner) is dist.TransformedDistribution:
+        return f"transformed {_distribution_name(inner.base_dist)}"
+    return type(inner).__name__
 
 
 def is_masked(fn: Any) -> bool:
@@ -258,7 +259,7 @@ def is_masked(fn: Any) -> bool:
 def _is_improper(node: Any) -> bool:
     masks = [each._mask for each in _layers(node["fn"]) if isinstance(each, MaskedDistribution)]
     masked_away = any(not torch.as_tensor(mask).all() for mask in masks)
-    unbounded = isinstance(_innermost(node["fn"]), dist.ImproperUniform)
+    unbounded = isinstance(innermost(node["fn"]), dist.ImproperUniform)
     return unbounded or masked_away or node["mask"] is False
 
 

@@ -1,7 +1,8 @@
 """One value of the data as what a model is called with: dtypes, missing values, devices.
 
-Arrays become tensors (floats in double precision, integers as ``int64``); every other Python
-object is passed on untouched. Nothing that is passed on shares memory with what came in.
+Arrays become tensors (floats in double precision, integers as ``int64``), text and categories the
+codes of their labels; every other Python object, a tuple of text among them, is passed on
+untouched. Nothing that is passed on shares memory with what came in.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,8 +15,9 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from pyrovi.bound.labels import coded, is_text, read
 from pyrovi.errors import DataError
-from pyrovi.tree import CAME_AS, MISSING
+from pyrovi.tree import CAME_AS, LEVELS, MISSING
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Converted:
     value: Any  # what the model is called with
     dims: tuple[str, ...] | None = None  # the name of each axis, where the value came labelled
     missing: Tensor | None = None  # True where a value is missing, where it came masked
+    levels: pd.Index | None = None  # the labels of its codes, where it came as labels
 
 
 def convert(name: str, value: Any) -> Converted:
@@ -47,11 +50,15 @@ def _labelled(name: str, value: xr.DataArray) -> Converted:
     if came_as == "number":
         return Converted(value.item())
     if not value.attrs.get(MISSING):
-        return Converted(_from_numpy(name, value.to_numpy()), dims)
+        known = {"levels": read(value.attrs[LEVELS])} if LEVELS in value.attrs else {}
+        return replace(_array(name, value.to_numpy()), dims=dims, **known)
     return replace(_masked(name, np.ma.masked_invalid(value.to_numpy()), came_as), dims=dims)
 
 
 def _column(name: str, column: pd.Series) -> Converted:
+    codes = coded(name, column)
+    if codes is not None:
+        return Converted(_from_numpy(name, codes.codes), levels=codes.levels)
     if not (pd.api.types.is_numeric_dtype(column.dtype) or column.dtype == bool):
         first = f"a column of {column.dtype} came (first value {column.iloc[0]!r})"
         came = first if len(column) else f"an empty column of {column.dtype} came"
@@ -71,6 +78,9 @@ def _masked(name: str, value: Any, dtype: str | None = None) -> Converted:
 
 
 def _array(name: str, value: np.ndarray | np.generic) -> Converted:
+    codes = coded(name, value) if np.ndim(value) else None
+    if codes is not None:
+        return Converted(_from_numpy(name, codes.codes), levels=codes.levels)
     return Converted(_from_numpy(name, np.asarray(value)))
 
 
@@ -84,7 +94,8 @@ def _sequence(name: str, value: list[Any] | tuple[Any, ...]) -> Converted:
             f"{name}: expected rows of one length, and a ragged list came. "
             "Pad it, or pass one array per group."
         ) from error
-    return _array(name, array) if array.dtype.kind in "bifc" else Converted(value)
+    labels = isinstance(value, list) and array.size and is_text(array)
+    return _array(name, array) if labels or array.dtype.kind in "bifc" else Converted(value)
 
 
 def _number(name: str, value: float) -> Converted:
@@ -97,6 +108,7 @@ CONVERSIONS: tuple[tuple[Any, Callable[[str, Any], Converted]], ...] = (
     (Tensor, lambda name, value: Converted(_checked(name, value.detach().clone()))),
     (xr.DataArray, _labelled),
     (pd.Series, _column),
+    ((pd.Index, pd.Categorical), lambda name, value: _column(name, pd.Series(value))),
     (np.ma.MaskedArray, _masked),
     ((np.ndarray, np.generic), _array),
     ((list, tuple), _sequence),
@@ -106,6 +118,8 @@ CONVERSIONS: tuple[tuple[Any, Callable[[str, Any], Converted]], ...] = (
 
 
 def _from_numpy(name: str, array: np.ndarray) -> Any:
+    if array.ndim == 0 and array.dtype.kind == "U":
+        return array.item()
     if array.dtype.kind not in "biuf":
         raise DataError(
             f"{name}: expected numbers, and an array of {array.dtype} came. Encode it as numbers."

@@ -139,7 +139,7 @@ def _columns(path: Path) -> dict[str, "np.ndarray"]:
     header, rows = _cells(path)
     grouped: dict[str, list[np.ndarray]] = {}
     for i, name in enumerate(header):
-        values = _numbers(path, name, [(line, cells[i]) for line, cells in rows])
+        values = _column(path, name, [(line, cells[i]) for line, cells in rows])
         grouped.setdefault(_argument(name), []).append(values)
     return {
         name: parts[0] if len(parts) == 1 and name in header else np.stack(parts, axis=1)
@@ -219,6 +219,15 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _column(path: Path, name: str, cells: Sequence[tuple[int, str]]) -> "np.ndarray":
+    """Numbers; or labels, where no cell is one and none is empty."""
+    import numpy as np
+
+    texts = [text for _, text in cells]
+    labels = all(text and not _is_number(text) for text in texts)
+    return np.array(texts) if labels else _numbers(path, name, cells)
 
 
 def _numbers(path: Path, name: str, cells: Sequence[tuple[int, str]]) -> "np.ndarray":

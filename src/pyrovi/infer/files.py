@@ -90,6 +90,8 @@ def fingerprint(arguments: Arguments) -> str:
         digest.update(str(name).encode() + _content(value))
     for name, mask in sorted(arguments.missing.items()):
         digest.update(name.encode() + mask.numpy().tobytes())
+    for name, levels in sorted(arguments.levels.items()):
+        digest.update(name.encode() + repr(levels.tolist()).encode())
     return digest.hexdigest()
 
 

@@ -33,6 +33,7 @@ from pyrovi.tree import (
     SELECTED,
     grow,
     held,
+    levels_in,
     safe_name,
 )
 
@@ -254,8 +255,13 @@ def _attributes(model: BoundModel, data: Mapping[Any, xr.Variable], name: str) -
 
 
 def _labelled(dataset: xr.Dataset, data: xr.DataTree) -> xr.Dataset:
-    """With the data's coordinates along its dims; what has no labels is numbered."""
+    """With the data's coordinates along its dims, or the labels of its levels; else numbered."""
     coords: dict[Any, Any] = {dim: np.arange(size) for dim, size in dataset.sizes.items()}
+    coords |= {
+        dim: labels
+        for dim, labels in levels_in(data).items()
+        if dataset.sizes.get(dim) == len(labels) and dim not in dataset.data_vars
+    }
     groups = held(data, "constant_data"), held(data, "observed_data")
     for name, coord in [each for group in groups for each in group.coords.items()]:
         fits = coord.ndim and all(dataset.sizes.get(d) == n for d, n in coord.sizes.items())

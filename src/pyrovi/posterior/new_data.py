@@ -13,10 +13,21 @@ import pandas as pd
 import xarray as xr
 from torch import Tensor
 
-from pyrovi.bound import BoundModel, Signature, by_name, convert, row_labels, to_numpy
+from pyrovi.bound import (
+    BoundModel,
+    Coded,
+    Signature,
+    by_name,
+    convert,
+    in_codes,
+    recoded,
+    row_labels,
+    to_numpy,
+    with_levels,
+)
 from pyrovi.errors import DataError
 from pyrovi.infer import Fit
-from pyrovi.tree import CAME_AS, MISSING, OF_SITE, held, original_name
+from pyrovi.tree import CAME_AS, LEVELS, MISSING, OF_SITE, held, original_name
 
 
 @dataclass(frozen=True)
@@ -36,15 +47,15 @@ class NewData:
     before: Mapping[str, int]
 
 
-def new_data(fit: Fit, data: Any) -> NewData:
+def new_data(fit: Fit, data: Any, *, new_levels: bool = False) -> NewData:
     """The arguments of the fitted model at new data.
 
     What the model observes need not be given: any values in its support stand in, and are not
-    looked at.
+    looked at. Labels have the codes that they were fitted by; ``new_levels`` allows for more.
 
     Raises:
-        DataError: If nothing is given, an argument that goes with new rows is not, or two of them
-            are not of one length.
+        DataError: If nothing is given, an argument that goes with new rows is not, two of them
+            are not of one length, or a label is new.
     """
     signature = Signature.of(fit.model.model)
     declared = fit.model.structure.metadata
@@ -56,7 +67,10 @@ def new_data(fit: Fit, data: Any) -> NewData:
             f"No new data came, and {fit.model.name!r} takes "
             f"{', '.join(signature.names) or 'no arguments: give it its data by arguments'}."
         )
-    given = {name: _with_axes(name, value, fitted.get(name)) for name, value in came.items()}
+    given = {
+        name: _coded_alike(name, _with_axes(name, value, fitted.get(name)), fitted, new_levels)
+        for name, value in came.items()
+    }
     rows = _Rows(fitted, given, _observed(fit.data), _inside_events(fit.model))
     values = fitted | rows.stand_ins | given
     return NewData(values, rows.lengths, rows.new, rows.before)
@@ -77,15 +91,33 @@ def _inside_events(model: BoundModel) -> frozenset[str]:
 def _with_axes(name: str, value: Any, fitted: Any) -> Any:
     """An array with the names that its axes had when it was fitted; anything else as it is."""
     if isinstance(value, xr.DataArray):
-        return value
-    converted = convert(name, value)
+        return in_codes(name, value)
+    of_labels = isinstance(fitted, xr.DataArray) and convert(name, fitted).levels is not None
+    converted = convert(name, [value] if isinstance(value, str) and of_labels else value)
     if not isinstance(converted.value, Tensor) or not converted.value.dim():
         return value
     array = to_numpy(converted.value)
     known = isinstance(fitted, xr.DataArray) and fitted.ndim == array.ndim
     dims = fitted.dims if known else [f"{name}_dim_{axis}" for axis in range(array.ndim)]
     labels = row_labels(value)
-    return xr.DataArray(array, dims=dims, coords={} if labels is None else {dims[0]: labels})
+    made = xr.DataArray(array, dims=dims, coords={} if labels is None else {dims[0]: labels})
+    return made if converted.levels is None else with_levels(made, Coded(array, converted.levels))
+
+
+def _coded_alike(name: str, value: Any, fitted: Mapping[str, Any], more: bool) -> Any:
+    """Labels by the codes that they had; numbers are codes, unless the labels are numbers."""
+    if not (isinstance(value, xr.DataArray) and isinstance(fitted.get(name), xr.DataArray)):
+        return value
+    known, come = convert(name, fitted[name]).levels, convert(name, value).levels
+    if known is None:
+        return value
+    if come is None and known.dtype.kind not in "if":
+        return value.assign_attrs({LEVELS: fitted[name].attrs[LEVELS]})
+    codes = value.to_numpy()
+    if come is None:
+        come, codes = np.unique(codes, return_inverse=True)
+    own = Coded(codes.reshape(value.shape), pd.Index(come))
+    return with_levels(value, recoded(name, own, known, more=more))
 
 
 @dataclass

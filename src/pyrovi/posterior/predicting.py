@@ -94,7 +94,7 @@ def predict(
 
 
 def _groups(fit: Fit, data: Any, draws: int, new_levels: str) -> dict[str, xr.Dataset]:
-    new = new_data(fit, data)
+    new = new_data(fit, data, new_levels=new_levels == DRAW)
     model = bind_model(fit.model.model, bind(fit.model.model, dict(new.values)))
     sources = _Placed(fit, model, new, draw=new_levels == DRAW).sources
     chains = [

@@ -213,3 +213,16 @@ def _dims(variable: xr.DataArray) -> str:
 
 def _refuse(group: str, name: object, expected: str) -> None:
     raise TreeError(f"Variable '{name}' of the group '{group}': expected {expected}.")
+
+
+def levels_in(data: xr.DataTree) -> dict[str, list[Any]]:
+    """The labels along each dim that has one entry for each label of an argument."""
+    groups = held(data, "observed_data"), held(data, "constant_data")
+    variables = [
+        v for group in groups for v in group.data_vars.values() if schema.LEVELS_OF in v.attrs
+    ]
+    return {
+        dim: json.loads(variable.attrs[schema.LEVELS])
+        for variable in variables
+        for dim in json.loads(variable.attrs[schema.LEVELS_OF])
+    }

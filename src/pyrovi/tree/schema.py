@@ -37,6 +37,9 @@ what is censored is, so that the entries that are left were chosen by their valu
 CAME_AS = "came_as"
 """What a variable was where that is no tensor of its dtype: a Python ``number``, a NumPy ``array``
 inside a dict, or the dtype of what had no NaN for missing values."""
+LEVELS, LEVELS_OF = "levels", "levels_of"
+"""Of a variable of codes, as JSON: the label behind each code, and the dims that have an entry for
+each of them."""
 ITEM_OF = "item_of"  # it is an item of a dict: the argument that took the dict
 
 # Attributes of the tree, as JSON: arguments that are no numbers; names of those it cannot hold.
