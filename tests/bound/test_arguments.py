@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 import xarray as xr
@@ -137,8 +139,15 @@ def test_a_dict_goes_whole_to_a_model_of_one_argument_unless_a_key_is_that_argum
 
 
 def test_a_dict_that_goes_whole_may_not_hide_a_nan() -> None:
+    def observes_one(record: Any) -> None:
+        loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", 2):
+            pyro.sample("a", dist.Normal(loc, 1.0), obs=torch.as_tensor(record["a"]))
+
     with pytest.raises(DataError, match=r"a: expected finite values, and 1 NaN.*index 1"):
-        bind(takes_one, {"a": [1.0, np.nan], "b": 3})
+        vi.fit(observes_one, {"a": [1.0, np.nan], "b": 3})
+    with pytest.raises(DataError, match=r"a: expected finite values, and 1 infinite.*index 1"):
+        bind(takes_one, {"a": [1.0, np.inf], "b": 3})
 
 
 def test_no_data_is_no_arguments() -> None:
@@ -187,8 +196,14 @@ def test_a_missing_value_in_a_column_is_an_error_that_says_how_to_leave_it_out(
     column: Any,
 ) -> None:
     frame = pd.DataFrame({"y": column})
+
+    def observes(y: Tensor) -> None:
+        loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", len(y)):
+            pyro.sample("y", dist.Normal(loc, 1.0), obs=y)
+
     with pytest.raises(DataError, match=r"y: .* 1 NaN.* index 1.*numpy\.ma\.masked_invalid"):
-        bind(model, frame)
+        vi.fit(observes, frame)
 
 
 def test_the_place_of_a_bad_value_in_a_matrix_is_both_of_its_indices() -> None:

@@ -309,7 +309,7 @@ def test_a_model_on_whole_data_is_run_once_to_read_its_sites() -> None:
 def test_a_masked_value_inside_an_event_cannot_be_left_out_and_says_why() -> None:
     def joint(y: Tensor) -> None:
         loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
-        pyro.sample("y", dist.Normal(loc.expand(3), 1.0).to_event(1), obs=y)
+        pyro.sample("y", dist.MultivariateStudentT(3.0, loc.expand(3), torch.eye(3)), obs=y)
 
     y, gone = torch.zeros(3, dtype=torch.float64), torch.tensor([True, False, False])
     with pytest.raises(DataError, match=r"inside the events of site 'y'.*without \.to_event"):

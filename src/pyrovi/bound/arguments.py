@@ -1,6 +1,7 @@
 """From whatever the data came in to the arguments that a Pyro model is called with.
 
-A value that is not finite is an error. To leave values out of the likelihood on purpose, pass a
+An infinite value is an error, and so is NaN, unless the model itself keeps it out of its density
+(`pyrovi.bound.gaps`). To leave values out of the likelihood on purpose, pass a
 ``numpy.ma.MaskedArray``: its masked entries are skipped where the model observes that argument,
 and predicted like any other. In a labelled array the attribute `pyrovi.tree.MISSING` says the same
 of its NaNs.
@@ -53,7 +54,7 @@ def bind(model: Callable[..., Any], data: Any) -> Arguments:
             whole to a model that has one parameter.
 
     Raises:
-        DataError: If a name is unknown or lacking, or a value is empty, not finite, or neither
+        DataError: If a name is unknown or lacking, or a value is empty, infinite, or neither
             numbers nor labels.
 
     >>> def model(y, sigma=1.0): ...

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from pyrovi.bound.arguments import Arguments
+from pyrovi.bound.gaps import check_gaps, gap_error, gaps_of, leaving_gaps_out
 from pyrovi.bound.handlers import InitialValues
 from pyrovi.bound.labels import named
 from pyrovi.bound.model import PRIOR_ATTEMPTS, BoundModel
 from pyrovi.bound.parameters import own_module
+from pyrovi.bound.partly_seen import has_marginals
 from pyrovi.bound.replaced import Replacement, replaced_in, replacements
 from pyrovi.bound.sites import (
     Trace,
@@ -88,7 +90,7 @@ def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
     candidate = replace(candidate, replaced=_replaced(candidate))
     candidate, trace = _first_run(candidate)
     _check_labels(trace, candidate.kwargs, arguments.levels)
-    _check_observations(trace, candidate.kwargs)
+    _check_observations(trace, candidate)
     candidate, trace = _with_rows(candidate, trace)
     same = [name for name, rows in candidate.rows.items() if rows is not None]
     plates, labels = plates_of(trace, same), _labels(trace, candidate.kwargs, arguments.dims)
@@ -96,12 +98,16 @@ def bind_model(model: Callable[..., Any], arguments: Arguments) -> BoundModel:
         candidate,
         sites=sites_of(trace, plates, labels, candidate.structure.dims),
         plates=plates,
-        missing=_missing_sites(trace, candidate.kwargs, arguments.missing),
+        missing={
+            **candidate.missing,
+            **_missing_sites(trace, candidate.kwargs, arguments.missing),
+        },
         parameters=any(node["type"] == "param" for node in trace.nodes.values()),
     )
     _check_latent(bound, trace)
     bound = replace(bound, uneven=_uneven(bound, trace))
     bound = _prepared(bound, vars(candidate).get("prototype", trace))
+    check_gaps(bound)
     return _with_notes(bound, _silent(bound))
 
 
@@ -211,12 +217,13 @@ def _with_notes(bound: BoundModel, notes: tuple[str, ...]) -> BoundModel:
 
 def _first_run(candidate: BoundModel) -> tuple[BoundModel, Trace]:
     """A model in float64, or in float32 if its own tensors ask for it; and one checked run."""
+    candidate = leaving_gaps_out(candidate)
     try:
         return candidate, _validated_trace(candidate)
     except MISTAKES as error:
         if not (isinstance(error, RuntimeError) and _says(error, TWO_DTYPES)):
             raise _refusal(candidate, error) from error
-    single = _in_single_precision(candidate)
+    single = leaving_gaps_out(_in_single_precision(candidate))
     try:
         return single, _validated_trace(single)
     except Exception as error:
@@ -241,14 +248,17 @@ def _in_single_precision(candidate: BoundModel) -> BoundModel:
 def _validated_trace(candidate: BoundModel) -> Trace:
     """A run with validation, at the first of a few draws from the prior that allows one."""
     model, first = InitialValues()(candidate.handled()), None
-    for attempt in range(PRIOR_ATTEMPTS):
+    gaps = bool(
+        gaps_of(candidate)
+    )  # which no validation lets pass, whatever a model makes of them
+    for attempt in range(1 if gaps else PRIOR_ATTEMPTS):
         try:
             return _traced(model, candidate, validated=True, attempt=attempt)
         except (ValueError, RuntimeError) as error:
             first = first or error
             if not _says(first, IMPOSSIBLE_DRAW):
                 raise
-    if first is not None and not _says(first, OUTSIDE_DOMAIN):
+    if first is not None and not (gaps or _says(first, OUTSIDE_DOMAIN)):
         raise first
     return _traced(model, candidate, validated=False)
 
@@ -279,6 +289,9 @@ def _refusal(candidate: BoundModel, error: Exception) -> PyroviError:
     cause = error.__cause__ or error
     if isinstance(cause, PyroviError):
         return type(cause)(str(cause))
+    gaps = gap_error(candidate) if _says(error, IMPOSSIBLE_DRAW) else None
+    if gaps is not None:
+        return gaps
     shapes = [
         f"{name} {tuple(value.shape)}"
         for name, value in candidate.kwargs.items()
@@ -327,8 +340,15 @@ def _observed_arguments(node: Any, kwargs: Mapping[str, Any]) -> list[str]:
     return [
         name
         for name, each in tensors.items()
-        if each.shape == value.shape and each.data_ptr() == value.data_ptr()
+        if each.shape == value.shape
+        and (each.data_ptr() == value.data_ptr() or _filled(each, value))
     ]
+
+
+def _filled(argument: Tensor, value: Tensor) -> bool:
+    """Whether a value is an argument with others for its NaNs."""
+    gaps = argument.isnan()
+    return bool(gaps.any()) and bool((gaps | (argument == value)).all())
 
 
 def _missing_sites(
@@ -345,9 +365,10 @@ def _missing_sites(
                 "the others."
             )
         for node in nodes:
-            if node["fn"].event_dim:
+            if node["fn"].event_dim and not has_marginals(node["fn"]):
                 raise DataError(
-                    f"{argument} has masked values inside the events of site {node['name']!r}. "
+                    f"{argument} has masked values inside the events of site {node['name']!r}, a "
+                    f"{type(node['fn']).__name__}, whose density without them is not known. "
                     "Observe independent entries without .to_event, or drop those rows."
                 )
             masks[node["name"]] = mask
@@ -367,15 +388,16 @@ def _check_labels(trace: Trace, kwargs: Mapping[str, Any], levels: Mapping[str, 
                 )
 
 
-def _check_observations(trace: Trace, kwargs: Mapping[str, Any]) -> None:
+def _check_observations(trace: Trace, candidate: BoundModel) -> None:
     """Data that would be stretched to fit their distribution are of a wrong length."""
+    kwargs = candidate.kwargs
     for node in sample_nodes(trace):
         value = node["value"]
         if kind_of(node) != "observed" or not isinstance(value, Tensor):
             continue
         _check_shape(node, tuple(value_shape(node["fn"])), tuple(value.shape), kwargs)
         if not value.double().isfinite().all():
-            raise DataError(
+            raise gap_error(candidate) or DataError(
                 f"{node['name']}: the model observes values that are not finite. "
                 "Drop or impute them before the fit."
             )

@@ -10,6 +10,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import biject_to
 
+from pyrovi.bound.partly_seen import PartlySeen
 from pyrovi.bound.sites import batch_shape, value_shape
 from pyrovi.bound.supports import map_of
 
@@ -149,7 +150,21 @@ class Missing(BySite):
     def _pyro_sample(self, msg: Any) -> None:
         if msg["name"] in self.values and msg["is_observed"]:
             seen = ~self.values[msg["name"]]
+            if msg["fn"].event_dim:
+                msg["fn"] = PartlySeen(msg["fn"], seen)
+                seen = seen.flatten(-msg["fn"].event_dim).any(-1)
             msg["mask"] = seen if msg["mask"] is None else msg["mask"] & seen
+
+
+class Fill(BySite):
+    """Put an event of its tensor where a site observes NaN, which a mask of the model hides."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.values and msg["is_observed"]:
+            value, gaps = msg["value"], msg["value"].isnan()
+            for axis in range(-msg["fn"].event_dim, 0):
+                gaps = gaps.any(axis, keepdim=True)
+            msg["value"] = torch.where(gaps, self.values[msg["name"]], value)
 
 
 class InitialValues(Messenger):

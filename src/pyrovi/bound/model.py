@@ -14,7 +14,7 @@ from pyro import poutine
 from pyro.infer import config_enumerate
 from torch import Tensor
 
-from pyrovi.bound.handlers import Cast, Missing
+from pyrovi.bound.handlers import Cast, Fill, Missing
 from pyrovi.bound.parameters import Holder, holders_of, own_copies, placed
 from pyrovi.bound.pyro_patches import Enumerate, plates, vmappable_contraction
 from pyrovi.bound.replaced import Replacement
@@ -50,6 +50,8 @@ class BoundModel:
     # By plates that the model itself gives rows: those, or None where they are others in each run.
     rows: Mapping[str, Tensor | None] = field(default_factory=dict)
     missing: Mapping[str, Tensor] = field(default_factory=dict)  # by observed site: True where
+    # By sites of these that observe NaN, which the model's own masks hide: what stands in for it.
+    fills: Mapping[str, Tensor] = field(default_factory=dict)
     parameters: bool = False  # whether it has learnable parameters of its own
     notes: tuple[str, ...] = ()  # what the user should know about how it was read
     params: Any = None  # the state of Pyro's parameter store that it runs under
@@ -176,7 +178,8 @@ class BoundModel:
         """The model under ``handlers``, the first innermost, and with missing values left out."""
         model = Cast(self.dtype)(self.model)
         if self.missing:
-            model = Missing(self.missing)(model)
+            masks = {name: each for name, each in self.missing.items() if name not in self.fills}
+            model = Fill(self.fills)(Missing(masks)(model))
         for handler in handlers:
             model = handler(model)
         return model

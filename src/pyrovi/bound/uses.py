@@ -57,7 +57,7 @@ def _matters(
     lengths = () if _observers(model, value) else _shorter(value)
     for other in chain(_in_place(value), lengths):
         try:
-            came = _sites(_with(model, place, other), fixed)
+            came = _sites(with_value(model, place, other), fixed)
         except (*CHANGES, PyroviError):
             return True
         if came.keys() != asked.keys() or not all(_same(came[n], asked[n]) for n in asked):
@@ -95,7 +95,7 @@ def _shorter(value: Tensor) -> Iterator[Tensor]:
         yield value[:-1]
 
 
-def _with(model: BoundModel, place: Place, value: Tensor) -> BoundModel:
+def with_value(model: BoundModel, place: Place, value: Tensor) -> BoundModel:
     """The model with another value of one argument."""
     name, *item = place
     args, kwargs = list(model.args), dict(model.kwargs)

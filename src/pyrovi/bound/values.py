@@ -5,7 +5,7 @@ codes of their labels; every other Python object, a tuple of text among them, is
 untouched. Nothing that is passed on shares memory with what came in.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,7 +31,7 @@ class Converted:
 
 
 def convert(name: str, value: Any) -> Converted:
-    """What the argument ``name`` becomes; `DataError` if it is empty, not finite or no numbers."""
+    """What the argument ``name`` becomes; `DataError` if it is empty, infinite or no numbers."""
     for kinds, conversion in CONVERSIONS:
         if isinstance(value, kinds):
             return conversion(name, value)
@@ -144,28 +144,34 @@ def _checked(name: str, tensor: Tensor) -> Tensor:
 
 
 def _check_finite(name: str, tensor: Tensor) -> None:
-    bad = ~tensor.isfinite()
+    """NaN may pass: a model may leave it out itself, which `pyrovi.bound.gaps` looks into."""
+    bad = tensor.isinf()
     if not bad.any():
         return
     place = tuple(int(i) for i in bad.nonzero()[0])
     where = f"index {place[0]}" if len(place) == 1 else f"index {place}"
-    kind = "NaN" if tensor.isnan().any() else "infinite value"
     raise DataError(
-        f"{name}: expected finite values, and {int(bad.sum())} {kind}(s) came, the first at "
-        f"{where}. Drop or impute them, or pass numpy.ma.masked_invalid(...) to leave them out "
+        f"{name}: expected finite values, and {int(bad.sum())} infinite value(s) came, the first "
+        f"at {where}. Drop or impute them, or pass numpy.ma.masked_invalid(...) to leave them out "
         "of the likelihood."
     )
 
 
 def check_inside(value: Mapping[Any, Any]) -> None:
-    """What a model that takes a dict gets is passed on as it is, but not with NaN inside."""
+    """What a model that takes a dict gets is passed on as it is, but with nothing infinite."""
+    for key, item in floats_in(value):
+        _check_finite(str(key), item)
+
+
+def floats_in(value: Mapping[Any, Any]) -> Iterator[tuple[Any, Tensor]]:
+    """The items of a dict that are floats, or arrays or lists of them, as tensors."""
     for key, item in value.items():
         try:
             tensor = torch.as_tensor(item)
         except (TypeError, ValueError, RuntimeError):
             continue
         if tensor.is_floating_point():
-            _check_finite(str(key), tensor)
+            yield key, tensor
 
 
 def check_devices(values: Mapping[str, Any]) -> None:
