@@ -1,6 +1,8 @@
 """A fit on disk: the same draws from another process, and nothing that could be code."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -124,8 +126,44 @@ def test_a_guide_that_is_a_function_cannot_be_kept_and_says_what_to_keep(tmp_pat
 
 def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
     fit = vi.fit(model, EXACT.data, vi.Laplace(), seed=0)
+    (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="Cannot write"):
-        fit.save(tmp_path / "nowhere")
+        fit.save(tmp_path / "file" / "nowhere")
+
+
+def test_missing_folders_are_made_and_gone_again_where_a_file_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = vi.fit(model, EXACT.data, vi.Laplace(), seed=0)
+    assert vi.Fit.open(fit.save(tmp_path / "a" / "b" / "c"), model, EXACT.data).seed == 0
+    (tmp_path / "d").mkdir()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        fit.save(tmp_path / "d" / "e" / "f")
+    assert list((tmp_path / "d").iterdir()) == []
+
+
+def test_a_fit_that_cannot_be_saved_whole_leaves_the_one_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (vi.fit(model, EXACT.data, vi.Laplace(), seed=seed) for seed in (0, 1))
+    first.save(tmp_path)
+    synced = []
+
+    def interrupted(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) == 2:  # the first file is on the disk, the second is not
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        second.save(tmp_path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["fit.json", "fit.safetensors"]
+    assert vi.Fit.open(tmp_path, model, EXACT.data).seed == 0
 
 
 @pytest.mark.parametrize(

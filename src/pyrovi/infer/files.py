@@ -22,7 +22,7 @@ from pyrovi.bound import Arguments, BoundModel, bind, bind_model
 from pyrovi.density import LogDensity
 from pyrovi.errors import DataError, TreeError
 from pyrovi.evidence import Difference
-from pyrovi.files import write_whole
+from pyrovi.files import write_folder
 from pyrovi.infer.ladder.judge import Judgement
 from pyrovi.infer.model_digest import check_densities, check_replaced, densities
 from pyrovi.infer.run import Bound, Run, Rung, Status
@@ -35,7 +35,7 @@ FORMAT = 3
 def write_runs(
     folder: Path, record: Mapping[str, Any], runs: Sequence[Run], arguments: Arguments
 ) -> Path:
-    """Write runs into ``folder``, which must exist, and what else is to be said of the fit."""
+    """Write runs into ``folder``, made where it is missing, and what else there is to say."""
     tensors = {
         f"{index}/{name}": value.detach().cpu().contiguous().clone()
         for index, run in enumerate(runs)
@@ -50,9 +50,7 @@ def write_runs(
         **record,
         "runs": [_run_record(run) for run in runs],
     }
-    write_whole(folder / TENSORS, packed)
-    write_whole(folder / SETTINGS, json.dumps(whole, indent=2) + "\n")
-    return folder
+    return write_folder(folder, {TENSORS: packed, SETTINGS: json.dumps(whole, indent=2) + "\n"})
 
 
 def read_runs(

@@ -148,7 +148,9 @@ class Fit:
         ]
 
     def save(self, folder: str | Path) -> Path:
-        """Write ``fit.json`` and ``fit.safetensors`` into ``folder``, which must exist.
+        """Write ``fit.json`` and ``fit.safetensors`` into ``folder``, both or neither.
+
+        A folder that is missing is made, with those above it.
 
         Raises:
             FitError: If the guide is not one that can be made again from a file.
