@@ -71,3 +71,14 @@ def check_whole_number(
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
         raise error(f"{name} must be a whole number from {least}, and {value!r} came.")
+
+
+def check_seconds(value: float | None, error: type[PyroviError]) -> None:
+    """Raise ``error`` unless ``value`` is a positive number, or None for no limit.
+
+    >>> check_seconds(-1.0, EngineError)
+    Traceback (most recent call last):
+    pyrovi.errors.EngineError: max_seconds must be positive, and -1.0 came.
+    """
+    if value is not None and not value > 0:
+        raise error(f"max_seconds must be positive, and {value!r} came.")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrovi.approximations import Gaussian
 from pyrovi.bound import bind, bind_model
+from pyrovi.clock import seconds_left
 from pyrovi.density import LogDensity
 from pyrovi.infer import Capabilities, Outcome
 
@@ -44,7 +45,7 @@ class Scripted:
     def step(self, state: "Script") -> Any:
         loss = self.losses[min(state.taken, len(self.losses) - 1)]
         state.taken += 1
-        state.deadlines.append(state.density.deadline)
+        state.left.append(seconds_left())
         if isinstance(loss, BaseException):
             raise loss
         return loss
@@ -62,4 +63,4 @@ class Scripted:
 class Script:
     density: LogDensity
     taken: int = 0
-    deadlines: list[float | None] = field(default_factory=list)
+    left: list[float] = field(default_factory=list)

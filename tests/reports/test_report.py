@@ -186,7 +186,7 @@ def test_a_table_of_thousands_is_cut_and_says_so_with_the_worst_first() -> None:
     from pyrovi.reports.sections import contents
 
     altered = Verdict(doubted, "fail", "unknown", {})
-    posterior = next(s for s in contents(vi.check(tree), altered) if s.id == "posterior")
+    posterior = next(s for s in contents(vi.check(tree), altered)[0] if s.id == "posterior")
     rows = [row for each in posterior.tables for row in each.rows]
     assert rows[0][:2] == (label, "fail")
     assert len(rows) == ROWS_CAP

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import biject_to
 
+from pyrovi.clock import check_time
 from pyrovi.density import LogDensity
 from pyrovi.errors import ClosedFormError, EngineError, ModelError
 from pyrovi.structure import CoordinateUpdates, Factor, layers_of, structure_of
@@ -99,7 +100,7 @@ class Sweeper:
                 names no coordinate.
             ModelError: If its updates leave a site out.
         """
-        density.check_time()
+        check_time()
         updates = updates_of(density, engine)
         problem = updates.prepare(*density.model.args, **density.model.kwargs)
         begun = updates.start(problem, seed) if start is None else start

@@ -24,6 +24,7 @@ from pyrovi.bound.model import BoundModel
 from pyrovi.bound.noise import OwnNoise
 from pyrovi.bound.pyro_patches import drawn_for_many
 from pyrovi.bound.sites import Trace
+from pyrovi.clock import check_time
 from pyrovi.errors import ModelError
 from pyrovi.seeds import isolated
 
@@ -177,6 +178,7 @@ class _Runs:
         return self.mapped(rows, size) if together is None else together
 
     def _part(self, rows: Mapping[str, Tensor], size: int, way: Way) -> Values:
+        check_time()
         return at_once_or_each(
             partial(way, rows, size),
             lambda row: self._alone({name: value[row] for name, value in rows.items()}),
@@ -218,6 +220,7 @@ class _Runs:
 
     def _alone(self, values: Mapping[str, Tensor]) -> Values:
         """One row, in a run of its own."""
+        check_time()
         first_free = -1 - self.model.max_plate_nesting
         trace = self._run(self.model.handled(Widen()), values, first_free=first_free)
         return {

@@ -47,7 +47,9 @@ Priors = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Drawn and recorded if not given.")]
 Restarts = Annotated[int, typer.Option(min=1, help="Independent fits.")]
-Seconds = Annotated[float | None, typer.Option(min=0, help="Stop fitting after this long.")]
+Seconds = Annotated[
+    float | None, typer.Option(min=0, help="Wall time of each stage at the most, in seconds.")
+]
 Draws = Annotated[int, typer.Option(min=1, help="Draws from each kept fit.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what pyrovi wrote to the folder.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `pyrovi fit` wrote.")]
@@ -111,9 +113,9 @@ def run(
 ) -> None:
     """Fit, draw, check and report, all into one folder."""
     with folders.new_folder(out, force=force) as folder:
-        stages.draw(folder, stages.fit(folder, _request(locals())), draws)
-        text = stages.check(folder / POSTERIOR, folder / VERDICT)
-        stages.report(folder / POSTERIOR, folder / REPORT)
+        stages.draw(folder, stages.fit(folder, _request(locals())), draws, max_seconds)
+        text = stages.check(folder / POSTERIOR, folder / VERDICT, max_seconds)
+        stages.report(folder / POSTERIOR, folder / REPORT, max_seconds)
     typer.echo(text)
     typer.echo(f"\nReport: {out / REPORT}")
 
@@ -144,11 +146,12 @@ def fit(
 def draw(
     folder: Folder,
     draws: Draws = 2000,
+    max_seconds: Seconds = None,
     model: OfFile = None,
 ) -> None:
     """Draw from a fit: writes posterior.nc."""
     folders.check_writable(folder)
-    stages.draw(folder, stages.reopen(folder, model), draws)
+    stages.draw(folder, stages.reopen(folder, model), draws, max_seconds)
     typer.echo(str(folder / POSTERIOR))
 
 
@@ -169,21 +172,23 @@ def predict(
 
 
 @app.command()
-def check(where: Where) -> None:
+def check(where: Where, max_seconds: Seconds = None) -> None:
     """Check a posterior: prints the verdict, and keeps it in the tree."""
     path = folders.tree_path(where)
-    typer.echo(stages.check(path, path.with_name(VERDICT) if where.is_dir() else None))
+    table = path.with_name(VERDICT) if where.is_dir() else None
+    typer.echo(stages.check(path, table, max_seconds))
 
 
 @app.command()
 def report(
     where: Where,
     out: Annotated[Path | None, typer.Option("--out", help="The page to write.")] = None,
+    max_seconds: Seconds = None,
 ) -> None:
     """Write the report of a posterior: one HTML page."""
     path = folders.tree_path(where)
     page = out or (where / REPORT if where.is_dir() else path.with_suffix(".html"))
-    typer.echo(str(stages.report(path, page)))
+    typer.echo(str(stages.report(path, page, max_seconds)))
 
 
 @app.command(cls=Informed, context_settings=TAKE_MORE, epilog=TABLES)

@@ -102,9 +102,9 @@ def _named(kept: str, model: str | None) -> str:
     return model
 
 
-def draw(folder: Path, fitted: "vi.Fit", draws: int) -> None:
+def draw(folder: Path, fitted: "vi.Fit", draws: int, max_seconds: float | None) -> None:
     """Write the posterior."""
-    vi.save(vi.draw(fitted, draws=draws), folder / POSTERIOR)
+    vi.save(vi.draw(fitted, draws=draws, max_seconds=max_seconds), folder / POSTERIOR)
 
 
 def predict(folder: Path, model: str | None, data: str, draws: int, new_levels: str) -> None:
@@ -115,9 +115,9 @@ def predict(folder: Path, model: str | None, data: str, draws: int, new_levels: 
     vi.save(predicted, folder / PREDICTIONS)
 
 
-def check(path: Path, table: Path | None) -> str:
+def check(path: Path, table: Path | None, max_seconds: float | None) -> str:
     """Add the diagnostics to the tree at ``path``; the verdict's text."""
-    tree = vi.check(vi.open_tree(path))
+    tree = vi.check(vi.open_tree(path), max_seconds=max_seconds)
     verdict = vi.verdict(tree)
     vi.save(tree, path)
     if table is not None:
@@ -125,9 +125,9 @@ def check(path: Path, table: Path | None) -> str:
     return str(verdict)
 
 
-def report(path: Path, page: Path) -> Path:
+def report(path: Path, page: Path, max_seconds: float | None) -> Path:
     """Write the report on the tree at ``path``."""
-    return vi.report(vi.open_tree(path)).write(page)
+    return vi.report(vi.open_tree(path), max_seconds=max_seconds).write(page)
 
 
 def compare(

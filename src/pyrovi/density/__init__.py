@@ -1,6 +1,5 @@
 """A model as one unconstrained log density, vectorised over draws, with gradients."""
 
-from pyrovi.density.budget import OutOfTime as OutOfTime
 from pyrovi.density.culprit import in_one_sentence as in_one_sentence
 from pyrovi.density.log_density import LogDensity as LogDensity
 from pyrovi.density.threads import (

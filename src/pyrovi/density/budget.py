@@ -1,4 +1,4 @@
-"""What an evaluation costs: memory, work and time."""
+"""What an evaluation costs: memory and work."""
 
 from math import prod
 from typing import Any
@@ -11,10 +11,6 @@ from pyrovi.bound import BoundModel
 
 PER_COMPONENT = 3  # numbers behind a value of a mixture, for each component
 STABLE_POINTS = 501  # at which Pyro integrates the density of a stable distribution
-
-
-class OutOfTime(Exception):  # noqa: N818  not an error: the loop expects it
-    """The time that the user allowed is spent."""
 
 
 def entries_of(model: BoundModel) -> int:

@@ -7,7 +7,6 @@ vectorised value would differ from the looped one, is run point by point, and a 
 is evaluated many times for one number of points is recorded and replayed; see `recording`.
 """
 
-import time
 from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property, partial
 from typing import Any
@@ -18,7 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyrovi.bound import BoundModel, at_once_or_each, end_to_end, rows_at_once
-from pyrovi.density.budget import OutOfTime, entries_of, sizes_of, work_of
+from pyrovi.clock import check_time
+from pyrovi.density.budget import entries_of, sizes_of, work_of
 from pyrovi.density.differences import second_derivatives
 from pyrovi.density.one_point import OnePoint
 from pyrovi.density.pointwise import explain, without_pointwise
@@ -41,7 +41,6 @@ class LogDensity:
         entries: About how many numbers one evaluation at one point holds.
         pieces: Where each latent site lies in it, in the model's order.
         evaluations: How many points it has been evaluated at.
-        deadline: On the clock of `time.perf_counter`, when an evaluation raises `OutOfTime`.
         threads: With how many threads of torch it is evaluated fastest; None if not measured.
         recordings: What is replayed instead of the model.
     """
@@ -52,7 +51,6 @@ class LogDensity:
         self.pieces, self.dim = self._point.pieces, self._point.dim
         self.entries = entries_of(model)
         self.evaluations = 0
-        self.deadline: float | None = None
         self.threads: int | None = None
         self.recordings = Recordings(self._most_recorded)
         self._explains: tuple[str, ...] = ()  # what each of the tensors of `explain` is
@@ -62,11 +60,6 @@ class LogDensity:
     def notes(self) -> tuple[str, ...]:
         """What the user should know about how the density is computed."""
         return (*self.model.notes, *self._notes)
-
-    def check_time(self) -> None:
-        """Raise `OutOfTime`, which ends the run, if the time that the user allowed is spent."""
-        if self.deadline is not None and time.perf_counter() > self.deadline:
-            raise OutOfTime
 
     def log_prob(self, flat: Float[Tensor, "*draw dim"]) -> Float[Tensor, "*draw"]:
         """The log density at each flat vector, in nats, normalising constants included.
@@ -154,7 +147,7 @@ class LogDensity:
 
         The plates that subsample do so, and scale what is in them; no latent site is in one.
         """
-        self.check_time()
+        check_time()
         one, carrier = self._point.log_prob, self._point.carrier
         together = partial(carrier.in_one_run, one, flat, random=True)
         at_once = together if self.vectorised else None
@@ -171,13 +164,13 @@ class LogDensity:
     def _values(self, rows: Tensor, held: frozenset[str] = frozenset()) -> Tensor:
         """The log density, of which ``held`` sites are not differentiated."""
         self.evaluations += len(rows)
-        self.check_time()
+        check_time()
         one, alone = self._point.log_prob, self._log_prob_or_minus_infinity
         return self._over_rows(partial(one, held=held), rows, partial(alone, held=held))
 
     def _log_prob_or_minus_infinity(self, row: Tensor, held: frozenset[str]) -> Tensor:
         """One point by itself; where the model fails, the density is zero there."""
-        self.check_time()
+        check_time()
         try:
             return self._point.log_prob(row, held)
         except FAILS_AT_A_POINT:
@@ -211,6 +204,7 @@ class LogDensity:
 
     def _explained(self, rows: Tensor) -> dict[str, Tensor]:
         """The same of as many rows as one run holds, which are replayed where there are more."""
+        check_time()
         values = self._replayed("explain", self._explanations, rows)
         return dict(zip(self._explains, values, strict=True))
 
@@ -345,7 +339,7 @@ class LogDensity:
         self, recording: Callable[[Tensor], tuple[Tensor, ...]], rows: Tensor
     ) -> tuple[Tensor, ...]:
         self.evaluations += len(rows)
-        self.check_time()
+        check_time()
         with torch.no_grad():
             return recording(rows)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import xarray as xr
 
+from pyrovi.clock import OutOfTime, check_time, within
 from pyrovi.diagnostics.findings import (
     CANNOT_TELL as CANNOT_TELL,
     COMPARES,
@@ -21,10 +22,10 @@ from pyrovi.diagnostics.observed import judged_together as judged_together
 from pyrovi.diagnostics.scores import uncertainty as uncertainty
 from pyrovi.diagnostics.sentences import Finding as Finding, asked as asked, number as number
 from pyrovi.diagnostics.verdicts import Verdict as Verdict, not_run, read
-from pyrovi.errors import DiagnosticError
+from pyrovi.errors import DiagnosticError, check_seconds
 from pyrovi.evidence import khat as khat
 from pyrovi.registry import Registry
-from pyrovi.tree import grow, require, validate
+from pyrovi.tree import OUT_OF_TIME, grow, json_attr, require, validate
 
 OWN = (
     "conditioned",
@@ -37,6 +38,8 @@ OWN = (
     "predictive",
     "loo",
 )
+NOT_DRAWN = "out of time: the draws were made without what it reads"
+NOT_CHECKED = "out of time"
 CHECKS: Registry[Callable[[xr.DataTree], xr.Dataset]] = Registry(
     "diagnostic",
     {name: f"pyrovi.diagnostics.checks.{name}:{name}" for name in OWN},
@@ -48,25 +51,37 @@ CHECKS: Registry[Callable[[xr.DataTree], xr.Dataset]] = Registry(
 """Every diagnostic by name. One more is its file, its name in `OWN` and its pair of tests."""
 
 
-def check(tree: xr.DataTree) -> xr.DataTree:
+def check(tree: xr.DataTree, *, max_seconds: float | None = None) -> xr.DataTree:
     """A new tree with the rows of every diagnostic that applies, as `diagnostics/<check>`.
 
     A diagnostic that lacks what it needs is named, with the reason, in the group `diagnostics`:
-    its variables `check`, `kind` ("not run") and `why`.
+    its variables `check`, `kind` ("not run") and `why`; so is one that there was no time for, of
+    the kind "out of time", and the verdict warns of it.
+
+    Args:
+        tree: What `pyrovi.draw` returned, or draws from elsewhere.
+        max_seconds: Wall time to spend at the most.
 
     Raises:
         TreeError: If the tree holds no posterior, or is not built as trees are.
+        DiagnosticError: If ``max_seconds`` is not positive.
     """
+    check_seconds(max_seconds, DiagnosticError)
     require(tree, "posterior")
     validate(tree)
     made: dict[str, xr.Dataset] = {}
     skipped: dict[str, str] = {}
-    for name, diagnostic in CHECKS.available().items():
-        try:
-            made[f"diagnostics/{name}"] = diagnostic(tree)
-        except DiagnosticError as reason:
-            skipped[name] = str(reason)
-    return grow(tree, diagnostics=not_run(skipped), **made)
+    late = dict.fromkeys(json_attr(tree, OUT_OF_TIME, []), NOT_DRAWN)
+    with within(max_seconds):
+        for name, diagnostic in CHECKS.available().items():
+            try:
+                check_time()
+                made[f"diagnostics/{name}"] = diagnostic(tree)
+            except OutOfTime:
+                late[name] = NOT_CHECKED
+            except DiagnosticError as reason:
+                skipped[name] = str(reason)
+    return grow(tree, diagnostics=not_run(skipped | late, late), **made)
 
 
 def verdict(tree: xr.DataTree) -> Verdict:

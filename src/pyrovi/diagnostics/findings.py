@@ -9,11 +9,13 @@ import xarray as xr
 
 from pyrovi.evidence import Difference, Limit, Status
 
-Kind = Literal["judged", "cannot tell", "not run"]
+Kind = Literal["judged", "cannot tell", "not run", "out of time"]
 JUDGED: Kind = "judged"
 CANNOT_TELL: Kind = "cannot tell"
 """The check was made, and its evidence is too weak to say anything of the quantity."""
 NOT_RUN: Kind = "not run"
+LATE: Kind = "out of time"
+"""There was no time for the check, or for what it reads."""
 UNSAID = (
     'the tree does not say what its draws are: write sample_stats.attrs["draws"] = "chains" if '
     "they are a sampler's"

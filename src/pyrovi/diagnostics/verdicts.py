@@ -3,7 +3,7 @@
 import html
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pyrovi.diagnostics.findings import COMPARES, NOT_RUN, ROW, Row, table
+from pyrovi.diagnostics.findings import COMPARES, LATE, NOT_RUN, ROW, Row, table
 from pyrovi.diagnostics.sentences import Finding, asked, findings
 from pyrovi.evidence import SEVERITY, limits, worst
 from pyrovi.words import count, listed
@@ -143,11 +143,11 @@ def _paragraph(lines: Iterable[Marked]) -> str:
 # From a tree
 
 
-def not_run(reasons: dict[str, str]) -> xr.Dataset:
-    """The checks that did not apply, as variables of the group `diagnostics`."""
+def not_run(reasons: Mapping[str, str], late: Container[str] = ()) -> xr.Dataset:
+    """The checks that did not apply, or were ``late``, as variables of the group `diagnostics`."""
     if not reasons:
         return xr.Dataset()
-    kinds = [NOT_RUN] * len(reasons)
+    kinds = [LATE if name in late else NOT_RUN for name in reasons]
     columns = {"check": list(reasons), "kind": kinds, "why": list(reasons.values())}
     return xr.Dataset({name: ("not_run", np.array(c, str)) for name, c in columns.items()})
 
@@ -159,6 +159,7 @@ def read(tree: xr.DataTree, order: Sequence[str]) -> Verdict:
     # A file gives them back in alphabetical order; checks of other libraries come last.
     names = dict.fromkeys([*order, *group.children])
     judged = [group[name].to_dataset() for name in names if name in group.children]
+    judged += [_late(name, skipped[name]) for name in _late_checks(group.to_dataset())]
     if not _accuracy_judged(tree):
         judged.append(_unjudged(skipped.pop("psis", "psis was not run")))
     rows = sorted(
@@ -211,6 +212,20 @@ def _unjudged(reason: str) -> xr.Dataset:
     act = "Draw with pyrovi.draw, which keeps both densities, or compare with NUTS."
     row = Row("joint", np.nan, limits.NO_LIMIT, why, "warn", act, NOT_RUN)
     return table([row], check="psis", title="", source="Yao et al. (2018), ICML", about="fit")
+
+
+def _late_checks(group: xr.Dataset) -> list[str]:
+    if "check" not in group:
+        return []
+    return group["check"].to_numpy()[group["kind"].to_numpy() == LATE].tolist()
+
+
+def _late(name: str, reason: str) -> xr.Dataset:
+    """A check for which there was no time must not read as ok."""
+    why = f"It was not run: {reason}."
+    act = "Draw and check with a larger max_seconds, or without one."
+    row = Row("all", np.nan, limits.NO_LIMIT, why, "warn", act, NOT_RUN)
+    return table([row], check=name, title="", source="the time that was allowed", about="fit")
 
 
 def _subject(tree: xr.DataTree) -> str:

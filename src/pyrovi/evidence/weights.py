@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pyrovi.clock import check_time
 from pyrovi.evidence.limits import KHAT
 
 EXACT_SPREAD = 0.01
@@ -104,6 +105,7 @@ def as_rows(*matrices: np.ndarray) -> Iterator[tuple[slice, list[np.ndarray]]]:
     for start in range(0, count, TURNED):
         turned = [_turned(each[:, start : start + TURNED]) for each in matrices]
         for at in range(0, min(TURNED, count - start), BLOCK):
+            check_time()
             own = slice(start + at, start + at + BLOCK)
             yield own, [rows[at : at + BLOCK] for rows in turned]
 

@@ -10,7 +10,7 @@ import torch
 
 from pyrovi.bound import BoundModel, as_tree, bind, bind_model, with_priors
 from pyrovi.density import LogDensity, faster_threads, fitting_threads, in_one_sentence
-from pyrovi.errors import EngineError, check_whole_number
+from pyrovi.errors import EngineError, check_seconds, check_whole_number
 from pyrovi.evidence import optimum_tolerance
 from pyrovi.infer.engine import Engine
 from pyrovi.infer.loop import run_once
@@ -177,5 +177,4 @@ def _checked(engine: object, density: LogDensity) -> Engine:
 
 def _check_budget(restarts: int, max_seconds: float | None) -> None:
     check_whole_number(restarts, "restarts", EngineError)
-    if max_seconds is not None and not max_seconds > 0:
-        raise EngineError(f"max_seconds must be positive, and {max_seconds!r} came.")
+    check_seconds(max_seconds, EngineError)

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from pyrovi.density import LogDensity, OutOfTime
+from pyrovi.clock import OutOfTime, check_time, until
+from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError
 from pyrovi.infer.engine import Engine, Loss, NothingYet, Outcome, first_of
 from pyrovi.infer.run import Bound, Run, Status
@@ -40,11 +41,10 @@ def run_once(
     began = time.perf_counter()
     losses: list[Loss] = []
     state, interrupted = None, None
-    density.deadline = deadline
     try:
-        state = engine.init(density, start, seed)
-        with _bar(engine.max_steps, label, progress) as bar:
-            status, why = _steps(engine, state, losses, bar, density.check_time)
+        with until(deadline), _bar(engine.max_steps, label, progress) as bar:
+            state = engine.init(density, start, seed)
+            status, why = _steps(engine, state, losses, bar)
     except OutOfTime:
         status, why = Status.STOPPED, f"its time was spent after {len(losses)} steps"
     except KeyboardInterrupt as asked:
@@ -52,7 +52,6 @@ def run_once(
         interrupted = asked
     except SINGULAR:
         status, why = Status.DIVERGED, f"a matrix had no factor after {len(losses)} steps"
-    density.deadline = None
     outcome = None
     if state is not None:
         try:
@@ -110,9 +109,7 @@ def _by_name(losses: list[Loss]) -> dict[str, np.ndarray]:
     return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
 
 
-def _steps(
-    engine: Engine, state: Any, losses: list[Loss], bar: Any, check_time: Callable[[], None]
-) -> tuple[Status, str]:
+def _steps(engine: Engine, state: Any, losses: list[Loss], bar: Any) -> tuple[Status, str]:
     """Step until the engine has converged or diverged or used its steps; note each loss."""
     for taken in range(1, engine.max_steps + 1):
         check_time()  # of engines that do not evaluate the density themselves

@@ -4,16 +4,18 @@ Discrete sites are drawn from their conditional posterior given the continuous o
 prior. Draws and chains of a plate that a model declares exchangeable are relabelled to agree.
 """
 
-from collections.abc import Callable, Collection
-from typing import Any
+import math
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
 
 from pyrovi.approximations import Draws, Resampled
 from pyrovi.bound import PredictionError, undrawable
+from pyrovi.clock import OutOfTime, check_time, seconds_left, within
 from pyrovi.density import fitting_threads, in_one_sentence
-from pyrovi.errors import EngineError, FitError, check_whole_number
+from pyrovi.errors import EngineError, FitError, check_seconds, check_whole_number
 from pyrovi.evidence import threshold
 from pyrovi.infer import Fit, fit_of, importance_khat
 from pyrovi.posterior.chain import Arrays, one_chain, stack_chains
@@ -35,10 +37,29 @@ NOT_PREDICTED = (
     "{0} cannot be drawn from its distribution ({1}), so there are no predictions of it, and no "
     "predictive checks."
 )
+FEWEST = 50  # draws: fewer tell an sd to no better than a tenth
+OF_DRAWS = 0.6  # the share of the time that is left for draws, the rest for what is beside them
+NO_TIME = (
+    "{0} s are no time for {1:,} draws of {2!r}, nor for the fewest that say something. Give "
+    "max_seconds more, or leave it out."
+)
+FEWER = (
+    "There was time for {0:,} of the {1:,} draws that were asked for. Draw with a larger "
+    "max_seconds for all of them."
+)
+LEFT_OUT = "There was no time for {0}. Draw with a larger max_seconds to have that too."
+JUDGED = ("drift", "discrepancies")  # groups without which a check is not made
+T = TypeVar("T")
 FEWEST_WEIGHED = 1000  # draws: of fewer the tail of the weights cannot be told
 
 
-def draw(fit: Fit, draws: int = 2000, *, resample: bool = False) -> xr.DataTree:
+def draw(
+    fit: Fit,
+    draws: int = 2000,
+    *,
+    resample: bool = False,
+    max_seconds: float | None = None,
+) -> xr.DataTree:
     """Draw from a fit, and grow its data into the tree that the later stages read.
 
     Args:
@@ -46,6 +67,9 @@ def draw(fit: Fit, draws: int = 2000, *, resample: bool = False) -> xr.DataTree:
         draws: How many draws of each chain; a chain is a restart that reached the best bound.
         resample: Whether to resample the draws by their importance weights, which moves them from
             the approximation towards the posterior where the weights' tail is light.
+        max_seconds: Wall time to spend at the most. There are then fewer draws, or none of what
+            is beside them (the groups ``drift``, ``prior`` and ``discrepancies``), as the notes
+            and the verdict say.
 
     Returns:
         The data's groups, and ``posterior``, ``posterior_predictive``, ``log_likelihood``,
@@ -57,12 +81,19 @@ def draw(fit: Fit, draws: int = 2000, *, resample: bool = False) -> xr.DataTree:
     Raises:
         FitError: If ``fit`` is none, or every run of it diverged.
         EngineError: If ``draws`` is not a positive whole number, or if the draws are to be
-            resampled and their weights are too uneven (k-hat), or they have none.
+            resampled and their weights are too uneven (k-hat), or they have none; or if there is
+            no time for the fewest draws that say something.
     """
     check_fit(fit)
     check_whole_number(draws, "draws", EngineError)
-    with fitting_threads(fit.density), in_one_sentence(fit.model.name, "drawn from"):
-        return _grown(fit, draws, resample=resample)
+    check_seconds(max_seconds, EngineError)
+    limits = within(max_seconds), fitting_threads(fit.density)
+    with limits[0], limits[1], in_one_sentence(fit.model.name, "drawn from"):
+        try:
+            count = affordable_draws(fit, draws, resample=resample)
+            return _grown(fit, draws, count, resample=resample)
+        except OutOfTime:
+            raise EngineError(NO_TIME.format(max_seconds, draws, fit.model.name)) from None
 
 
 def tree_of(
@@ -103,23 +134,80 @@ def check_fit(fit: object) -> None:
         )
 
 
-def _grown(fit: Fit, draws: int, *, resample: bool) -> xr.DataTree:
-    model = fit.density.model
-    drawn = even(_resampled(fit, draws) if resample else fit.draw(draws))
+def affordable_draws(fit: Fit, draws: int, *, resample: bool = False) -> int:
+    """How many draws there is time for, by the time that a few take.
+
+    Raises:
+        OutOfTime: If there is none for `FEWEST`.
+    """
+    count = draws
+    for few in (FEWEST, 4 * FEWEST):
+        if math.isinf(seconds_left()) or few >= draws:
+            return draws
+        before = seconds_left()
+        _chains(fit, _drawn(fit, few, resample=resample))
+        took = before - seconds_left()
+        count = int(few * OF_DRAWS * seconds_left() / took) if took > 0 else draws
+        if count >= draws:
+            return draws
+    if count < FEWEST:
+        raise OutOfTime
+    return count
+
+
+def _drawn(fit: Fit, draws: int, *, resample: bool) -> list[Draws]:
+    return even(_resampled(fit, draws) if resample else fit.draw(draws))
+
+
+class _InTime:
+    """What is made as long as there is time, and the names of what is not."""
+
+    def __init__(self) -> None:
+        self.late: list[str] = []
+
+    def made(self, name: str, make: Callable[[], T], otherwise: T) -> T:
+        """What ``make`` gives, or ``otherwise`` where there is no time for it."""
+        try:
+            check_time()
+            return make()
+        except OutOfTime:
+            self.late.append(name)
+            return otherwise
+
+
+def _grown(fit: Fit, asked: int, draws: int, *, resample: bool) -> xr.DataTree:
+    model, in_time = fit.density.model, _InTime()
+    drawn = _drawn(fit, draws, resample=resample)
     chains, without = _chains(fit, drawn)
-    stacked = stack_chains(chains) | drift(fit, drawn, chains)
+    moved: dict[str, Arrays] = {}
+    stacked = stack_chains(chains) | in_time.made(
+        "drift", lambda: drift(fit, drawn, chains), moved
+    )
     for symmetry in model.structure.exchangeable:
         stacked = relabelled(stacked, model, symmetry)
     data = with_observed(fit.data, model)
-    prior, notes = prior_groups(model, data, fit.seed, kept=without)
+    no_prior: tuple[dict[str, xr.Dataset], list[str]] = {}, []
+    prior, notes = in_time.made(
+        "prior", lambda: prior_groups(model, data, fit.seed, kept=without), no_prior
+    )
     hidden, of_hidden = masked(model, data, stacked["log_likelihood"])
     groups = draw_groups(model, data, stacked) | hidden | prior
     groups |= learnt([run.density.model for run in fit.chains])
     unpredicted = [NOT_PREDICTED.format(site, why) for site, why in without.items()]
-    notes = [*fit.notes, *unpredicted, *notes, *of_hidden]
-    groups["sample_stats"] = sample_stats(fit, stacked["sample_stats"], notes)
-    tree = grow(data, **groups)
-    return grow(tree, **discrepancies(tree, model, stream(fit.seed, "discrepancies")))
+    if model.structure.discrepancies is not None:
+        tree, none = grow(data, **groups), dict[str, xr.Dataset]()
+        seed = stream(fit.seed, "discrepancies")
+        groups |= in_time.made("discrepancies", lambda: discrepancies(tree, model, seed), none)
+    notes = [*fit.notes, *unpredicted, *notes, *of_hidden, *_of_time(asked, draws, in_time.late)]
+    late = [name for name in in_time.late if name in JUDGED]
+    groups["sample_stats"] = sample_stats(fit, stacked["sample_stats"], notes, late)
+    return grow(data, **groups)
+
+
+def _of_time(asked: int, draws: int, late: Sequence[str]) -> list[str]:
+    """What there was no time for."""
+    few = [FEWER.format(draws, asked)] if draws < asked else []
+    return few + ([LEFT_OUT.format(", ".join(late))] if late else [])
 
 
 def _chains(fit: Fit, drawn: list[Draws]) -> tuple[list[dict[str, Arrays]], dict[str, str]]:

@@ -226,7 +226,7 @@ def _lengths(value: xr.DataArray, dim: str, before: int | None) -> list[int | No
 
 def _whole(value: xr.DataArray) -> xr.DataArray:
     """With some value that was seen where one was missing."""
-    if not value.isnull().any():
+    if not value.isna().any():
         return value
     seen = value.to_numpy()[np.isfinite(value.to_numpy())].flat[0]
     dtype = value.attrs.get(CAME_AS, value.dtype)

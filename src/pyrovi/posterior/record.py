@@ -15,13 +15,22 @@ from pyrovi.bound import Site, to_numpy
 from pyrovi.infer import Fit, Run, Rung, Status
 from pyrovi.optimise import Survey
 from pyrovi.posterior.chain import Arrays
-from pyrovi.tree import DRAWS, MODE_SEARCHES, MODES_OF, SAMPLE_DIMS
+from pyrovi.tree import DRAWS, MODE_SEARCHES, MODES_OF, OUT_OF_TIME, SAMPLE_DIMS
 
 PACKAGES = ("pyrovi", "torch", "pyro-ppl", "arviz-base", "arviz-stats", "xarray", "numpy")
 
 
-def sample_stats(fit: Fit, densities: Arrays, notes: Sequence[str]) -> xr.Dataset:
-    """What is kept of the fit beside its draws; ``densities`` are theirs, and a sampler's own."""
+def sample_stats(
+    fit: Fit, densities: Arrays, notes: Sequence[str], late: Sequence[str] = ()
+) -> xr.Dataset:
+    """What is kept of the fit beside its draws.
+
+    Args:
+        fit: What was drawn from.
+        densities: Those of the draws, and a sampler's own.
+        notes: What the user should know.
+        late: The groups that there was no time for, of those that checks read.
+    """
     bounds = [np.nan if run.bound is None else run.bound.value for run in fit.restarts]
     variables: dict[str, Any] = {
         **{name: (SAMPLE_DIMS, value) for name, value in densities.items()},
@@ -39,7 +48,8 @@ def sample_stats(fit: Fit, densities: Arrays, notes: Sequence[str]) -> xr.Datase
     if len(errors) == len(fit.chains):
         variables["optimum_error"] = (("chain", "latent"), np.stack(errors))
         variables["latent"] = ("latent", fit.density.labels())
-    return xr.Dataset(variables, attrs=_record(fit, notes))
+    attrs = _record(fit, notes) | ({OUT_OF_TIME: json.dumps(list(late))} if late else {})
+    return xr.Dataset(variables, attrs=attrs)
 
 
 def _losses(runs: Sequence[Run]) -> dict[str, tuple[tuple[str, str], np.ndarray]]:

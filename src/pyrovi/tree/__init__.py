@@ -63,6 +63,7 @@ from pyrovi.tree.schema import (
     OF_REST as OF_REST,
     OF_SITE as OF_SITE,
     OPTIONS as OPTIONS,
+    OUT_OF_TIME as OUT_OF_TIME,
     POINTS as POINTS,
     POOL_KHAT as POOL_KHAT,
     POOL_WEIGHT as POOL_WEIGHT,

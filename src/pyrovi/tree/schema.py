@@ -45,6 +45,8 @@ ITEM_OF = "item_of"  # it is an item of a dict: the argument that took the dict
 # Attributes of the tree, as JSON: arguments that are no numbers; names of those it cannot hold.
 OPTIONS, LACKING = "options", "lacking"
 
+OUT_OF_TIME = "out_of_time"
+"""The attribute of `sample_stats` that says, as JSON, which groups there was no time for."""
 POOL_WEIGHT, POOL_KHAT = "pool_weight", "pool_khat"
 """In `sample_stats`, of draws that were taken out of a pool by importance weights: the share that
 each had of all weights, and the shape of their tail."""

@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from pyrovi.approximations import Factors, Sweeper
+from pyrovi.clock import check_time
 from pyrovi.density import LogDensity
 from pyrovi.errors import ModelError
 from pyrovi.infer.engine import MEANS, Capabilities, Outcome
@@ -70,7 +71,7 @@ class CAVI(Settings):
 
     def step(self, state: "CAVIState") -> float:
         """Update every coordinate once, and give minus the ELBO."""
-        state.sweeper.density.check_time()
+        check_time()
         before = state.elbo
         state.update(state.sweeper.updates.coordinates)
         state.elbo, state.size = elbo(state.sweeper)

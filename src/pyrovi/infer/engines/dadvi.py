@@ -30,7 +30,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyrovi.approximations import Gaussian
-from pyrovi.density import LogDensity, OutOfTime
+from pyrovi.clock import OutOfTime
+from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError
 from pyrovi.infer.engine import EXACTLY, MEANS, Capabilities, Outcome
 from pyrovi.infer.settings import Settings, positive, whole

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pyrovi.approximations import Empirical, Sweeper, unconstrained
+from pyrovi.clock import check_time
 from pyrovi.density import LogDensity
 from pyrovi.infer.engine import BY_DRAWS, Capabilities, Outcome
 from pyrovi.infer.settings import Settings, whole
@@ -54,7 +55,7 @@ class Gibbs(Settings):
 
     def step(self, state: "GibbsState") -> float:
         """Sample every coordinate once, and give minus the log joint density reached."""
-        state.sweeper.density.check_time()
+        check_time()
         state.update(state.sweeper.updates.coordinates)
         state.kept.append(dict(state.values))
         return -state.sweeper.log_joint()

@@ -31,7 +31,8 @@ import torch
 from torch import Tensor
 
 from pyrovi.approximations import Draws, Gaussian, Resampled, Split
-from pyrovi.density import LogDensity, OutOfTime
+from pyrovi.clock import OutOfTime
+from pyrovi.density import LogDensity
 from pyrovi.evidence import EVEN_SHAPE
 from pyrovi.guides import FAMILIES, Family
 from pyrovi.infer.engine import Capabilities, Engine, Outcome, first_of

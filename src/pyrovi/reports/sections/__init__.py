@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import xarray as xr
 
+from pyrovi.clock import OutOfTime, check_time
 from pyrovi.diagnostics import Verdict
 from pyrovi.errors import PyroviError
 from pyrovi.registry import Registry
@@ -26,7 +27,18 @@ SECTIONS: Registry[Callable[[xr.DataTree, Verdict], Section | None]] = Registry(
 """Every section by name. One more is its file, its name in `OWN` and its test."""
 
 
-def contents(tree: xr.DataTree, verdict: Verdict) -> tuple[Section, ...]:
-    """The sections of the report on ``tree``, which has been checked."""
-    made = (section(tree, verdict) for section in SECTIONS.available().values())
-    return tuple(section for section in made if section is not None)
+def contents(tree: xr.DataTree, verdict: Verdict) -> tuple[tuple[Section, ...], list[str]]:
+    """The sections of the report on ``tree``, which has been checked; those of no time by name.
+
+    The first is made in any case.
+    """
+    made: list[Section | None] = []
+    late: list[str] = []
+    for name, section in SECTIONS.available().items():
+        try:
+            if made:
+                check_time()
+            made.append(section(tree, verdict))
+        except OutOfTime:
+            late.append(name)
+    return tuple(section for section in made if section is not None), late
