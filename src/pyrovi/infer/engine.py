@@ -1,6 +1,6 @@
 """What an engine is: what it can do, what the loop calls in turn, and what it gives back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -39,6 +39,8 @@ class Capabilities:
         exact_bound: Whether it works its evidence lower bound out, where others estimate it.
         draws: One of `pyrovi.tree.DRAW_KINDS`; None where the approximation says.
         recovers: One of `RECOVERIES`; None where it makes no promise.
+        expected: How many steps a state is to have taken in the end, as far as it can tell yet;
+            None for the engine's ``max_steps``.
     """
 
     guide: bool = False
@@ -49,6 +51,7 @@ class Capabilities:
     exact_bound: bool = False
     draws: str | None = None
     recovers: str | None = None
+    expected: Callable[[Any], int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

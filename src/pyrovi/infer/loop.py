@@ -1,6 +1,5 @@
 """The one loop: budgets, non-finite losses, progress and status, for every engine alike."""
 
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -8,15 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from pyrovi.clock import OutOfTime, check_time, until
 from pyrovi.density import LogDensity
 from pyrovi.errors import EngineError
 from pyrovi.infer.engine import Engine, Loss, NothingYet, Outcome, first_of
 from pyrovi.infer.run import Bound, Run, Status
+from pyrovi.progress import bar, shown
 
-UPDATED_EVERY = 0.2  # seconds, the progress bar
 TORCHS: Any = torch.linalg  # whose stub lacks the error
 SINGULAR = (TORCHS.LinAlgError, np.linalg.LinAlgError)
 
@@ -42,9 +40,9 @@ def run_once(
     losses: list[Loss] = []
     state, interrupted = None, None
     try:
-        with until(deadline), _bar(engine.max_steps, label, progress) as bar:
+        with until(deadline), shown(progress), bar(engine.max_steps, label) as steps:
             state = engine.init(density, start, seed)
-            status, why = _steps(engine, state, losses, bar)
+            status, why = _steps(engine, state, losses, steps)
     except OutOfTime:
         status, why = Status.STOPPED, f"its time was spent after {len(losses)} steps"
     except KeyboardInterrupt as asked:
@@ -109,23 +107,19 @@ def _by_name(losses: list[Loss]) -> dict[str, np.ndarray]:
     return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
 
 
-def _steps(engine: Engine, state: Any, losses: list[Loss], bar: Any) -> tuple[Status, str]:
+def _steps(engine: Engine, state: Any, losses: list[Loss], steps: Any) -> tuple[Status, str]:
     """Step until the engine has converged or diverged or used its steps; note each loss."""
+    expected = engine.capabilities.expected
     for taken in range(1, engine.max_steps + 1):
+        if expected is not None:
+            steps.total = expected(state)
         check_time()  # of engines that do not evaluate the density themselves
         losses.append(engine.step(state))
         loss = first_of(losses[-1])
         if not np.isfinite(loss):
             return Status.DIVERGED, f"the loss became {loss} at step {taken}"
-        bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
-        bar.update()
+        steps.set_postfix(loss=f"{loss:.4g}", refresh=False)
+        steps.update()
         if engine.converged(state):
             return Status.CONVERGED, f"it converged after {taken} steps"
     return Status.STOPPED, f"it took its {engine.max_steps} steps without converging"
-
-
-def _bar(total: int, label: str, progress: bool | None) -> Any:
-    if progress is None:  # shown where anybody can see it: in a terminal, or a notebook
-        progress = sys.stderr.isatty() or "ipykernel" in sys.modules
-    hidden = not progress
-    return tqdm(total=total, desc=label, disable=hidden, leave=False, mininterval=UPDATED_EVERY)

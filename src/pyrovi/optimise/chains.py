@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyrovi.density import LogDensity
+from pyrovi.progress import steps_of
 
 LEAPFROGS = 8
 STEP_SIZE = 0.9  # of a standard normal in one dimension; smaller in more, by the fourth root
@@ -66,6 +67,7 @@ def move(
     seed: int,
     step_size: float = STEP_SIZE,
     jitter: tuple[float, float] = JITTER,
+    label: str = "Markov chains",
 ) -> Chains:
     """Move each flat vector by some transitions, and keep the last states.
 
@@ -78,12 +80,13 @@ def move(
         seed: Of all that is random.
         step_size: Of the leapfrog steps, in units of ``factor``, in one dimension.
         jitter: Between which shares of it each trajectory's own lies.
+        label: Of the progress bar.
     """
     generator = torch.Generator().manual_seed(seed)
     here, (value, gradient) = flat, density.value_and_gradient(flat)
     states, accepted = [], torch.zeros(len(flat), dtype=flat.dtype)
     low, high = (edge * step_size * density.dim**-0.25 for edge in jitter)
-    for taken in range(transitions):
+    for taken in steps_of(transitions, label):
         width = torch.rand(len(flat), 1, generator=generator, dtype=flat.dtype)
         width = low + (high - low) * width
         momentum = torch.randn(flat.shape, generator=generator, dtype=flat.dtype)

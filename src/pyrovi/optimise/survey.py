@@ -21,6 +21,7 @@ from pyrovi.density import LogDensity
 from pyrovi.evidence import limits, off_without, unseen
 from pyrovi.optimise.linalg import SMALLEST_EIGENVALUE, curvature_cholesky
 from pyrovi.optimise.mode_search import DECREMENT, NEAR, find_mode, log_evidence
+from pyrovi.progress import steps_of
 from pyrovi.seeds import stream
 from pyrovi.tree import OF_ALL, OF_REST, UP_TO_LABELS
 
@@ -392,7 +393,7 @@ def climb(
     Reference: Igel and Huesken (2003), https://doi.org/10.1016/S0925-2312(01)00700-7, iRprop-.
     """
     before, last, step = flat, torch.zeros_like(flat), torch.zeros_like(flat) + first_step
-    for _ in range(climbs):
+    for _ in steps_of(climbs, "searching for modes"):
         value, gradient = value_and_gradient(flat)
         lost = ~(value.isfinite() & gradient.isfinite().all(-1))[:, None]
         turned = gradient * last

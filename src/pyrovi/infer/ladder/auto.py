@@ -116,7 +116,7 @@ class Auto:
     """The ladder of engines."""
 
     max_steps: int = 100_000  # of all rungs together
-    capabilities = Capabilities(learns_parameters=True)
+    capabilities = Capabilities(learns_parameters=True, expected=lambda state: state.expected)
 
     def __repr__(self) -> str:
         return "auto"
@@ -206,6 +206,11 @@ class AutoState:
             return loss
         self._begin(instead)
         return 0.0
+
+    @property
+    def expected(self) -> int:
+        """How many steps there are with those of this rung, unless it needs fewer."""
+        return self.taken - self.rung_taken + self.plan.most_steps
 
     def rung_is_done(self) -> bool:
         """Whether the rung's engine has converged, used its steps, or lost its way."""

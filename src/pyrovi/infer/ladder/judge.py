@@ -346,7 +346,16 @@ def send_out(density: LogDensity, drawn: Draws, seed: int, which: slice | None =
     """Short Markov chains from the first draws, with smaller steps where they cannot move."""
     start = drawn.flat[which or slice(_usual(density))]
     factor = mass_factor(drawn.flat) if drawn.within is None else drawn.within
-    sent = partial(move, density, start, factor, transitions=TRANSITIONS, kept=KEPT, seed=seed)
+    sent = partial(
+        move,
+        density,
+        start,
+        factor,
+        transitions=TRANSITIONS,
+        kept=KEPT,
+        seed=seed,
+        label="judging",
+    )
     chains = sent()
     for share in SHORTER:
         if _acceptance(chains) > limits.ACCEPTED.low:
