@@ -107,6 +107,13 @@ def test_a_model_that_hides_nan_has_the_posterior_of_what_was_seen(
     assert vi.verdict(tree).status == "ok"
 
 
+def test_data_that_a_model_closes_over_may_have_gaps_too() -> None:
+    y = torch.as_tensor(HOLES)
+    closed = vi.fit(lambda: by_obs_mask(y), {}, vi.Laplace(), seed=0)
+    given = vi.fit(by_obs_mask, {"y": HOLES}, vi.Laplace(), seed=0)
+    assert torch.equal(closed.draw(5)[0].flat, given.draw(5)[0].flat)
+
+
 def test_nothing_that_is_missing_counts_in_a_minibatch() -> None:
     fit = vi.fit(by_minibatches, {"y": HOLES}, vi.SVI(guide="mean_field", max_steps=2000), seed=0)
     tree = vi.draw(fit, draws=1000)

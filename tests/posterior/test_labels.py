@@ -216,6 +216,21 @@ def test_a_label_is_predicted_as_the_group_that_had_it(
     assert kept.attrs["levels"] == fitted.data["constant_data"]["county"].attrs["levels"]
 
 
+def test_a_model_that_counts_its_groups_has_as_many_as_new_data_ask_for() -> None:
+    def counted(county: Tensor, y: Tensor) -> None:
+        with pyro.plate("group", int(county.max()) + 1):
+            effect = pyro.sample("effect", dist.Normal(0.0, 1.0))
+            pyro.deterministic("doubled", 2 * effect)
+        with pyro.plate("row", len(county)):
+            pyro.sample("y", dist.Normal(effect[county], 1.0), obs=y)
+
+    fit = vi.fit(counted, {"county": COUNTY, "y": Y}, seed=0)
+    few = vi.predict(fit, {"county": ["CASS", "AITKIN"]}, draws=50)
+    many = vi.predict(fit, {"county": SORTED}, draws=50)
+    for tree, labels in ((few, SORTED[:2]), (many, SORTED)):
+        assert tree["predictions"]["group"].to_numpy().tolist() == labels
+
+
 def test_one_label_alone_is_one_row(fitted: vi.Fit) -> None:
     assert vi.predict(fitted, {"county": "CASS"}, draws=5)["predictions"]["y"].shape == (1, 5, 1)
 
@@ -273,6 +288,34 @@ def test_what_may_be_no_labels_is_refused(name: str) -> None:
     column, message = REFUSED[name]
     with pytest.raises(vi.errors.DataError, match=message):
         vi.fit(radon, {"county": column, "y": Y[:3]})
+
+
+OUTCOMES = {
+    "floats": lambda won: won.astype(float),
+    "booleans": lambda won: won,
+    "whole numbers": lambda won: won.astype(int),
+    "words": lambda won: np.where(won, "yes", "no"),
+    "a column": pd.Series,
+    "pandas's own": lambda won: pd.array(won, dtype="boolean"),
+}
+
+
+@pytest.mark.parametrize("form", OUTCOMES)
+def test_an_outcome_of_two_is_observed_as_it_comes(form: str) -> None:
+    def logistic(x: Tensor, won: Tensor) -> None:
+        slope = pyro.sample("slope", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", len(x)):
+            pyro.sample("won", dist.Bernoulli(logits=x * slope), obs=won)
+
+    won = RNG.permuted(Y > 1)
+    drawn = [
+        vi.draw(vi.fit(logistic, {"x": Y, "won": each}, vi.Laplace(), seed=0), draws=20)
+        for each in (OUTCOMES[form](won), won.astype(float))
+    ]
+    one, other = (tree["posterior"]["slope"].to_numpy() for tree in drawn)
+    np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(drawn[0]["observed_data"]["won"], won)
+    assert vi.verdict(drawn[0]).fit_status != "fail"
 
 
 def test_labels_are_not_observed_as_numbers_but_as_classes() -> None:

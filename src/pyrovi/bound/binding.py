@@ -341,14 +341,15 @@ def _observed_arguments(node: Any, kwargs: Mapping[str, Any]) -> list[str]:
         name
         for name, each in tensors.items()
         if each.shape == value.shape
-        and (each.data_ptr() == value.data_ptr() or _filled(each, value))
+        and (each.data_ptr() == value.data_ptr() or _made_of(value, each))
     ]
 
 
-def _filled(argument: Tensor, value: Tensor) -> bool:
-    """Whether a value is an argument with others for its NaNs."""
+def _made_of(value: Tensor, argument: Tensor) -> bool:
+    """Whether a value is an argument in another dtype, or with others for its NaNs."""
     gaps = argument.isnan()
-    return bool(gaps.any()) and bool((gaps | (argument == value)).all())
+    changed = argument.dtype != value.dtype or bool(gaps.any())
+    return changed and bool((gaps | (argument == value)).all())
 
 
 def _missing_sites(

@@ -38,7 +38,8 @@ def leaving_gaps_out(model: BoundModel) -> BoundModel:
 
     Torch multiplies the slope of what a mask hides by 0, and NaN times 0 is NaN.
     """
-    if not gaps_of(model):
+    closes_over_its_data = not (model.args or model.kwargs)
+    if not (closes_over_its_data or gaps_of(model)):
         return model
     # A model that cannot be run says so later on.
     with contextlib.suppress(*CHANGES):

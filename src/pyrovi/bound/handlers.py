@@ -8,10 +8,10 @@ import torch
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
-from torch.distributions import biject_to
+from torch.distributions import Bernoulli, biject_to
 
 from pyrovi.bound.partly_seen import PartlySeen
-from pyrovi.bound.sites import batch_shape, value_shape
+from pyrovi.bound.sites import batch_shape, innermost, value_shape
 from pyrovi.bound.supports import map_of
 
 
@@ -132,11 +132,22 @@ class Predict(Messenger):
 
 
 class Cast(Messenger):
-    """Give latent values the dtype that the model computes in, whatever its priors are made of."""
+    """Give values the dtype that the model computes in.
+
+    Latent ones whatever their priors are made of; of observed ones booleans, and what is observed
+    by a Bernoulli, since torch's takes no others than floats.
+    """
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
+
+    def _pyro_sample(self, msg: Any) -> None:
+        value = msg["value"]
+        if not (msg["is_observed"] and isinstance(value, Tensor)) or value.is_floating_point():
+            return
+        if value.dtype is torch.bool or isinstance(innermost(msg["fn"]), Bernoulli):
+            msg["value"] = value.to(self.dtype)
 
     def _pyro_post_sample(self, msg: Any) -> None:
         value = msg["value"]

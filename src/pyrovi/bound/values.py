@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from pandas.api.extensions import ExtensionArray
 from torch import Tensor
 
 from pyrovi.bound.labels import coded, is_text, read
@@ -108,7 +109,7 @@ CONVERSIONS: tuple[tuple[Any, Callable[[str, Any], Converted]], ...] = (
     (Tensor, lambda name, value: Converted(_checked(name, value.detach().clone()))),
     (xr.DataArray, _labelled),
     (pd.Series, _column),
-    ((pd.Index, pd.Categorical), lambda name, value: _column(name, pd.Series(value))),
+    ((pd.Index, ExtensionArray), lambda name, value: _column(name, pd.Series(value))),
     (np.ma.MaskedArray, _masked),
     ((np.ndarray, np.generic), _array),
     ((list, tuple), _sequence),

@@ -258,9 +258,9 @@ def _labelled(dataset: xr.Dataset, data: xr.DataTree) -> xr.Dataset:
     """With the data's coordinates along its dims, or the labels of its levels; else numbered."""
     coords: dict[Any, Any] = {dim: np.arange(size) for dim, size in dataset.sizes.items()}
     coords |= {
-        dim: labels
+        dim: labels[: dataset.sizes[dim]]  # fewer, where the last ones are not in new data
         for dim, labels in levels_in(data).items()
-        if dataset.sizes.get(dim) == len(labels) and dim not in dataset.data_vars
+        if dataset.sizes.get(dim, np.inf) <= len(labels) and dim not in dataset.data_vars
     }
     groups = held(data, "constant_data"), held(data, "observed_data")
     for name, coord in [each for group in groups for each in group.coords.items()]:

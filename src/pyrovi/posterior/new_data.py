@@ -27,7 +27,7 @@ from pyrovi.bound import (
 )
 from pyrovi.errors import DataError
 from pyrovi.infer import Fit
-from pyrovi.tree import CAME_AS, LEVELS, MISSING, OF_SITE, held, original_name
+from pyrovi.tree import CAME_AS, LEVELS, LEVELS_OF, MISSING, OF_SITE, grow, held, original_name
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,16 @@ def _coded_alike(name: str, value: Any, fitted: Mapping[str, Any], more: bool) -
         come, codes = np.unique(codes, return_inverse=True)
     own = Coded(codes.reshape(value.shape), pd.Index(come))
     return with_levels(value, recoded(name, own, known, more=more))
+
+
+def with_level_dims(tree: xr.DataTree, fitted: xr.DataTree) -> xr.DataTree:
+    """The new data, whose labels are along the dims that those of the fit are along."""
+    before = held(fitted, "constant_data").data_vars
+    group = held(tree, "constant_data")
+    for name, value in group.data_vars.items():
+        if LEVELS in value.attrs and name in before and LEVELS_OF in before[name].attrs:
+            value.attrs[LEVELS_OF] = before[name].attrs[LEVELS_OF]
+    return grow(tree, constant_data=group) if "constant_data" in tree else tree
 
 
 @dataclass
@@ -226,7 +236,7 @@ def _lengths(value: xr.DataArray, dim: str, before: int | None) -> list[int | No
 
 def _whole(value: xr.DataArray) -> xr.DataArray:
     """With some value that was seen where one was missing."""
-    if not value.isna().any():
+    if value.dtype.kind != "f" or np.isfinite(value.to_numpy()).all():
         return value
     seen = value.to_numpy()[np.isfinite(value.to_numpy())].flat[0]
     dtype = value.attrs.get(CAME_AS, value.dtype)

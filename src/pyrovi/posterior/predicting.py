@@ -31,7 +31,7 @@ from pyrovi.infer import Fit
 from pyrovi.posterior.chain import Arrays, as_arrays, stack_chains
 from pyrovi.posterior.drawing import check_fit, even
 from pyrovi.posterior.groups import draw_groups
-from pyrovi.posterior.new_data import NewData, labels_of, new_data
+from pyrovi.posterior.new_data import NewData, labels_of, new_data, with_level_dims
 from pyrovi.seeds import stream
 from pyrovi.tree import CONSTANT_OF_PREDICTIONS, PREDICTIONS, grow, held
 
@@ -101,7 +101,7 @@ def _groups(fit: Fit, data: Any, draws: int, new_levels: str) -> dict[str, xr.Da
         _one_chain(run.density.model, model, sources, values, stream(fit.seed, "new", chain))
         for chain, (run, values) in enumerate(zip(fit.chains, _drawn(fit, draws), strict=True))
     ]
-    named = as_tree(model, dict(new.values))
+    named = with_level_dims(as_tree(model, dict(new.values)), fit.data)
     groups = draw_groups(model, named, stack_chains(chains))
     groups[CONSTANT_OF_PREDICTIONS] = held(named, "constant_data")
     return groups
