@@ -138,6 +138,18 @@ def test_a_column_of_words_is_one_of_labels_from_fit_to_prediction(pyrovi, home:
     assert "'south'" in pyrovi("predict", "fitted", "--data", "other.csv", *of_file).complaint
 
 
+def test_what_a_stage_has_no_time_for_is_said_and_replaces_nothing(pyrovi, home: Path) -> None:
+    assert pyrovi(*RUN, "--data", "good.csv", "--out", "timed").code == 0
+    before = (home / "timed" / "posterior.nc").read_bytes()
+    no_time, of_file = ("--max-seconds", "1e-9"), ("--model", "mine.py:model")
+    assert "no time for 2,000 draws" in pyrovi("draw", "timed", *no_time, *of_file).complaint
+    assert (home / "timed" / "posterior.nc").read_bytes() == before
+    assert "Left out" in Path(pyrovi("report", "timed", *no_time).out.strip()).read_text()
+    checked = pyrovi("check", "timed", *no_time)
+    assert checked.out.startswith("WARN")
+    assert "predictive not run: out of time" in checked.out
+
+
 def test_run_writes_all_its_files_and_prints_the_verdict_and_the_report_s_path(
     pyrovi, home: Path
 ) -> None:

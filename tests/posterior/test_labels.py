@@ -119,9 +119,17 @@ def with_slopes(county: Tensor, y: Tensor) -> None:
     pyro.sample("y", dist.Normal(both[county].sum(-1), 1.0).to_event(1), obs=y)
 
 
+def in_a_loop(county: Tensor, y: Tensor) -> None:
+    with pyro.plate("group", 4):
+        effect = pyro.sample("effect", dist.Normal(0.0, 1.0))
+    for i in range(len(y)):
+        pyro.sample(f"y_{i}", dist.Normal(effect[county[i]], 1.0), obs=y[i])
+
+
 @pytest.mark.parametrize(
     ("model", "dims"),
     [
+        (in_a_loop, {"group"}),
         (under_another_name, {"group"}),
         (as_an_event, {"effect_dim_0", "shifted_dim_0"}),
         (with_slopes, {"place"}),
@@ -153,17 +161,17 @@ def test_two_arguments_of_as_many_labels_each_have_their_own_axis() -> None:
     assert drawn["t"].to_numpy().tolist() == ["a", "b", "c", "d"]
 
 
-@pytest.mark.parametrize("swap", [(0, 3), (2, 3)])
+@pytest.mark.parametrize("swap", [(0, 5), (4, 5)])
 def test_rows_in_another_order_than_their_labels_do_not_get_them(swap: tuple[int, int]) -> None:
     def of_rows(county: Tensor, y: Tensor) -> None:
         with pyro.plate("county", len(y)):
             effect = pyro.sample("effect", dist.Normal(0.0, 1.0))
             pyro.sample("y", dist.Normal(effect, 1.0), obs=y + 0 * county)
 
-    names = np.array(SORTED)
+    names = np.array(list("abcdef"))
     names[list(swap)] = names[list(swap[::-1])]
-    drawn = posterior(of_rows, {"county": names, "y": Y[:4]})
-    assert drawn["county"].to_numpy().tolist() == [0, 1, 2, 3]
+    drawn = posterior(of_rows, {"county": names, "y": Y[:6]})
+    assert drawn["county"].to_numpy().tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_what_a_user_says_of_an_axis_goes_before_what_is_read_off() -> None:

@@ -65,7 +65,9 @@ def _run(model: BoundModel) -> tuple[list[_Value], list[Tensor]]:
         return [], []
     kinds = [site for site in model.sites if site.continuous or site.kind == "deterministic"]
     values = [_Value(site, trace.nodes[site.name]["value"]) for site in kinds]
-    return [each for each in values if each.tensor.requires_grad], rows
+    of_a_loop = [each for each in rows if each.numel() == 1]
+    whole = [*rows, torch.cat(of_a_loop)] if len(of_a_loop) > 1 else rows
+    return [each for each in values if each.tensor.requires_grad], whole
 
 
 def _of_rows(node: Any) -> Tensor:
