@@ -27,9 +27,6 @@ def coded(name: str, value: Any) -> Coded | None:
 
     Raises:
         DataError: If a label is missing, or text looks like numbers.
-
-    >>> coded("group", ["b", "a", "b"]).codes
-    array([1, 0, 1])
     """
     if _is_categorical(value):
         categories = pd.Categorical(value)

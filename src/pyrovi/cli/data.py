@@ -226,7 +226,7 @@ def _column(path: Path, name: str, cells: Sequence[tuple[int, str]]) -> "np.ndar
     import numpy as np
 
     texts = [text for _, text in cells]
-    labels = all(text and not _is_number(text) for text in texts)
+    labels = all(text and text.isprintable() and not _is_number(text) for text in texts)
     return np.array(texts) if labels else _numbers(path, name, cells)
 
 
