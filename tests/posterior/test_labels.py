@@ -344,3 +344,15 @@ def test_labels_are_not_observed_as_numbers_but_as_classes() -> None:
     tree = vi.draw(vi.fit(classified, {"y": ["a", "b", "b", "c"]}, seed=0), draws=4000)
     mean = tree["posterior"]["shares"].mean(("chain", "draw"))
     np.testing.assert_allclose(mean, np.array([2, 3, 2]) / 7, atol=0.02)
+
+
+def test_a_new_group_without_a_place_is_told_what_makes_one() -> None:
+    def fixed(group: Tensor, y: Tensor) -> None:
+        with pyro.plate("groups", 2):
+            mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", len(group)):
+            pyro.sample("y", dist.Normal(mean[group], 1.0), obs=y)
+
+    fit = vi.fit(fixed, {"group": ["a", "b", "a"], "y": torch.tensor([1.0, 0.0, 2.0])}, seed=0)
+    with pytest.raises(vi.errors.ModelError, match="a plate of a fixed number has none"):
+        vi.predict(fit, {"group": ["c"]}, new_levels="draw")

@@ -26,7 +26,7 @@ from pyrovi.bound import (
     predictions,
 )
 from pyrovi.density import fitting_threads, in_one_sentence
-from pyrovi.errors import DataError, EngineError, check_whole_number
+from pyrovi.errors import DataError, EngineError, ModelError, check_whole_number
 from pyrovi.infer import Fit
 from pyrovi.posterior.chain import Arrays, as_arrays, stack_chains
 from pyrovi.posterior.drawing import check_fit, even
@@ -93,9 +93,20 @@ def predict(
         )
 
 
+ROOM = (
+    "For new groups there must be as many places: where the model's plate of them takes its length "
+    "from an argument, give that as well; a plate of a fixed number has none."
+)
+
+
 def _groups(fit: Fit, data: Any, draws: int, new_levels: str) -> dict[str, xr.Dataset]:
     new = new_data(fit, data, new_levels=new_levels == DRAW)
-    model = bind_model(fit.model.model, bind(fit.model.model, dict(new.values)))
+    try:
+        model = bind_model(fit.model.model, bind(fit.model.model, dict(new.values)))
+    except ModelError as error:
+        if new_levels != DRAW:
+            raise
+        raise ModelError(f"{error} {ROOM}") from error
     sources = _Placed(fit, model, new, draw=new_levels == DRAW).sources
     chains = [
         _one_chain(run.density.model, model, sources, values, stream(fit.seed, "new", chain))
