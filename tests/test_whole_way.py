@@ -195,7 +195,7 @@ def test_what_cannot_be_drawn_costs_its_predictions_alone_and_says_so() -> None:
     assert drawn.mean() == pytest.approx(mean, abs=0.1 * sd)
     assert drawn.std() == pytest.approx(sd, rel=0.1)
     page = vi.report(tree).html
-    assert "y cannot be drawn from its distribution" in page
+    assert "y is not drawn from its distribution" in page
     assert "Inhomogeneous total count" in page
 
 

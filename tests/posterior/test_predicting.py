@@ -275,3 +275,22 @@ def test_settings_are_checked_before_the_work() -> None:
         vi.predict(fit, {"x": NEW_X}, new_levels="new")
     with pytest.raises(vi.errors.EngineError, match="draws"):
         vi.predict(fit, {"x": NEW_X}, draws=0)
+
+
+def test_what_pyro_condition_fixes_for_others_stays_fixed() -> None:
+    """y ~ N(loc, scale) with the scale fixed at 3, far from its prior, and y given as well."""
+
+    def free(n: int) -> None:
+        loc = pyro.sample("loc", dist.Normal(0.0, 100.0))
+        scale = pyro.sample("scale", dist.LogNormal(-5.0, 0.1))
+        with pyro.plate("row", n):
+            pyro.sample("y", dist.Normal(loc, scale))
+
+    y = torch.linspace(-5.0, 5.0, 50)
+    given = {"scale": torch.tensor(3.0), "y": y}
+    fit = vi.fit(pyro.condition(free, given), {"n": 50}, seed=0)
+    tree = vi.draw(fit)
+    replicated = tree["posterior_predictive"].to_dataset()
+    assert list(replicated.data_vars) == ["y"]
+    assert float(replicated["y"].std()) == pytest.approx((9 + 9 / 50) ** 0.5, rel=0.02)
+    assert "pyro.condition fixes it" in vi.report(vi.check(tree)).html

@@ -81,6 +81,14 @@ class Fix(BySite):
             msg["value"] = self.values[msg["name"]]
 
 
+class Give(BySite):
+    """Give observed sites other values."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.values and msg["is_observed"]:
+            msg["value"] = self.values[msg["name"]]
+
+
 class Widen(Messenger):
     """Let a site that observes more values than its distribution has be drawn as many times."""
 

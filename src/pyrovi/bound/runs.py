@@ -24,6 +24,7 @@ from pyrovi.bound.model import BoundModel
 from pyrovi.bound.noise import OwnNoise
 from pyrovi.bound.pyro_patches import drawn_for_many
 from pyrovi.bound.sites import Trace
+from pyrovi.bound.uses import fixed_for_others
 from pyrovi.clock import check_time
 from pyrovi.errors import ModelError
 from pyrovi.seeds import isolated
@@ -55,8 +56,12 @@ class PredictionError(ModelError):
 
 
 def undrawable(model: BoundModel) -> dict[str, str]:
-    """The observed sites whose distribution Pyro cannot draw from, and why not."""
-    reasons = {}
+    """The observed sites that are not drawn anew, and why not.
+
+    They are those whose distribution Pyro cannot draw from, and those that `pyro.condition` fixes
+    for others.
+    """
+    reasons = dict.fromkeys(fixed_for_others(model), "pyro.condition fixes it for other sites")
     with model.running(), isolated(0), torch.no_grad():
         for site in model.observed:
             node = model.prototype.nodes[site.name]

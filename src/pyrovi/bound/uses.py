@@ -5,19 +5,23 @@ of a site, what a site computes, or whether the model runs at all. Of what a sit
 values must, since a length says nothing where the density has no weight.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
 import torch
+from pyro.poutine.condition_messenger import ConditionMessenger
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyrovi.bound.handlers import Fix
+from pyrovi.bound.handlers import Fix, Give
 from pyrovi.bound.model import BoundModel
 from pyrovi.bound.sites import is_masked, kind_of, sample_nodes
 from pyrovi.errors import PyroviError
 from pyrovi.seeds import stream
+from pyrovi.structure import layers_of
 
 CHANGES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 Place = tuple[Any, ...]  # an argument, by position or by name; and its item, where it is a dict
@@ -40,6 +44,42 @@ def unused_arguments(model: BoundModel) -> list[str]:
     except CHANGES:  # at these latents nothing can be told
         return []
     return [str(p[-1]) for p, v in tensors.items() if not _matters(model, fixed, asked, p, v)]
+
+
+def fixed_for_others(model: BoundModel) -> list[str]:
+    """The sites that `pyro.condition` gives a value, and on which other observed sites hang.
+
+    They are what the model is conditioned on, and no outcomes of it, as its other data are.
+    """
+    given = _conditioned(model.model) & {site.name for site in model.observed}
+    if not given:
+        return []
+    nodes = model.prototype.nodes
+    latent = Fix(
+        {site.name: nodes[site.name]["value"] for site in (*model.latent, *model.discrete)}
+    )
+    asked = _sites(model, latent)
+    return [name for name in sorted(given) if _leads(model, latent, asked, name)]
+
+
+def _conditioned(model: Callable[..., Any]) -> set[str]:
+    """The names that handlers around a model give values to."""
+    names: set[str] = set()
+    for layer in layers_of(model):
+        handler = layer.args[0] if isinstance(layer, partial) and layer.args else None
+        if isinstance(handler, ConditionMessenger):
+            names |= set(getattr(handler.data, "nodes", handler.data))  # a trace, or a dict
+    return names
+
+
+def _leads(model: BoundModel, latent: Fix, asked: dict[str, Tensor], name: str) -> bool:
+    """Whether another value of a site changes another one."""
+    other = torch.as_tensor(model.prototype.nodes[name]["value"]) + 1
+    try:
+        came = _sites(model, Give({name: other}), latent)
+    except (*CHANGES, PyroviError):
+        return True
+    return any(not _same(came[n], asked[n]) for n in asked if n != name and n in came)
 
 
 def _tensors(model: BoundModel) -> Iterator[tuple[Place, Tensor]]:
@@ -104,9 +144,9 @@ def with_value(model: BoundModel, place: Place, value: Tensor) -> BoundModel:
     return replace(model, args=tuple(args), kwargs=kwargs, rows={})  # which may hang on it
 
 
-def _sites(model: BoundModel, fixed: Fix) -> dict[str, Tensor]:
+def _sites(model: BoundModel, *handlers: Messenger) -> dict[str, Tensor]:
     """The log density of each site, and the value of what is computed of others."""
-    trace = model.trace(fixed, seed=0)
+    trace = model.trace(*handlers, seed=0)
     trace.compute_log_prob()
     return {
         node["name"]: torch.as_tensor(

@@ -34,7 +34,7 @@ from pyrovi.seeds import stream
 from pyrovi.tree import grow
 
 NOT_PREDICTED = (
-    "{0} cannot be drawn from its distribution ({1}), so there are no predictions of it, and no "
+    "{0} is not drawn from its distribution ({1}), so there are no predictions of it, and no "
     "predictive checks."
 )
 FEWEST = 50  # draws: fewer tell an sd to no better than a tenth

@@ -24,6 +24,7 @@ from pyrovi.bound import (
     conditional_draws,
     discrete_draws,
     predictions,
+    undrawable,
 )
 from pyrovi.density import fitting_threads, in_one_sentence
 from pyrovi.errors import DataError, EngineError, ModelError, check_whole_number
@@ -94,8 +95,8 @@ def predict(
 
 
 ROOM = (
-    "For new groups there must be as many places: where the model's plate of them takes its length "
-    "from an argument, give that as well; a plate of a fixed number has none."
+    "For new groups there must be as many places: where the model's plate of them takes its "
+    "length from an argument, give that as well; a plate of a fixed number has none."
 )
 
 
@@ -137,7 +138,8 @@ def _one_chain(
     count = len(next(iter(values.values())))
     drawn = conditional_draws(model, [*part], whole, count, stream(seed, "levels"))
     known = {name: torch.where(here, value, drawn[name]) for name, (value, here) in part.items()}
-    predicted = predictions(model, whole | known, stream(seed, "predict"), count)
+    kept = undrawable(model)
+    predicted = predictions(model, whole | known, stream(seed, "predict"), count, kept=kept)
     return {PREDICTIONS: as_arrays(predicted, copy=False)}
 
 
