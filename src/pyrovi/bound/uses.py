@@ -68,7 +68,8 @@ def _conditioned(model: Callable[..., Any]) -> set[str]:
     for layer in layers_of(model):
         handler = layer.args[0] if isinstance(layer, partial) and layer.args else None
         if isinstance(handler, ConditionMessenger):
-            names |= set(getattr(handler.data, "nodes", handler.data))  # a trace, or a dict
+            given = handler.data
+            names |= set(given if isinstance(given, Mapping) else given.nodes)
     return names
 
 
