@@ -1,5 +1,6 @@
 """Claims: chains of discrete sites are summed out as Pyro does, in far fewer operations."""
 
+from itertools import pairwise
 from typing import Any
 
 import pyro
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovi.bound import bind, bind_model
-from pyrovi.density import LogDensity, contraction
+from pyrovi.density import LogDensity, contraction, log_density
 
 STEPS = 24
 Y = torch.randn(STEPS, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -92,3 +93,29 @@ def test_a_path_takes_a_third_fewer_operations_where_each_step_has_its_own_site(
     ours = operations(density)
     monkeypatch.setattr(contraction, "MANY_STEPS", 1000)
     assert 3 * ours < 2 * operations(density)
+
+
+@pytest.mark.parametrize("model", [markov, in_a_plate])
+def test_a_chain_is_drawn_by_its_posterior(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chances of each state, and of each two that follow, beside Pyro's own draws."""
+    density = density_of(model)
+    rows = torch.full((1, density.dim), 0.3, dtype=torch.float64).expand(4000, -1)
+    ours = density.discrete_draws(rows, seed=0)
+    monkeypatch.setattr(log_density, "MANY_STEPS", 1000)
+    pyros = density.discrete_draws(rows, seed=1)
+    assert ours.keys() == pyros.keys()
+    pairs = list(pairwise(f"state_{t}" for t in range(STEPS)))
+    for one, two in pairs:
+        assert ours[one].shape == pyros[one].shape
+        moments = zip(
+            *((d[one].double(), (d[one] * d[two]).double()) for d in (ours, pyros)), strict=True
+        )
+        for own, its in moments:
+            error = ((own.var(0) + its.var(0)) / 4000).sqrt() + 1e-3
+            assert bool(((own.mean(0) - its.mean(0)).abs() < 5 * error).all())
+
+
+def test_what_is_no_path_is_drawn_by_pyro() -> None:
+    density = density_of(two_chains)
+    drawn = density.discrete_draws(torch.zeros(5, density.dim, dtype=torch.float64), seed=0)
+    assert drawn["one_3"].shape == (5,)

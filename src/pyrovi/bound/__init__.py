@@ -57,6 +57,7 @@ from pyrovi.bound.sites import (
     Site as Site,
     Trace as Trace,
     batch_shape as batch_shape,
+    innermost as innermost,
     kind_of as kind_of,
     sample_nodes as sample_nodes,
     vectorised_frames as vectorised_frames,

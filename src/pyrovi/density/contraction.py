@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from opt_einsum import shared_intermediates
 from pyro.infer.mcmc.util import TraceEinsumEvaluator
+from pyro.ops import packed
 from pyro.ops.contract import contract_to_tensor
 from pyro.ops.einsum import torch_log
 from pyro.ops.rings import LogRing
@@ -25,7 +26,12 @@ from pyrovi.bound import Trace
 
 MANY_STEPS = 20  # below, Pyro's own way is as fast
 SCANNED_ENTRIES = 20_000  # numbers at a point in all pairs at once; above, one step at a time
+TINY = 1e-300
 FEWEST_LINKS = 8  # that are multiplied one after another
+
+
+class NotAPathError(Exception):
+    """The discrete sites are no path, or few."""
 
 
 class Contraction(TraceEinsumEvaluator):
@@ -37,6 +43,41 @@ class Contraction(TraceEinsumEvaluator):
         with shared_intermediates() as cache:
             ring = Paths(cache=cache)
             return contract_to_tensor(factors, self._enum_dims, cache=cache, ring=ring)
+
+    def chain_draw(self, model_trace: Trace) -> dict[str, Tensor] | None:
+        """The states of each enumerated site, drawn given the data; None where they are no path.
+
+        Filtered from the last to the first, and drawn from the first to the last, as they are
+        counted in their supports, by site, ``(*batch)``.
+        """
+        factors = self._get_log_factors(model_trace)
+        dims = frozenset(self._enum_dims)
+        own = [terms for terms in factors.values() if any(dims & {*t._pyro_dims} for t in terms)]
+        chain = _chain(own[0], dims) if len(own) == 1 and len(dims) >= MANY_STEPS else None
+        if chain is None:
+            return None
+        drawn = dict(zip(chain.order, chain.drawn(), strict=True))
+        return {
+            name: packed.unpack(_packed(drawn[dim], chain.kept), model_trace.symbol_to_dim)
+            for name, dim in _dims_of(model_trace, dims).items()
+        }
+
+
+def _dims_of(trace: Trace, dims: frozenset[str]) -> dict[str, str]:
+    """The packed dim of each enumerated site."""
+    nodes = (node for node in trace.nodes.values() if node["type"] == "sample")
+    named = (
+        (node["name"], infer["_dim_to_symbol"].get(infer["_enumerate_dim"]))
+        for node in nodes
+        if "_enumerate_dim" in (infer := node["infer"])
+    )
+    return {name: dim for name, dim in named if dim in dims}
+
+
+def _packed(value: Tensor, dims: str) -> Tensor:
+    packed_value: Any = value
+    packed_value._pyro_dims = dims
+    return value
 
 
 class Paths(LogRing):
@@ -73,6 +114,45 @@ class Path:
     def total(self) -> Tensor:
         """The log of the sum over all states, ``(*kept)``."""
         return _log_sum(_stepwise(_halved(self.links, self.halvings)), -1) + self.constant
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Factors along a path in its order.
+
+    Attributes:
+        order: The dims of the states along it.
+        kept: The dims that are not summed out.
+        first: Of the first state, ``(*kept, state)``.
+        links: From each state to the next, ``(*kept, state, state)``.
+        ends: Of each state but the first, ``(*kept, state)``.
+        constant: What hangs on no state, ``(*kept)``.
+    """
+
+    order: list[str]
+    kept: str
+    first: Tensor
+    links: list[Tensor]
+    ends: list[Tensor]
+    constant: Tensor
+
+    def drawn(self) -> list[Tensor]:
+        """The states along the path, ``(*kept)`` each, drawn by their weights."""
+        behind, following = [torch.zeros_like(self.first)], []
+        for link, end in zip(reversed(self.links), reversed(self.ends), strict=True):
+            following.append(link + (end + behind[-1]).unsqueeze(-2))
+            behind.append(_log_sum(following[-1], -1))
+        states = [_one_of(self.first + behind[-1])]
+        for link in reversed(following):
+            at = states[-1][..., None, None].expand(*link.shape[:-2], 1, link.shape[-1])
+            states.append(_one_of(link.take_along_dim(at, -2).squeeze(-2)))
+        return states
+
+
+def _one_of(logits: Tensor) -> Tensor:
+    """One of the last axis by its weight: the largest with noise of Gumbel's added."""
+    noise = torch.rand(logits.shape, dtype=logits.dtype).clamp(min=TINY)
+    return (logits - noise.log().neg().log()).argmax(-1)
 
 
 def _halved(links: Tensor, halvings: int) -> Tensor:
@@ -113,8 +193,8 @@ def _log_sum(terms: Tensor, dim: int) -> Tensor:
     return safe_log((terms - shift).exp().sum(dim)) + shift.squeeze(dim)
 
 
-def _path(terms: Sequence[Any], dims: frozenset[str]) -> Path | None:
-    """The terms as a path of links, all of one number of states; None if they are not that."""
+def _chain(terms: Sequence[Any], dims: frozenset[str]) -> Chain | None:
+    """The terms as a path, all of one number of states; None if they are not that."""
     by_states: dict[frozenset[str], list[Tensor]] = defaultdict(list)
     for term in terms:
         by_states[dims & frozenset(term._pyro_dims)].append(term)
@@ -130,19 +210,33 @@ def _path(terms: Sequence[Any], dims: frozenset[str]) -> Path | None:
         aligned = [_aligned(term, kept + axes) for term in by_states.get(states, [])]
         return sum(aligned, torch.zeros([*shape, *(sizes[each] for each in axes)]))
 
-    pairs, states = list(pairwise(order)), sizes[order[0]]
-    halvings, places = _arranged(len(pairs), len(pairs) * math.prod(shape) * states**3 // 2)
-    lacking = max(places) + 1 - len(pairs)
+    return Chain(
+        order,
+        kept,
+        added(frozenset(order[:1]), order[0]),
+        [added(frozenset(pair), "".join(pair)) for pair in pairwise(order)],
+        [added(frozenset(state), state) for state in order[1:]],
+        added(frozenset(), ""),
+    )
+
+
+def _path(terms: Sequence[Any], dims: frozenset[str]) -> Path | None:
+    """The terms as links in the order in which they are halved; None if they are no path."""
+    chain = _chain(terms, dims)
+    if chain is None:
+        return None
+    shape, states, count = chain.constant.shape, chain.first.shape[-1], len(chain.links)
+    halvings, places = _arranged(count, count * shape.numel() * states**3 // 2)
+    lacking = max(places) + 1 - count
     nothing = torch.eye(states).log().expand(*shape, -1, -1)
-    links = [added(frozenset(pair), "".join(pair)) for pair in pairs] + [nothing] * lacking
-    ends = [added(frozenset(state), state) for state in order[1:]]
-    ends += [torch.zeros(*shape, states)] * lacking
-    links[0] = links[0] + added(frozenset(order[:1]), order[0]).unsqueeze(-1)
+    links = [*chain.links] + [nothing] * lacking
+    ends = [*chain.ends] + [torch.zeros(*shape, states)] * lacking
+    links[0] = links[0] + chain.first.unsqueeze(-1)
     # What is done to all alike lies side by side.
     stacked = torch.stack([links[i] for i in places]).movedim(0, -1).contiguous()
     behind = torch.stack([ends[i] for i in places]).movedim(0, -1).contiguous()
     stacked = stacked + behind.unsqueeze(-3)
-    return Path(kept, stacked, halvings, added(frozenset(), ""))
+    return Path(chain.kept, stacked, halvings, chain.constant)
 
 
 def _in_order(pairs: Sequence[frozenset[str]], dims: frozenset[str]) -> list[str] | None:

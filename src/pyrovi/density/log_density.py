@@ -7,6 +7,7 @@ vectorised value would differ from the looped one, is run point by point, and a 
 is evaluated many times for one number of points is recorded and replayed; see `recording`.
 """
 
+import contextlib
 from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property, partial
 from typing import Any
@@ -16,9 +17,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyrovi.bound import BoundModel, at_once_or_each, end_to_end, rows_at_once
+from pyrovi.bound import BoundModel, at_once_or_each, discrete_draws, end_to_end, rows_at_once
 from pyrovi.clock import check_time
 from pyrovi.density.budget import entries_of, sizes_of, work_of
+from pyrovi.density.contraction import MANY_STEPS, NotAPathError
 from pyrovi.density.differences import second_derivatives
 from pyrovi.density.one_point import OnePoint
 from pyrovi.density.pointwise import explain, without_pointwise
@@ -26,6 +28,7 @@ from pyrovi.density.recording import Recordings, Replayed, is_long
 from pyrovi.density.slopes import check_gradient
 from pyrovi.density.starts import best_start, prior_draws
 from pyrovi.density.vectorise import FAILS_AT_A_POINT, NEED_PARTS, in_parts
+from pyrovi.seeds import isolated
 
 HESSIAN_ENTRIES = 1_000_000  # numbers differentiated twice at once, a bound on memory
 WORKED_OUT = 30  # numbers in a gradient to one of `entries`: a regression, radon's hierarchy
@@ -214,6 +217,24 @@ class LogDensity:
             terms = self._over_rows(one, rows)
         self._explains = tuple(terms)
         return tuple(terms.values())
+
+    def discrete_draws(self, flat: Float[Tensor, "draw dim"], seed: int) -> dict[str, Tensor]:
+        """The discrete latent sites, ``(draw, *shape)``, drawn given the data at each flat vector.
+
+        A long chain of them is filtered back and drawn forward for all vectors at once; else it is
+        done by Pyro's `infer_discrete`.
+        """
+        rows = flat.reshape(-1, self.dim)
+        if len(self.model.discrete) >= MANY_STEPS and self.vectorised:
+            one, carrier = self._point.chain_draw, self._point.carrier
+            chained = contextlib.suppress(NotAPathError, *NEED_PARTS)
+            with chained, self.model.running(), torch.no_grad(), isolated(seed):
+                parts = [
+                    carrier.in_one_run(one, part, random=True)
+                    for part in rows.split(self._at_once)
+                ]
+                return end_to_end(parts, len(rows))
+        return discrete_draws(self.model, self.constrain(rows), seed)
 
     def log_priors(self, flat: Float[Tensor, "dim"]) -> dict[str, Tensor]:
         """The log density of each continuous latent site at one flat vector, differentiable."""

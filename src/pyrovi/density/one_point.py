@@ -11,8 +11,17 @@ import torch
 from torch import Tensor
 from torch.distributions import biject_to
 
-from pyrovi.bound import AllSeenError, BoundModel, Fix, NotePieces, Place, Trace, Until
-from pyrovi.density.contraction import Contraction
+from pyrovi.bound import (
+    AllSeenError,
+    BoundModel,
+    Fix,
+    NotePieces,
+    Place,
+    Trace,
+    Until,
+    innermost,
+)
+from pyrovi.density.contraction import Contraction, NotAPathError
 from pyrovi.density.idioms import ApartError, why_draw_by_draw
 from pyrovi.density.vectorise import FAILS_AT_A_POINT, Carrier
 from pyrovi.seeds import stream
@@ -82,6 +91,25 @@ class OnePoint:
         if not self.model.discrete:
             return torch.as_tensor(trace.log_prob_sum())
         return self.enumerator.log_prob(trace)
+
+    def chain_draw(self, flat: Tensor) -> dict[str, Tensor]:
+        """The discrete sites, a long chain, drawn given the data.
+
+        Raises:
+            NotAPathError: If they are no path.
+        """
+        trace, _ = self.trace(flat)
+        states = self.enumerator.chain_draw(trace)
+        if states is None or not states.keys() >= {site.name for site in self.model.discrete}:
+            raise NotAPathError
+        return {name: self._counted(trace.nodes[name], at) for name, at in states.items()}
+
+    def _counted(self, node: Any, at: Tensor) -> Tensor:
+        """The values of a discrete site, by their places in its support."""
+        fn = innermost(node["fn"])
+        support = fn.enumerate_support(expand=False)
+        values = support.reshape(len(support), *fn.event_shape)
+        return values[at.reshape(-1)].reshape(self.model.site(node["name"]).shape)
 
     def values(self, flat: Tensor) -> dict[str, Tensor]:
         """The value of each continuous latent site, by a run that ends at the last of them."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyrovi.approximations import Draws
-from pyrovi.bound import BoundModel, conditional_draws, discrete_draws, predictions, to_numpy
+from pyrovi.bound import BoundModel, conditional_draws, predictions, to_numpy
 from pyrovi.density import LogDensity
 from pyrovi.seeds import stream
 
@@ -24,7 +24,8 @@ def one_chain(
     model = density.model
     terms = {key: value.detach() for key, value in density.explain(drawn.flat).items()}
     values = {site.name: terms[f"value:{site.name}"] for site in model.latent}
-    discrete = discrete_draws(model, values, stream(seed, "discrete")) if model.discrete else {}
+    own = stream(seed, "discrete")
+    discrete = density.discrete_draws(drawn.flat, own) if model.discrete else {}
     latent = values | discrete
     deterministic, replicated = _predicted(model, latent, stream(seed, "predict"), kept)
     pieces = {
