@@ -107,7 +107,7 @@ class NestedLaplace(Settings):
                 f"others curvature in small blocks; {density.model.name!r} does not have both. "
                 "Use DADVI(whiten=True)."
             )
-        rows = self.rows or _rows_for(density, split)
+        rows = self.rows or rows_for(density, split)
         search = Search(Rest(density, split), start[split.few], start[split.rest])
         return NestedState(search, rows, seed, self.modes)
 
@@ -134,7 +134,7 @@ class NestedLaplace(Settings):
         return Outcome(approximation=state.approximation(), modes=state.modes, survey=state.survey)
 
 
-def _rows_for(density: LogDensity, split: Split) -> int:
+def rows_for(density: LogDensity, split: Split) -> int:
     """Of a round: fewer where each takes long, more where none needs a search."""
     if len(split.rest):
         return len(split.few) * (DEAR_ROWS if density.work > DEAR_WORK else FEWEST_ROWS)

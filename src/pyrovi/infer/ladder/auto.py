@@ -37,7 +37,7 @@ from pyrovi.evidence import EVEN_SHAPE
 from pyrovi.guides import FAMILIES, Family
 from pyrovi.infer.engine import Capabilities, Engine, Outcome, first_of
 from pyrovi.infer.engines.dadvi import DADVI
-from pyrovi.infer.engines.nested_laplace import NestedLaplace
+from pyrovi.infer.engines.nested_laplace import FEWEST_ROUNDS, NestedLaplace, rows_for
 from pyrovi.infer.engines.pathfinder import Pathfinder
 from pyrovi.infer.engines.svi import SVI
 from pyrovi.infer.engines.transport_map import TransportMap
@@ -165,6 +165,11 @@ class Tried:
         approximation = self.outcome.approximation
         return approximation.pool if isinstance(approximation, Resampled) else 1
 
+    @property
+    def cost(self) -> tuple[int, float, int]:
+        """What orders rungs that pass: draws as they are first, then of few the lightest tail."""
+        return (self.pool > 1) + (self.pool > SURE_POOL), self.rung.khat, self.pool
+
 
 class AutoState:
     """The rung that stands, and those that were climbed."""
@@ -249,7 +254,7 @@ class AutoState:
         candidates = [each for each in self.tried if not each.misses_modes] or self.tried
         passed = [each for each in candidates if each.passes]
         if passed:
-            return min(passed, key=lambda each: each.pool)
+            return min(passed, key=lambda each: each.cost)
         return min(candidates, key=lambda each: each.rank)
 
     def _begin(self, plan: Plan) -> None:
@@ -445,9 +450,11 @@ class AutoState:
         """Whether adaptive importance sampling would be for nothing.
 
         Draws that are good enough as they are need no weights, of which rare ones may be heavy;
-        where an evaluation is dear, it is enough to be near.
+        where it would take more than all that was done, it is enough to be near.
         """
-        if self.density.work > CHEAP_WORK:
+        rounds = FEWEST_ROUNDS * rows_for(self.density, all_few(self.density))
+        its = rounds + self._judged_draws
+        if self.density.work > CHEAP_WORK and its > self.density.evaluations:
             return self._near()
         return self._passed() and self._best.pool == 1
 
