@@ -141,7 +141,7 @@ class Chain:
         behind, following = [torch.zeros_like(self.first)], []
         for link, end in zip(reversed(self.links), reversed(self.ends), strict=True):
             following.append(link + (end + behind[-1]).unsqueeze(-2))
-            behind.append(_log_sum(following[-1], -1))
+            behind.append(following[-1].logsumexp(-1))  # differentiated by nobody
         states = [_one_of(self.first + behind[-1])]
         for link in reversed(following):
             at = states[-1][..., None, None].expand(*link.shape[:-2], 1, link.shape[-1])
