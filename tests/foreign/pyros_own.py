@@ -8,8 +8,7 @@ over their data, take dicts or return values.
 Run them under a float64 default dtype. The data are fixed numbers or come from a fixed generator.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,56 +20,16 @@ from pyro.nn import PyroModule, PyroSample
 from pyro.ops.indexing import Vindex
 from torch import Tensor
 
-__all__ = ["FOREIGN", "ForeignModel"]
+from foreign.record import ENUMERATE, ForeignModel, coins, noise, numbers
+from foreign.truths import Draws, Moments, beta, gaussian, in_order, pooled
 
-ENUMERATE = {"enumerate": "parallel"}
-
-
-@dataclass(frozen=True)
-class ForeignModel:
-    """One model with the arguments it is called with.
-
-    Attributes:
-        name: For test ids.
-        source: File of the repository pyro-ppl/pyro, and the name in it.
-        model: The Pyro callable.
-        args: Positional arguments.
-        kwargs: Keyword arguments.
-        max_plate_nesting: For `pyro.infer.mcmc.util.initialize_model`, which needs it to
-            enumerate.
-        subsampled: The density itself is random: each call draws a minibatch. Pyro's own
-            `initialize_model` refuses such a model.
-    """
-
-    name: str
-    source: str
-    model: Callable[..., Any]
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    max_plate_nesting: int | None = None
-    subsampled: bool = False
-
-    def __str__(self) -> str:
-        return self.name
-
-
-def _numbers(values: Any) -> Tensor:
-    return torch.as_tensor(np.asarray(values), dtype=torch.float64)
-
-
-def _noise(*shape: int, seed: int = 20) -> Tensor:
-    return _numbers(np.random.default_rng(seed).standard_normal(shape))
-
-
-def _coins(*shape: int, chance: float, seed: int = 21) -> Tensor:
-    return _numbers(np.random.default_rng(seed).random(shape) < chance)
-
+__all__ = ["PYROS_OWN"]
 
 # --- examples/baseball.py ---------------------------------------------------------------------
 
 AT_BATS = torch.full((18,), 45.0, dtype=torch.float64)
 # Efron and Morris (1975), hits in the first 45 times at bat of 18 players
-HITS = _numbers([18, 17, 16, 15, 14, 14, 13, 12, 11, 11, 10, 10, 10, 10, 10, 9, 8, 7])
+HITS = numbers([18, 17, 16, 15, 14, 14, 13, 12, 11, 11, 10, 10, 10, 10, 10, 9, 8, 7])
 
 
 def baseball_fully_pooled(at_bats: Tensor, hits: Tensor) -> Tensor:
@@ -102,8 +61,8 @@ def baseball_with_logit(at_bats: Tensor, hits: Tensor) -> Tensor:
 
 # --- examples/eight_schools/mcmc.py -----------------------------------------------------------
 
-EFFECT = _numbers([28, 8, -3, 7, -1, 1, 18, 12])
-STANDARD_ERROR = _numbers([15, 10, 16, 11, 9, 11, 10, 18])
+EFFECT = numbers([28, 8, -3, 7, -1, 1, 18, 12])
+STANDARD_ERROR = numbers([15, 10, 16, 11, 9, 11, 10, 18])
 
 
 def _eight_schools(sigma: Tensor) -> Tensor:
@@ -172,10 +131,10 @@ def factorial_hmm(sequences: Tensor, hidden_dim: int) -> None:
 
 # --- examples/capture_recapture/cjs.py --------------------------------------------------------
 
-CAPTURES = _numbers(
+CAPTURES = numbers(
     [[1, 1, 0, 1], [1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1], [1, 1, 1, 1], [0, 1, 0, 0]]
 )
-SEX = _numbers([1, 0, 1, 1, 0, 0])
+SEX = numbers([1, 0, 1, 1, 0, 0])
 
 
 def _recapture(
@@ -300,7 +259,7 @@ class BayesianRegression(PyroModule):
     def __init__(self, inputs: int) -> None:
         super().__init__()
         self.linear = PyroModule[torch.nn.Linear](inputs, 1)
-        zero, one, ten = _numbers(0), _numbers(1), _numbers(10)
+        zero, one, ten = numbers(0), numbers(1), numbers(10)
         self.linear.weight = PyroSample(dist.Normal(zero, one).expand([1, inputs]).to_event(2))
         self.linear.bias = PyroSample(dist.Normal(zero, ten).expand([1]).to_event(1))
 
@@ -323,8 +282,8 @@ def gaussian_chain(data: Tensor) -> None:
     pyro.sample("obs", dist.Normal(loc, scale), obs=data)
 
 
-COEFFICIENTS = _numbers([1.0, 2.0, 3.0])
-LOGISTIC_X = _noise(40, 3)
+COEFFICIENTS = numbers([1.0, 2.0, 3.0])
+LOGISTIC_X = noise(40, 3)
 LABELS = (LOGISTIC_X @ COEFFICIENTS > 0).to(torch.float64)
 
 
@@ -435,7 +394,7 @@ def two_plates_of_one_discrete(data: Tensor) -> None:
 
 # --- tests/infer/test_valid_models.py ---------------------------------------------------------
 
-COMPOSITION = _numbers([[0.2, 0.3, 0.5], [0.6, 0.1, 0.3]])
+COMPOSITION = numbers([[0.2, 0.3, 0.5], [0.6, 0.1, 0.3]])
 
 
 def scaled(data: Tensor) -> None:
@@ -542,11 +501,49 @@ def discrete_in_an_outer_plate(data: Tensor) -> None:
             pyro.sample("coin", dist.Bernoulli(Vindex(p)[..., which]), obs=data)
 
 
-EXAMPLES, TUTORIAL, TESTS = "examples/", "tutorial/source/", "tests/infer/"
-TIMES = _noise(6)
-SEQUENCES = _coins(3, 4, 2, chance=0.4)
+# --- truths, and what is compared where states may swap their labels --------------------------
 
-FOREIGN = (
+
+def a_chain() -> Moments:
+    """loc_1 .. loc_3 and the datum 1 are steps of unit variance from 0."""
+    precision = np.diag([2.0, 2.0, 2.0]) - np.eye(3, k=1) - np.eye(3, k=-1)
+    mean, sd = gaussian(precision, [0.0, 0.0, 1.0])
+    return {f"loc_{i + 1}": (np.full(5, mean[i]), np.full(5, sd[i])) for i in range(3)}
+
+
+def in_sequence() -> Moments:
+    """A common mean and three locals, each with a datum of its own."""
+    precision = np.diag([0.01 + 3.0, 2.0, 2.0, 2.0])
+    precision[0, 1:] = precision[1:, 0] = -1.0
+    mean, sd = gaussian(precision, [0.0, *TIMES[:3].tolist()])
+    names = ("mean", "local_0", "local_1", "local_2")
+    return {name: (m, s) for name, m, s in zip(names, mean, sd, strict=True)}
+
+
+def over_states(draws: Draws) -> Draws:
+    """The chances of each tone in the state where the first tone is rarest, and so on up."""
+    p = draws["probs_y"]
+    order = np.argsort(p[..., :1], axis=-2)
+    return {"probs_y": np.take_along_axis(p, order, axis=-2)}
+
+
+def over_pairs(draws: Draws) -> Draws:
+    """The chances of each tone over all pairs of states."""
+    return {"tone": draws["probs_y"].mean((-3, -2))}
+
+
+def expected_counts(draws: Draws) -> Draws:
+    """The Poisson rates: layers may swap, and trade scale."""
+    w = draws["w_bottom"]
+    z = draws["z_bottom"]
+    return {"rate": z.reshape(len(z), -1, 2) @ w.reshape(len(w), 2, -1)}
+
+
+EXAMPLES, TUTORIAL, TESTS = "examples/", "tutorial/source/", "tests/infer/"
+TIMES = noise(6)
+SEQUENCES = coins(3, 4, 2, chance=0.4)
+
+PYROS_OWN = (
     ForeignModel(
         "baseball_fully_pooled",
         EXAMPLES + "baseball.py: fully_pooled",
@@ -577,7 +574,7 @@ FOREIGN = (
         eight_schools_conditioned,
         (STANDARD_ERROR,),
     ),
-    ForeignModel("lkj", EXAMPLES + "lkj.py: model", lkj, (_noise(20, 3),)),
+    ForeignModel("lkj", EXAMPLES + "lkj.py: model", lkj, (noise(20, 3),)),
     ForeignModel(
         "hmm",
         EXAMPLES + "hmm.py: model_1",
@@ -585,6 +582,7 @@ FOREIGN = (
         (SEQUENCES, torch.tensor([4, 2, 3])),
         {"hidden_dim": 3},
         max_plate_nesting=2,
+        compared=over_states,
     ),
     ForeignModel(
         "factorial_hmm",
@@ -593,6 +591,7 @@ FOREIGN = (
         (SEQUENCES,),
         {"hidden_dim": 2},
         max_plate_nesting=2,
+        compared=over_pairs,
     ),
     ForeignModel(
         "capture_recapture",
@@ -608,41 +607,49 @@ FOREIGN = (
         (CAPTURES, None),
         max_plate_nesting=1,
     ),
-    ForeignModel("minipyro", EXAMPLES + "minipyro.py: model", minipyro, (TIMES + 3.0,)),
+    ForeignModel(
+        "minipyro",
+        EXAMPLES + "minipyro.py: model",
+        minipyro,
+        (TIMES + 3.0,),
+        truth=lambda: {"loc": pooled(TIMES + 3.0, 1.0)},
+    ),
     ForeignModel(
         "sparse_gamma",
         EXAMPLES + "sparse_gamma_def.py: SparseGammaDEF.model",
         sparse_gamma,
-        (_numbers([[3, 0, 1, 2], [0, 1, 4, 0], [2, 2, 0, 1]]),),
+        (numbers([[3, 0, 1, 2], [0, 1, 4, 0], [2, 2, 0, 1]]),),
         {"top": 3, "middle": 2},
+        compared=expected_counts,
     ),
     ForeignModel(
         "sparse_regression",
         EXAMPLES + "sparse_regression.py: model",
         sparse_regression,
-        (_noise(12, 4), _noise(12, seed=22), HYPERS),
+        (noise(12, 4), noise(12, seed=22), HYPERS),
     ),
     ForeignModel(
         "rugged",
         TUTORIAL + "bayesian_regression_ii.ipynb: model",
         rugged,
         kwargs={
-            "is_cont_africa": _coins(30, chance=0.3),
-            "ruggedness": _noise(30).abs(),
-            "log_gdp": 8.5 + _noise(30, seed=23),
+            "is_cont_africa": coins(30, chance=0.3),
+            "ruggedness": noise(30).abs(),
+            "log_gdp": 8.5 + noise(30, seed=23),
         },
     ),
     ForeignModel(
         "bayesian_regression_module",
         TUTORIAL + "bayesian_regression.ipynb: BayesianRegression",
         BayesianRegression(2),
-        (_noise(20, 2), _noise(20, seed=24)),
+        (noise(20, 2), noise(20, seed=24)),
     ),
     ForeignModel(
         "gaussian_chain",
         TESTS + "mcmc/test_hmc.py: GaussianChain",
         gaussian_chain,
         (torch.ones(1, 5, dtype=torch.float64),),
+        truth=a_chain,
     ),
     ForeignModel(
         "logistic_regression",
@@ -655,38 +662,39 @@ FOREIGN = (
         TESTS + "mcmc/test_hmc.py: test_dirichlet_categorical",
         dirichlet_categorical,
         (torch.tensor([0, 1, 1, 2, 1, 1, 2, 1]),),
+        truth=lambda: {"p_latent": beta([2, 6, 3], [9, 5, 8])},
     ),
     ForeignModel(
         "beta_bernoulli",
         TESTS + "mcmc/test_hmc.py: test_beta_bernoulli",
         beta_bernoulli,
-        (_coins(30, 2, chance=0.7),),
+        (coins(30, 2, chance=0.7),),
         max_plate_nesting=2,
     ),
     ForeignModel(
         "gamma_normal",
         TESTS + "mcmc/test_nuts.py: test_gamma_normal",
         gamma_normal,
-        (3.0 + _noise(25, 2),),
+        (3.0 + noise(25, 2),),
     ),
     ForeignModel(
         "gamma_beta",
         TESTS + "mcmc/test_nuts.py: test_gamma_beta",
         gamma_beta,
-        (torch.sigmoid(2.0 + _noise(25)),),
+        (torch.sigmoid(2.0 + noise(25)),),
     ),
     ForeignModel(
         "gaussian_mixture",
         TESTS + "mcmc/test_nuts.py: test_gaussian_mixture_model",
         gaussian_mixture,
-        (_numbers([0, 0, 3, 3, 3, 5, 5]),),
+        (numbers([0, 0, 3, 3, 3, 5, 5]),),
         max_plate_nesting=1,
     ),
     ForeignModel(
         "bernoulli_latent",
         TESTS + "mcmc/test_hmc.py: test_bernoulli_latent_model",
         bernoulli_latent,
-        (1.0 + _noise(15),),
+        (1.0 + noise(15),),
         max_plate_nesting=1,
     ),
     ForeignModel(
@@ -695,6 +703,7 @@ FOREIGN = (
         gaussian_hmm,
         (TIMES,),
         max_plate_nesting=1,
+        compared=in_order("emission_loc", "emission_scale"),
     ),
     ForeignModel(
         "nested_plates_in_a_tree",
@@ -706,7 +715,7 @@ FOREIGN = (
         "two_plates_of_one_discrete",
         TESTS + "mcmc/test_valid_models.py: test_enum_log_prob_multiple_plate",
         two_plates_of_one_discrete,
-        (_numbers([1, 0, 1]),),
+        (numbers([1, 0, 1]),),
         max_plate_nesting=1,
     ),
     ForeignModel("scaled", TESTS + "test_valid_models.py: scale", scaled, (COMPOSITION,)),
@@ -720,7 +729,7 @@ FOREIGN = (
         "partly_observed",
         TESTS + "test_valid_models.py: test_obs_mask_ok",
         partly_observed,
-        (_numbers([7, 7, 7]), torch.tensor([False, True, False])),
+        (numbers([7, 7, 7]), torch.tensor([False, True, False])),
     ),
     ForeignModel(
         "factors", TESTS + "test_inspect.py: test_factor, test_plate_coupling", factors, (TIMES,)
@@ -729,41 +738,48 @@ FOREIGN = (
         "plate_collider",
         TESTS + "test_inspect.py: test_plate_collider",
         plate_collider,
-        (_noise(3, 2),),
+        (noise(3, 2),),
     ),
     ForeignModel(
         "deterministic",
         TESTS + "test_predictive.py: test_deterministic",
         deterministic,
         (torch.tensor(4.0, dtype=torch.float64),),
+        compared=lambda draws: {"square": draws["x"] ** 2},
     ),
     ForeignModel(
         "several_observations",
         TESTS + "test_log_likelihood.py: model2",
         several_observations,
-        ({name: _noise(10, seed=i) for i, name in enumerate(("x_0", "y_0", "x_1", "y_1"))},),
+        ({name: noise(10, seed=i) for i, name in enumerate(("x_0", "y_0", "x_1", "y_1"))},),
     ),
     ForeignModel(
-        "neals_funnel", TESTS + "reparam/test_neutra.py: neals_funnel", neals_funnel, (4,)
+        "neals_funnel",
+        TESTS + "reparam/test_neutra.py: neals_funnel",
+        neals_funnel,
+        (4,),
+        truth=lambda: {"y": (0.0, 3.0)},
     ),
     ForeignModel(
         "minibatch",
         TUTORIAL + "svi_part_ii.ipynb: subsampling",
         minibatch,
-        (_noise(20),),
+        (noise(20),),
         subsampled=True,
+        truth=lambda: {"mean": pooled(noise(20), 10.0)},
     ),
     ForeignModel(
         "sequential_plate",
         TUTORIAL + "svi_part_ii.ipynb: sequential plate",
         sequential_plate,
         (TIMES[:3],),
+        truth=in_sequence,
     ),
     ForeignModel(
         "discrete_in_an_outer_plate",
         TUTORIAL + "enumeration.ipynb: plates",
         discrete_in_an_outer_plate,
-        (_coins(5, 4, chance=0.5),),
+        (coins(5, 4, chance=0.5),),
         max_plate_nesting=2,
     ),
 )

@@ -1,0 +1,14 @@
+"""Models that strangers wrote, for pyrovi to meet as they would bring them.
+
+Each states the generative process of the source named in its record, in this project's words, on
+data that are fixed numbers or come from a fixed generator, at sizes where a density costs
+milliseconds. Run them under a float64 default dtype.
+"""
+
+from foreign.pyros_own import PYROS_OWN
+from foreign.record import ForeignModel
+from foreign.regressions import REGRESSIONS
+
+__all__ = ["FOREIGN", "PYROS_OWN", "ForeignModel"]
+
+FOREIGN = (*PYROS_OWN, *REGRESSIONS)
