@@ -5,10 +5,11 @@ data that are fixed numbers or come from a fixed generator, at sizes where a den
 milliseconds. Run them under a float64 default dtype.
 """
 
+from foreign.groups import GROUPS
 from foreign.pyros_own import PYROS_OWN
 from foreign.record import ForeignModel
 from foreign.regressions import REGRESSIONS
 
 __all__ = ["FOREIGN", "PYROS_OWN", "ForeignModel"]
 
-FOREIGN = (*PYROS_OWN, *REGRESSIONS)
+FOREIGN = (*PYROS_OWN, *REGRESSIONS, *GROUPS)
