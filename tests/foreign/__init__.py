@@ -9,7 +9,8 @@ from foreign.groups import GROUPS
 from foreign.pyros_own import PYROS_OWN
 from foreign.record import ForeignModel
 from foreign.regressions import REGRESSIONS
+from foreign.series import SERIES
 
 __all__ = ["FOREIGN", "PYROS_OWN", "ForeignModel"]
 
-FOREIGN = (*PYROS_OWN, *REGRESSIONS, *GROUPS)
+FOREIGN = (*PYROS_OWN, *REGRESSIONS, *GROUPS, *SERIES)
