@@ -6,6 +6,8 @@ milliseconds. Run them under a float64 default dtype.
 """
 
 from foreign.groups import GROUPS
+from foreign.idioms import IDIOMS
+from foreign.latent import LATENT
 from foreign.pyros_own import PYROS_OWN
 from foreign.record import ForeignModel
 from foreign.regressions import REGRESSIONS
@@ -13,4 +15,4 @@ from foreign.series import SERIES
 
 __all__ = ["FOREIGN", "PYROS_OWN", "ForeignModel"]
 
-FOREIGN = (*PYROS_OWN, *REGRESSIONS, *GROUPS, *SERIES)
+FOREIGN = (*PYROS_OWN, *REGRESSIONS, *GROUPS, *SERIES, *LATENT, *IDIOMS)
