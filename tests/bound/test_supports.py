@@ -100,3 +100,29 @@ def test_a_support_without_a_map_is_one_sentence(name: str) -> None:
 
     with pytest.raises(ModelError, match=rf"^Site 'x' \({name}\) cannot be fitted: .*reparam"):
         vi.fit(model, {}, seed=0)
+
+
+def test_data_outside_of_a_support_that_hangs_on_a_rare_draw_do_not_refuse_the_model() -> None:
+    """The end of a uniform: one draw of the prior in 140 is above the data; Pareto(7.5) after."""
+
+    def model(y: Tensor) -> None:
+        top = pyro.sample("top", dist.Pareto(1.0, 2.5))
+        with pyro.plate("row", 5):
+            pyro.sample("y", dist.Uniform(torch.zeros(()), top), obs=y)
+
+    y = torch.tensor([2.1, 5.7, 7.2, 3.3, 6.4], dtype=torch.float64)
+    fit = vi.fit(model, {"y": y}, seed=0)
+    tree = vi.check(vi.draw(fit, draws=2000))
+    top, exact, sd = tree["posterior"]["top"], 7.5 * 7.2 / 6.5, 7.2 / 6.5 * (7.5 / 5.5) ** 0.5
+    right = abs(float(top.mean()) - exact) < 0.2 * sd and 0.8 < float(top.std()) / sd < 1.25
+    assert right or vi.verdict(tree).fit_status != "ok"
+
+
+def test_data_outside_of_a_support_of_their_own_are_refused() -> None:
+    def model(y: Tensor) -> None:
+        pyro.sample("rate", dist.Gamma(1.0, 1.0))
+        with pyro.plate("row", 2):
+            pyro.sample("y", dist.Uniform(torch.zeros(()), 1.0), obs=y)
+
+    with pytest.raises(ModelError, match="within the support"):
+        vi.fit(model, {"y": torch.tensor([0.5, 1.5])}, seed=0)

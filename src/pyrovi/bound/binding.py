@@ -1,7 +1,8 @@
 """Tie a model to its arguments: run it once, read its sites, check the data against them."""
 
+import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -41,6 +42,7 @@ from pyrovi.seeds import isolated, stream
 # positive definite), and of tensors of two dtypes.
 OUTSIDE_DOMAIN = ("Expected parameter",)
 IMPOSSIBLE_DRAW = (*OUTSIDE_DOMAIN, "Expected value argument", "positive-definite")
+SUPPORT = r"within the support \((.*)\) of the distribution"
 TWO_DTYPES = ("dtype", "scalar type")
 UNCONDITIONED = (
     "The model observes nothing and has no factor, so that its posterior is its prior. Give a "
@@ -247,20 +249,24 @@ def _in_single_precision(candidate: BoundModel) -> BoundModel:
 
 def _validated_trace(candidate: BoundModel) -> Trace:
     """A run with validation, at the first of a few draws from the prior that allows one."""
-    model, first = InitialValues()(candidate.handled()), None
-    gaps = bool(
-        gaps_of(candidate)
-    )  # which no validation lets pass, whatever a model makes of them
+    model, errors = InitialValues()(candidate.handled()), list[Exception]()
+    gaps = bool(gaps_of(candidate))  # which no validation lets pass, whatever a model makes of them
     for attempt in range(1 if gaps else PRIOR_ATTEMPTS):
         try:
             return _traced(model, candidate, validated=True, attempt=attempt)
         except (ValueError, RuntimeError) as error:
-            first = first or error
-            if not _says(first, IMPOSSIBLE_DRAW):
+            errors.append(error)
+            if not _says(errors[0], IMPOSSIBLE_DRAW):
                 raise
-    if first is not None and not (gaps or _says(first, OUTSIDE_DOMAIN)):
-        raise first
+    if not (gaps or _says(errors[0], OUTSIDE_DOMAIN) or _latents_bound_support(errors)):
+        raise errors[0]
     return _traced(model, candidate, validated=False)
+
+
+def _latents_bound_support(errors: Sequence[Exception]) -> bool:
+    """Whether data were outside of supports that differ from draw to draw, as Uniform(0, top)."""
+    found = (re.search(SUPPORT, str(error.__cause__ or error)) for error in errors)
+    return len({match[1] for match in found if match}) > 1
 
 
 def _says(error: Exception, signs: tuple[str, ...]) -> bool:

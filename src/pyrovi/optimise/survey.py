@@ -81,8 +81,13 @@ class Survey:
 
     @property
     def shares(self) -> np.ndarray:
-        """The share of the posterior about each mode, of all that were found."""
-        weights = np.exp(np.array(self.log_evidence) - max(self.log_evidence, default=0.0))
+        """The share of the posterior about each mode, of all that were found.
+
+        All the same where none could be weighed: about each the density is zero.
+        """
+        logs = np.array(self.log_evidence)
+        weighed = np.isfinite(logs).any()
+        weights = np.exp(logs - logs.max()) if weighed else np.ones(len(logs))
         return weights / weights.sum()
 
     @property
