@@ -145,6 +145,19 @@ def test_a_model_of_any_arguments_that_calls_a_helper_is_not_taken_for_the_helpe
     torch.testing.assert_close(bound.prototype.nodes["y"]["value"], Y)
 
 
+def test_an_argument_that_a_wrapper_puts_before_the_data_is_not_taken_for_them() -> None:
+    def wider(sigma: float, y: Tensor) -> None:
+        normal(y, sigma)
+
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        wider(2.0, *args, **kwargs)
+
+    for data in (Y, (Y,)):
+        site = bind_model(wrapper, bind(wrapper, data)).prototype.nodes["y"]
+        assert torch.equal(site["value"], Y)
+        assert bool((site["fn"].scale == 2.0).all())
+
+
 def test_a_scaled_likelihood_has_the_posterior_of_as_many_data_sets() -> None:
     """Closed form: of a prior Normal(0, 10) and each observation counted three times."""
     fit = vi.fit(poutine.scale(normal, scale=3.0), {"y": Y}, vi.Laplace(), seed=0)

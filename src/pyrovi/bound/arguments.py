@@ -201,8 +201,9 @@ def _called(model: Callable[..., Any]) -> Callable[..., Any] | None:
 
 
 def _passes_on(function: Callable[..., Any]) -> bool:
-    """Whether it calls something with ``*args`` or ``**kwargs``."""
-    return any(each.opname == "CALL_FUNCTION_EX" for each in dis.get_instructions(function))
+    """Whether it calls something with ``*args`` or ``**kwargs``, and nothing before these."""
+    done = {each.opname for each in dis.get_instructions(function)}
+    return "CALL_FUNCTION_EX" in done and "LIST_EXTEND" not in done  # as f(first, *args) does
 
 
 def by_name(signature: Signature, data: Any) -> dict[str, Any]:
