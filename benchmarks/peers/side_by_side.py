@@ -22,8 +22,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 __all__ = ["sample"]
 
 CHAINS = 32
-WINDOWS = (40, 60, 100, 150)  # iterations of warm-up, each with the metric of the one before
-LENGTH, MOST_STEPS = 2.0, 40
+WINDOWS = (30, 40, 50, 80)  # iterations of warm-up, each with the metric of the one before
+LENGTH, MOST_STEPS = 2.0, 25
 ACCEPTED = 0.9
 WIDTH = 2.0  # starts lie between minus and plus this, as Stan's do
 TRIES = 200

@@ -7,12 +7,13 @@ milliseconds. Run them under a float64 default dtype.
 
 from foreign.groups import GROUPS
 from foreign.idioms import IDIOMS
+from foreign.known import Error, errors, known
 from foreign.latent import LATENT
 from foreign.pyros_own import PYROS_OWN
 from foreign.record import ForeignModel
 from foreign.regressions import REGRESSIONS
 from foreign.series import SERIES
 
-__all__ = ["FOREIGN", "PYROS_OWN", "ForeignModel"]
+__all__ = ["FOREIGN", "PYROS_OWN", "Error", "ForeignModel", "errors", "known"]
 
 FOREIGN = (*PYROS_OWN, *REGRESSIONS, *GROUPS, *SERIES, *LATENT, *IDIOMS)

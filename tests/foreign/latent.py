@@ -14,7 +14,7 @@ from scipy import special, stats
 from torch import Tensor
 
 from foreign.record import ENUMERATE, Collection, noise, numbers
-from foreign.truths import Draws, Moments, beta, in_order, on_grid, outer
+from foreign.truths import Draws, Moments, beta, in_order, on_grid, outer, weighted
 
 __all__ = ["LATENT"]
 
@@ -270,28 +270,34 @@ WET = {(0, 0): 0.05, (0, 1): 0.9, (1, 0): 0.8, (1, 1): 0.99}
 
 
 def _rain() -> Moments:
-    """All four states, by Bayes' rule."""
+    """All four states, by Bayes' rule; the chance of rain, Beta(2, 8), has one more datum."""
     weights = {
         (r, s): (0.2 if r else 0.8) * ((0.1 if r else 0.4) if s else (0.9 if r else 0.6)) * wet
         for (r, s), wet in WET.items()
     }
     total = sum(weights.values())
-    chances = [sum(w for state, w in weights.items() if state[k]) / total for k in range(2)]
-    return {
-        name: (p, np.sqrt(p * (1 - p)))
-        for name, p in zip(("rain", "sprinkler"), chances, strict=True)
-    }
+    rain, sprinkler = (sum(w for at, w in weights.items() if at[k]) / total for k in range(2))
+    chance = on_grid(
+        lambda p: (
+            np.log(p) + 7 * np.log1p(-p) + np.log(rain * p / 0.2 + (1 - rain) * (1 - p) / 0.8)
+        ),
+        chance=(0, 1, 4000),
+    )
+    return {"rain": _coin(rain), "sprinkler": _coin(sprinkler), **chance}
+
+
+def _coin(p: float) -> tuple[float, float]:
+    return p, np.sqrt(p * (1 - p))
 
 
 @LATENT.add(TUTORIAL + "a Bayesian network: rain, sprinkler, wet grass", numbers(1.0), nesting=0,
             truth=_rain)  # fmt: skip
 def sprinkler(wet: Tensor) -> None:
-    """No continuous latent at all."""
-    rain = pyro.sample("rain", dist.Bernoulli(0.2))
+    chance = pyro.sample("chance", dist.Beta(2.0, 8.0))
+    rain = pyro.sample("rain", dist.Bernoulli(chance))
     sprinkler = pyro.sample("sprinkler", dist.Bernoulli(0.4 - 0.3 * rain))
-    dry_ground = 0.05 + 0.85 * sprinkler
-    chance = torch.where(rain > 0, 0.8 + 0.19 * sprinkler, dry_ground)
-    pyro.sample("wet", dist.Bernoulli(chance), obs=wet)
+    soaked = torch.where(rain > 0, 0.8 + 0.19 * sprinkler, 0.05 + 0.85 * sprinkler)
+    pyro.sample("wet", dist.Bernoulli(soaked), obs=wet)
 
 
 CALLS = numbers([[1, 1], [0, 0], [0, 1], [0, 0], [1, 1], [0, 0], [1, 0]])
@@ -321,17 +327,23 @@ def alarms(calls: Tensor) -> None:
 
 
 def _bag() -> Moments:
-    """Three urns of red shares .2, .5, .8, five balls with four red."""
-    weights = np.array([p**4 * (1 - p) for p in (0.2, 0.5, 0.8)])
-    weights /= weights.sum()
-    mean = weights @ np.arange(3)
-    return {"urn": (mean, np.sqrt(weights @ (np.arange(3) - mean) ** 2))}
+    """Three urns of red shares .2, .5, .8, five balls with four red; weights as one more datum."""
+    chance = np.array([p**4 * (1 - p) for p in (0.2, 0.5, 0.8)])
+    chance /= chance.sum()
+    mean = chance @ np.arange(3)
+    weights = (1 + chance) / 4
+    squares = chance * 6 / 20 + (1 - chance) * 2 / 20
+    return {
+        "urn": (mean, np.sqrt(chance @ (np.arange(3) - mean) ** 2)),
+        "weights": (weights, np.sqrt(squares - weights**2)),
+    }
 
 
 @LATENT.add(TUTORIAL + "enumeration.ipynb: which urn", numbers([1, 1, 0, 1, 1]), nesting=1,
             truth=_bag)  # fmt: skip
 def urns(balls: Tensor) -> Tensor:
-    urn = pyro.sample("urn", dist.Categorical(torch.ones(3) / 3), infer=ENUMERATE)
+    weights = pyro.sample("weights", dist.Dirichlet(torch.ones(3)))
+    urn = pyro.sample("urn", dist.Categorical(weights), infer=ENUMERATE)
     red = torch.tensor([0.2, 0.5, 0.8])[urn]
     with pyro.plate("ball", len(balls)):
         pyro.sample("balls", dist.Bernoulli(red), obs=balls)
@@ -405,28 +417,32 @@ def recaptures(seen: Tensor) -> None:
             pyro.sample("seen", dist.Bernoulli(p), obs=seen)
 
 
-def _network() -> Moments:
-    """All sixteen ways, by counting."""
-    found = []
-    for kinds in product([0, 1], repeat=4):
-        weight = 1.0
-        for i, j, tie in TIES:
-            chance = 0.8 if kinds[i] == kinds[j] else 0.2
-            weight *= chance if tie else 1 - chance
-        found.append((weight * (0.9 if kinds[0] else 0.1), kinds))
-    total = sum(w for w, _ in found)
-    chances = [sum(w for w, kinds in found if kinds[k]) / total for k in range(4)]
-    return {f"kind_{k}": (p, np.sqrt(p * (1 - p))) for k, p in enumerate(chances)}
-
-
 TIES = [(0, 1, 1), (0, 2, 0), (0, 3, 0), (1, 2, 0), (1, 3, 1), (2, 3, 1)]
+
+
+def _network() -> Moments:
+    """All sixteen ways, and the chance of a tie within a kind on a grid: Beta(4, 1) before."""
+    same = (np.arange(2000) + 0.5) / 2000
+    ways = []
+    for kinds in product([0, 1], repeat=4):
+        weight = same**3 * (0.9 if kinds[0] else 0.1)
+        for i, j, tie in TIES:
+            chance = same if kinds[i] == kinds[j] else 0.2 + 0 * same
+            weight = weight * (chance if tie else 1 - chance)
+        ways.append((weight, kinds))
+    total = sum(w.sum() for w, _ in ways)
+    found = {
+        f"kind_{k}": _coin(sum(w.sum() for w, kinds in ways if kinds[k]) / total) for k in range(4)
+    }
+    return {**found, "same": weighted(sum(w for w, _ in ways), same)}
 
 
 @LATENT.add(FORUM + "kinds of four people by their ties", numbers([t for *_, t in TIES]),
             nesting=0, truth=_network)  # fmt: skip
 def kinds_by_ties(ties: Tensor) -> None:
+    same = pyro.sample("same", dist.Beta(4.0, 1.0))
     kinds: list[Any] = [pyro.sample("kind_0", dist.Bernoulli(0.9))]
     kinds += [pyro.sample(f"kind_{k}", dist.Bernoulli(0.5)) for k in range(1, 4)]
     for n, (i, j, _) in enumerate(TIES):
-        same = kinds[i] * kinds[j] + (1 - kinds[i]) * (1 - kinds[j])
-        pyro.sample(f"tie_{n}", dist.Bernoulli(0.2 + 0.6 * same), obs=ties[n])
+        alike = kinds[i] * kinds[j] + (1 - kinds[i]) * (1 - kinds[j])
+        pyro.sample(f"tie_{n}", dist.Bernoulli(alike * same + (1 - alike) * 0.2), obs=ties[n])

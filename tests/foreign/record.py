@@ -16,7 +16,7 @@ __all__ = ["ENUMERATE", "Collection", "ForeignModel", "coins", "noise", "numbers
 ENUMERATE = {"enumerate": "parallel"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ForeignModel:
     """One model with the arguments it is called with.
 

@@ -373,18 +373,18 @@ def lasso(x: Tensor, y: Tensor) -> None:
 def _spike_and_slab() -> Moments:
     """All eight subsets, each with its evidence and its Gaussian."""
     X, y = WIDE.numpy(), FEW.numpy()
-    logs, seconds, firsts = [], [], []
-    for subset in product([0.0, 1.0], repeat=3):
-        covariance = 0.49 * np.eye(30) + 4 * (X * subset) @ X.T
-        log_evidence = stats.multivariate_normal(np.zeros(30), covariance).logpdf(y)
-        logs.append(log_evidence)
-        mean, sd = ridge(X * subset, y, 2.0, 0.7)
-        firsts.append(mean)
-        seconds.append(mean**2 + sd**2)
+    subsets = np.array(list(product([0.0, 1.0], repeat=3)))
+    covariances = [0.49 * np.eye(30) + 4 * (X * taken) @ X.T for taken in subsets]
+    logs = [stats.multivariate_normal(np.zeros(30), each).logpdf(y) for each in covariances]
     weights = np.exp(np.array(logs) - max(logs))
     weights /= weights.sum()
-    mean = weights @ np.array(firsts)
-    return {"slab": (mean, np.sqrt(weights @ np.array(seconds) - mean**2))}
+    means, sds = (
+        np.array(part) for part in zip(*(ridge(X * s, y, 2.0, 0.7) for s in subsets), strict=True)
+    )
+    mean = weights @ means
+    found = {"slab": (mean, np.sqrt(weights @ (means**2 + sds**2) - mean**2))}
+    chances = weights @ subsets
+    return found | {f"taken_{k}": (p, np.sqrt(p * (1 - p))) for k, p in enumerate(chances)}
 
 
 @REGRESSIONS.add(FORUM + "spike and slab", WIDE, FEW, nesting=1, truth=_spike_and_slab)
