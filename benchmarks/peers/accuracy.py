@@ -4,7 +4,6 @@ It imports one side's library and no other.
 """
 
 import contextlib
-import inspect
 import json
 import re
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import wasserstein_distance
 
-from foreign import FOREIGN, ForeignModel
+from foreign import FOREIGN, MEAN_WITHIN, RATIO_WITHIN, ForeignModel, errors as errors_of
 from gold import Posterior, read
 from peers.apart import Notes, Record, said, stages
 
@@ -43,6 +42,7 @@ class Case:
         kwargs: Keyword arguments.
         max_plate_nesting: As Pyro's NUTS needs it to enumerate.
         gold: The posterior with its reference draws.
+        foreign: The foreign model with its truth.
     """
 
     model: Callable[..., Any]
@@ -51,6 +51,7 @@ class Case:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     max_plate_nesting: int | None = None
     gold: Posterior | None = None
+    foreign: ForeignModel | None = None
 
 
 def case_of(name: str, folder: Path) -> Case:
@@ -58,15 +59,9 @@ def case_of(name: str, folder: Path) -> Case:
     found = next((each for each in FOREIGN if each.name == name), None)
     if found is not None:
         nesting = found.max_plate_nesting
-        return Case(found.model, _given(found), found.args, found.kwargs, nesting)
+        return Case(found.model, found.data, found.args, found.kwargs, nesting, foreign=found)
     gold = read(name, folder)
     return Case(gold.model, {"data": gold.data}, (gold.data,), gold=gold)
-
-
-def _given(found: ForeignModel) -> Any:
-    names = inspect.signature(found.model).parameters
-    named = dict(zip(names, found.args, strict=False)) | dict(found.kwargs)
-    return named if found.kwargs else found.args
 
 
 # The sides
@@ -84,6 +79,9 @@ def by_pyrovi(case: Case, notes: Notes, _limit: float) -> None:
     labels = set(rows["quantity"])
     named = _flagged(case.gold, labels) if case.gold else sorted(labels)
     notes.others |= said(fit, verdict) | {"flagged": named, "by": sorted(set(rows["check"]))}
+    notes.others["batched"] = fit.density.vectorised
+    with notes.clock("report"):
+        vi.report(tree)
     notes.write()
     drawn = vi.draw(fit, draws=DRAWS)["posterior"].to_dataset()
     values = {str(site): each.to_numpy() for site, each in drawn.data_vars.items()}
@@ -188,10 +186,16 @@ def compared(case: Case, draws: Draws) -> Record:
     if case.gold is not None:
         return errors(case.gold, _by_quantity(case.gold, draws))
     flat = {site: values.reshape(len(values), -1) for site, values in draws.items()}
+    moments = {
+        site: {"mean": v.mean(0).tolist(), "sd": v.std(0).tolist()} for site, v in flat.items()
+    }
+    found = list(errors_of(case.foreign, draws)) if case.foreign else []
     return {
-        "moments": {
-            site: {"mean": v.mean(0).tolist(), "sd": v.std(0).tolist()} for site, v in flat.items()
-        }
+        "moments": moments,
+        "names": [each.quantity for each in found],
+        "mean": [each.mean for each in found],
+        "ratio": [each.ratio for each in found],
+        "within": [MEAN_WITHIN, *RATIO_WITHIN],
     }
 
 

@@ -7,13 +7,16 @@ milliseconds. Run them under a float64 default dtype.
 
 from foreign.groups import GROUPS
 from foreign.idioms import IDIOMS
-from foreign.known import Error, errors, known
+from foreign.known import MEAN_WITHIN, RATIO_WITHIN, Error, errors, known
 from foreign.latent import LATENT
 from foreign.pyros_own import PYROS_OWN
 from foreign.record import ForeignModel
 from foreign.regressions import REGRESSIONS
 from foreign.series import SERIES
 
-__all__ = ["FOREIGN", "PYROS_OWN", "Error", "ForeignModel", "errors", "known"]
+__all__ = [
+    "FOREIGN", "MEAN_WITHIN", "PYROS_OWN", "RATIO_WITHIN", "Error", "ForeignModel", "errors",
+    "known",
+]  # fmt: skip
 
 FOREIGN = (*PYROS_OWN, *REGRESSIONS, *GROUPS, *SERIES, *LATENT, *IDIOMS)
