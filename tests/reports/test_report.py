@@ -1,5 +1,6 @@
 """The report says what the verdict says, on every tree, and says it harmlessly."""
 
+import json
 import logging
 import re
 import sys
@@ -312,3 +313,13 @@ def test_rounding_to_nothing_is_no_negative_zero() -> None:
     assert decimals(0.0) == 3
     assert decimals(float("nan")) == 3
     assert seconds(float("nan")) == "unknown"
+
+
+def test_a_rung_whose_distance_was_not_finite_is_called_unknown() -> None:
+    tree = linear_gaussian_tree()
+    rung = {
+        "engine": "DADVI()", "chosen": False, "status": "warn", "worst": "w", "shift": None,
+        "ratio": 0.5, "khat": None, "steps": 3, "seconds": 1.0,
+    }  # fmt: skip
+    tree["sample_stats"].attrs["rungs"] = json.dumps([rung, {**rung, "chosen": True}])
+    assert "w: mean unknown sd off, sd 0.50 of what it should be" in vi.report(tree).html

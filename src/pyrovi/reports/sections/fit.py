@@ -120,7 +120,9 @@ def _about_rungs(rungs: Sequence[Mapping[str, Any]], verdict: Verdict) -> Iterat
 def _worst(rung: Mapping[str, Any]) -> str:
     if not rung["worst"]:
         return ""
-    shift, ratio = fixed(rung["shift"], 2), fixed(rung["ratio"], 2)
+    shift, ratio = (  # null in the tree, where it was not finite
+        "unknown" if rung[part] is None else fixed(rung[part], 2) for part in ("shift", "ratio")
+    )
     return f"{rung['worst']}: mean {shift} sd off, sd {ratio} of what it should be"
 
 
