@@ -19,9 +19,9 @@ FAST = {
     "zero_inflated", "censored_exponential", "weigh", "groups_in_a_loop", "compositions",
     "correlation", "ar1_in_a_loop", "two_states_as_a_distribution", "discrete_change",
     "mixture_that_overlaps", "sprinkler", "pyro_module", "dependent_priors", "conditioned",
-    "scaled_whole", "keywords_alone", "booleans", "method", "lkj", "hmm",
+    "scaled_whole", "keywords_alone", "booleans", "method", "lkj",
 }  # fmt: skip
-NO_TRUTH = {"hmm"}
+NO_TRUTH = {"hmm", "factorial_hmm"}
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ import xarray as xr
 from torch import Tensor
 
 import pyrovi as vi
-from foreign import FOREIGN, ForeignModel
+from foreign import PYROS_OWN, ForeignModel
 from pyrovi import models
 from pyrovi.bound import Arguments, as_tree, bind, bind_model
 from pyrovi.bound.arguments import Signature
@@ -65,7 +65,7 @@ def hold(model: Callable[..., Any], data: Any, tmp_path: Any = None) -> xr.DataT
 
 
 # One value for six draws of it is refused, as a rule.
-BINDABLE = [model for model in FOREIGN if model.name != "deterministic"]
+BINDABLE = [model for model in PYROS_OWN if model.name != "deterministic"]
 
 
 @pytest.mark.parametrize("model", BINDABLE, ids=str)

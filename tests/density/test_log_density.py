@@ -9,7 +9,7 @@ import torch
 from pyro.infer.mcmc.util import initialize_model
 from torch import Tensor
 
-from foreign import FOREIGN, ForeignModel
+from foreign import PYROS_OWN, ForeignModel
 from pyrovi import models
 from pyrovi.bound import Arguments, bind, bind_model, runs
 from pyrovi.density import LogDensity
@@ -75,7 +75,7 @@ def test_the_density_of_a_zoo_model_is_pyros_potential(name: str, variant: str) 
     assert density.vectorised
 
 
-@pytest.mark.parametrize("foreign", [f for f in FOREIGN if not f.subsampled], ids=str)
+@pytest.mark.parametrize("foreign", [f for f in PYROS_OWN if not f.subsampled], ids=str)
 def test_the_density_of_a_model_from_pyro_is_pyros_potential(foreign: ForeignModel) -> None:
     density = LogDensity(bind_model(foreign.model, Arguments(foreign.args, foreign.kwargs)))
     ours = density.log_prob(points(density)).tolist()
@@ -85,7 +85,7 @@ def test_the_density_of_a_model_from_pyro_is_pyros_potential(foreign: ForeignMod
     assert ours == pytest.approx(potential(density, nesting), rel=RELATIVE)
 
 
-@pytest.mark.parametrize("foreign", FOREIGN, ids=str)
+@pytest.mark.parametrize("foreign", PYROS_OWN, ids=str)
 def test_gradients_are_those_of_the_looped_density(foreign: ForeignModel) -> None:
     density = LogDensity(bind_model(foreign.model, Arguments(foreign.args, foreign.kwargs)))
     rows = points(density, 2)
@@ -95,7 +95,7 @@ def test_gradients_are_those_of_the_looped_density(foreign: ForeignModel) -> Non
     torch.testing.assert_close(together, looped, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("foreign", FOREIGN, ids=str)
+@pytest.mark.parametrize("foreign", PYROS_OWN, ids=str)
 def test_constraining_and_back_is_the_identity(foreign: ForeignModel) -> None:
     density = LogDensity(bind_model(foreign.model, Arguments(foreign.args, foreign.kwargs)))
     if density.model.free:
