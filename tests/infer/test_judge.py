@@ -1,5 +1,7 @@
 """Claims: chains leave the posterior alone and move all else, and the judge tells them apart."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -8,7 +10,7 @@ import torch
 from torch import Tensor
 
 from infer.conjugate import Conjugate, model
-from pyrovi.approximations import Draws, Gaussian, Resampled
+from pyrovi.approximations import Draws, Gaussian, GaussianMixture, Resampled
 from pyrovi.bound import bind, bind_model
 from pyrovi.density import LogDensity
 from pyrovi.evidence import Difference, limits, threshold
@@ -235,3 +237,25 @@ def test_what_uneven_weights_suspect_does_not_pass() -> None:
         judged = Judgement(("x",), (fine,), 0.9, suspect=suspect)
         assert judged.status == "ok"
         assert judged.passes != suspect
+
+
+@pytest.mark.parametrize("scale", [0.7, 1.0])
+def test_an_sd_that_is_wrong_within_modes_is_seen_though_that_of_all_is_right(
+    scale: float,
+) -> None:
+    """Modes at -5 and 5 of sd 1: at 0.7 the whole sd is off by 1 %, and by 30 % within."""
+
+    def two(y: Tensor) -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 1e3))
+        ends = torch.stack([x - 5.0, x + 5.0])
+        pyro.factor("modes", torch.logsumexp(-0.5 * ends**2, 0))
+
+    density = LogDensity(bind_model(two, bind(two, {"y": torch.zeros(())})))
+    locs = torch.tensor([[-5.0], [5.0]], dtype=torch.float64)
+    factors = torch.full((2, 1, 1), scale, dtype=torch.float64)
+    halves = torch.full((2,), 0.5, dtype=torch.float64)
+    mixture = GaussianMixture(density, locs, factors, halves)
+    drawn = mixture.draw(2000, 0)
+    assert judge(density, drawn, seed=1).passes == (scale == 1.0)
+    unweighted = replace(drawn, log_guide=None)  # by chains alone
+    assert judge(density, unweighted, seed=1).passes == (scale == 1.0)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyrovi.density import LogDensity
@@ -38,6 +38,7 @@ class Draws:
         by_site: Where the approximation factorises over sites, the log density of each site's
             piece of each draw.
         within: Where there are several modes, the Cholesky factor of the covariance within one.
+        mode: Where there are several, which of them each draw is about.
         stats: What a sampler says of each draw, by its name in `sample_stats`.
     """
 
@@ -45,6 +46,7 @@ class Draws:
     log_guide: Float[Tensor, "draw"] | None = None
     by_site: Mapping[str, Float[Tensor, "draw"]] | None = None
     within: Float[Tensor, "dim dim"] | None = None
+    mode: Int[Tensor, "draw"] | None = None
     stats: Mapping[str, Tensor] = field(default_factory=dict)
 
 

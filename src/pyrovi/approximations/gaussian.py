@@ -82,7 +82,8 @@ class GaussianMixture(Approximation):
             flat[own] = loc + noise[own] @ scale_tril.contiguous().T
         factors = self.scale_trils * self.weights.sqrt()[:, None, None]
         covariance = (factors @ factors.mT).sum(0)
-        return Draws(flat, self.log_prob(flat), within=torch.linalg.cholesky(covariance))
+        within = torch.linalg.cholesky(covariance)
+        return Draws(flat, self.log_prob(flat), within=within, mode=chosen)
 
     def log_prob(self, flat: Float[Tensor, "draw dim"]) -> Float[Tensor, "draw"]:
         """The log density of the mixture."""

@@ -191,6 +191,19 @@ class _Case:
     def weighed(self) -> tuple[float, np.ndarray | None]:
         return _weighed(self.density, self.drawn, self.known)
 
+    @cached_property
+    def centres(self) -> np.ndarray | None:
+        """The mean of each quantity in the mode of each draw; None where there is one mode.
+
+        About these the quantities are judged too: the way between modes hides an sd within them.
+        """
+        if self.drawn.mode is None:
+            return None
+        _, own = np.unique(self.drawn.mode.numpy(), return_inverse=True)
+        sums = np.zeros((own.max() + 1, self.values.shape[1]))
+        np.add.at(sums, own, self.values)
+        return (sums / np.bincount(own)[:, None])[own] if len(sums) > 1 else None
+
     @property
     def differences(self) -> list[Difference]:
         """Each quantity by the weights, however uneven; none where the weights have no mean."""
@@ -198,7 +211,9 @@ class _Case:
         if weights is None:
             return []
         by_weights = resampled if POOL_WEIGHT in self.drawn.stats else reweighted
-        return by_weights(self.values, weights)
+        values, centres = self.values, self.centres
+        apart = values if centres is None else np.hstack([values, values - centres])
+        return by_weights(apart, weights)
 
     @cached_property
     def trusted(self) -> tuple[Difference, ...]:
@@ -215,7 +230,7 @@ class _Case:
 
     def judgement(self, differences: Sequence[Difference], *, sure: bool) -> Judgement:
         """What the weights say; unless they are sure, they leave quantities open."""
-        labels = self.labels if differences else ()
+        labels = self.labels * (len(differences) // len(self.labels))  # once more within modes
         return Judgement(labels, tuple(differences), self.weighed[0], open=not sure)
 
     def by_chains(self, chains: Chains) -> Judgement:
@@ -226,9 +241,18 @@ class _Case:
         after = after.reshape(*chains.states.shape[:2], -1)[..., self.varying]
         if not np.isfinite(after).all():
             return Judgement((), (), khat, chains)
-        differences = tuple(moved(self.values, start, after))
+        values, labels = self.values, self.labels
+        first = self.drawn.flat[: len(start)]
+        if self.centres is not None and torch.equal(chains.start, first):
+            own = self.centres[: len(start)]
+            values, labels = np.hstack([values, values - self.centres]), labels * 2
+            start, after = (
+                np.hstack([start, start - own]),
+                np.dstack([after, after - own[:, None]]),
+            )
+        differences = tuple(moved(values, start, after))
         suspect = not self.trusted and not _all_ok(self.differences)
-        return Judgement(self.labels, differences, khat, chains, suspect)
+        return Judgement(labels, differences, khat, chains, suspect)
 
     def by_few_chains_or_more(self) -> Judgement:
         """By few chains; what they pass by more, where these show something beyond its limits."""
