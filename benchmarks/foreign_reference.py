@@ -110,8 +110,8 @@ def _judged(chains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     values = torch.as_tensor(chains)
     fixed = values.flatten(0, 1).std(0) < 1e-12
     rhat, ess = split_gelman_rubin(values), effective_sample_size(values)
-    rhat = torch.where(fixed, 1.0, rhat)
-    return rhat.numpy(), torch.where(fixed, torch.inf, ess).numpy()
+    rhat = torch.where(fixed, 1.0, rhat.nan_to_num(nan=torch.inf))
+    return rhat.numpy(), torch.where(fixed, torch.inf, ess.nan_to_num(nan=0.0)).numpy()
 
 
 def _sure(chains: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ LENGTH, MOST_STEPS = 2.0, 25
 ACCEPTED = 0.9
 WIDTH = 2.0  # starts lie between minus and plus this, as Stan's do
 TRIES = 200
+FAR = 3.0  # nats, beside the half nat of each dimension, three times which is far out
 
 
 def sample(model: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *,
@@ -45,6 +46,7 @@ def sample(model: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     chains = Chains(target, end)
     for count in WINDOWS:
         chains.adapt(count)
+        chains.free()
     kept: list[Tensor] = []
     while True:
         kept += chains.run(draws)
@@ -133,6 +135,15 @@ class Chains:
         before = self.root.diagonal().log().mean()
         self.step *= float((before - scale.diagonal().log().mean()).exp().clamp(0.2, 5.0))
         self.root = scale
+
+    def free(self) -> None:
+        """Put chains that are still on their way in, or stuck there, where another one is."""
+        out = self.value > self.value.median() + 3 * (self.at.shape[1] / 2 + FAR)
+        others = torch.nonzero(~out)[:, 0]
+        pick = others[torch.randint(len(others), (CHAINS,), generator=self.random)]
+        self.at = torch.where(out[:, None], self.at[pick], self.at)
+        self.value = torch.where(out, self.value[pick], self.value)
+        self.gradient = torch.where(out[:, None], self.gradient[pick], self.gradient)
 
     def run(self, draws: int) -> list[Tensor]:
         found = []

@@ -64,11 +64,7 @@ def hold(model: Callable[..., Any], data: Any, tmp_path: Any = None) -> xr.DataT
 # --------------------------------------------------------------------- the same arguments again
 
 
-# One value for six draws of it is refused, as a rule.
-BINDABLE = [model for model in PYROS_OWN if model.name != "deterministic"]
-
-
-@pytest.mark.parametrize("model", BINDABLE, ids=str)
+@pytest.mark.parametrize("model", PYROS_OWN, ids=str)
 def test_the_tree_of_a_foreign_models_data_gives_its_arguments(
     model: ForeignModel, tmp_path: Any
 ) -> None:

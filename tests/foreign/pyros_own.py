@@ -730,6 +730,7 @@ PYROS_OWN = (
         TESTS + "test_valid_models.py: test_obs_mask_ok",
         partly_observed,
         (numbers([7, 7, 7]), torch.tensor([False, True, False])),
+        compared=lambda draws: {"x": draws["x"]},
     ),
     ForeignModel(
         "factors", TESTS + "test_inspect.py: test_factor, test_plate_coupling", factors, (TIMES,)
@@ -744,7 +745,7 @@ PYROS_OWN = (
         "deterministic",
         TESTS + "test_predictive.py: test_deterministic",
         deterministic,
-        (torch.tensor(4.0, dtype=torch.float64),),
+        (torch.full((3, 2), 4.0, dtype=torch.float64),),
         compared=lambda draws: {"square": draws["x"] ** 2},
     ),
     ForeignModel(
@@ -781,5 +782,6 @@ PYROS_OWN = (
         discrete_in_an_outer_plate,
         (coins(5, 4, chance=0.5),),
         max_plate_nesting=2,
+        compared=in_order("p"),
     ),
 )
