@@ -50,7 +50,7 @@ from pyrovi.infer.ladder.judge import (
     judge_by_weights,
     price_of_chains,
 )
-from pyrovi.infer.ladder.modes import Modes
+from pyrovi.infer.ladder.modes import Modes, mixture_of
 from pyrovi.infer.ladder.polish import Polish
 from pyrovi.infer.ladder.price import NUTS_CALL, Price, of_nuts
 from pyrovi.infer.run import Rung
@@ -307,7 +307,12 @@ class AutoState:
             self._keep(name, why, outcome, judged)
 
     def _drawn(self, outcome: Outcome, draws: int) -> Draws:
-        return outcome.approximation.draw(draws, stream(self.seed, "judge"))
+        """Draws to judge by; where several modes were met, with the one that each is about."""
+        drawn = outcome.approximation.draw(draws, stream(self.seed, "judge"))
+        if drawn.mode is not None or len(self.modes) < 2:
+            return drawn
+        modes = mixture_of(self.modes, torch.ones(len(self.modes)) / len(self.modes))
+        return replace(drawn, mode=modes.component_log_prob(drawn.flat).argmax(-1))
 
     def _weighed(self, outcome: Outcome, drawn: Draws) -> tuple[Known | None, ByWeights | None]:
         """What is known of draws, and what their weights say."""

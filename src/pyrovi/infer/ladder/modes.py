@@ -5,9 +5,11 @@ from its draws can see it. Each gets its own, fitted in a space turned by its cu
 weighed by its bound, which is nearly the log of the evidence about that mode.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from pyrovi.approximations import Gaussian, GaussianMixture
@@ -55,13 +57,16 @@ class Modes(Settings):
         begun = state.states[: state.done + 1]
         gaussians = [each.gaussian() for each in begun]
         losses = torch.tensor([each.loss for each in begun])
-        mixture = GaussianMixture(
-            gaussians[0].density,
-            torch.stack([each.loc for each in gaussians]),
-            torch.stack([each.factor for each in gaussians]),
-            torch.softmax(-losses.double(), 0),
-        )
-        return Outcome(approximation=mixture)
+        return Outcome(approximation=mixture_of(gaussians, torch.softmax(-losses.double(), 0)))
+
+
+def mixture_of(
+    gaussians: Sequence[Gaussian], weights: Float[Tensor, "component"]
+) -> GaussianMixture:
+    """The mixture of normal distributions about the modes of one density."""
+    locs = torch.stack([each.loc for each in gaussians])
+    factors = torch.stack([each.factor for each in gaussians])
+    return GaussianMixture(gaussians[0].density, locs, factors, weights.double())
 
 
 @dataclass
