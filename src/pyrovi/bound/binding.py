@@ -250,7 +250,9 @@ def _in_single_precision(candidate: BoundModel) -> BoundModel:
 def _validated_trace(candidate: BoundModel) -> Trace:
     """A run with validation, at the first of a few draws from the prior that allows one."""
     model, errors = InitialValues()(candidate.handled()), list[Exception]()
-    gaps = bool(gaps_of(candidate))  # which no validation lets pass, whatever a model makes of them
+    gaps = bool(
+        gaps_of(candidate)
+    )  # which no validation lets pass, whatever a model makes of them
     for attempt in range(1 if gaps else PRIOR_ATTEMPTS):
         try:
             return _traced(model, candidate, validated=True, attempt=attempt)

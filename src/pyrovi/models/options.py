@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, get_args, get_origin
 
+import numpy as np
 import torch
 
 from pyrovi.errors import DataError
@@ -87,12 +88,12 @@ def _typed(name: str, value: Any, parameter: inspect.Parameter) -> Any:
 
 
 def whole_number(name: str, value: Any, *, most: int, advice: str = "") -> int:
-    """``value`` as a whole number from 1, whether it came as one or as text.
+    """``value`` as a whole number from 1, whether it came as one, as text or in an array.
 
-    >>> whole_number("width", "20", most=100)
-    20
+    >>> whole_number("width", "20", most=100), whole_number("width", np.array(3), most=100)
+    (20, 3)
     """
-    text = str(value).strip()
+    text = str(np.asarray(value)).strip()
     number = int(text) if re.fullmatch(r"\d{1,18}", text) else 0
     if not 1 <= number <= most:
         raise unlike(name, f"a whole number from 1 to {most}", value, f". {advice}".rstrip())
