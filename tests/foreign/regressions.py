@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from foreign.record import ENUMERATE, Collection, coins, noise, numbers
-from foreign.truths import Moments, beta, gamma, on_grid, pooled, ridge
+from foreign.truths import Moments, beta, gamma, in_logs, on_grid, pooled, ridge
 
 __all__ = ["REGRESSIONS"]
 
@@ -351,7 +351,10 @@ def gamma_regression(x: Tensor, y: Tensor) -> None:
 FEW = WIDE @ numbers([1.5, 0.0, 0.0]) + 0.7 * noise(30, seed=9)
 
 
-@REGRESSIONS.add(BOOK + "horseshoe, non-centred", WIDE, FEW)
+@REGRESSIONS.add(
+    BOOK + "horseshoe, non-centred", WIDE, FEW,
+    compared=lambda draws: {"z": draws["z"], **in_logs("tau", "lam")(draws)},
+)  # fmt: skip
 def horseshoe(x: Tensor, y: Tensor) -> None:
     tau = pyro.sample("tau", dist.HalfCauchy(1.0))
     with pyro.plate("feature", 3):

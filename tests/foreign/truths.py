@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "Draws", "Moments", "beta", "gamma", "gaussian", "in_order", "on_grid", "outer", "pooled",
-    "ridge", "weighted",
+    "Draws", "Moments", "beta", "gamma", "gaussian", "in_logs", "in_order", "on_grid", "outer",
+    "pooled", "ridge", "weighted",
 ]  # fmt: skip
 
 Moments = Mapping[str, tuple[Any, Any]]  # by site: means and standard deviations, flat or not
@@ -94,3 +94,8 @@ def outer(left: str, right: str | None = None) -> Callable[[Draws], Draws]:
         return {"product": np.einsum("dif,djf->dij", a, b)}
 
     return compared
+
+
+def in_logs(*sites: str) -> Callable[[Draws], Draws]:
+    """Sites above zero, by their logs: of a Cauchy's tails no sd exists."""
+    return lambda draws: {f"log {site}": np.log(np.abs(draws[site])) for site in sites}
