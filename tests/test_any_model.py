@@ -24,7 +24,7 @@ FAST = {
 }  # fmt: skip
 # Where long runs did not come together in their time, as reference.json says.
 NO_TRUTH = {
-    "capture_recapture_by_year", "garch", "hmm", "lotka_volterra", "low_rank",
+    "capture_recapture_by_year", "garch", "hmm", "low_rank",
     "stochastic_volatility", "walk_of_unknown_scales",
 }  # fmt: skip
 
