@@ -94,7 +94,8 @@ class Verdict:
         return f"{self.status}: {wrong} of {judged}: {said}."
 
     def __str__(self) -> str:
-        paragraphs = ["\n".join(self._head), *map(_wrapped, self._marked)]
+        head = (textwrap.fill(line, WIDTH, break_long_words=False) for line in self._head)
+        paragraphs = ["\n".join(head), *map(_wrapped, self._marked)]
         return "\n\n".join(filter(None, paragraphs))
 
     def __repr__(self) -> str:
