@@ -1,4 +1,4 @@
-"""Lists, counts and errors in one line."""
+"""Lists, counts and errors in one line; and whether a word is a number."""
 
 from collections.abc import Sequence
 
@@ -20,6 +20,19 @@ def count(number: int, noun: str, plural: str = "") -> str:
     ('1 quantity', '1,200 draws')
     """
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def is_number(text: str) -> bool:
+    """Whether text reads as a number.
+
+    >>> is_number("1e3"), is_number("nan"), is_number("A1")
+    (True, True, False)
+    """
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def one_line(error: BaseException) -> str:

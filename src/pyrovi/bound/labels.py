@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pyrovi.errors import DataError
-from pyrovi.words import listed
+from pyrovi.words import is_number, listed
 
 NAMED = 3  # labels that a sentence names before it counts the rest
 
@@ -97,21 +97,13 @@ def _is_categorical(value: Any) -> bool:
 
 def _refuse_numbers(name: str, levels: pd.Index) -> None:
     """Numbers that were read as text are no labels, and would be put into another order."""
-    numbers = [each for each in levels if _is_number(each)]
+    numbers = [each for each in levels if is_number(each)]
     if numbers:
         raise DataError(
             f"{name}: expected numbers or labels, and text that reads as numbers came "
             f"({named(numbers)}). Read it as numbers (pandas.to_numeric), or, where these are "
             "labels, make it a category (astype('category'))."
         )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _refuse_gaps(name: str, codes: np.ndarray) -> None:

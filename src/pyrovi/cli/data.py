@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyrovi.errors import DataError, PyroviWarning, RowError
+from pyrovi.words import is_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -206,19 +207,11 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
         raise DataError(
             f"{path}: the column {twice[0]!r} is there twice. Rename or remove one of the two."
         )
-    if all(_is_number(name) for name in header):
+    if all(is_number(name) for name in header):
         raise DataError(
             f"{path}: the first line must name the columns, and it has numbers. Put a line with "
             "names first."
         )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _column(path: Path, name: str, cells: Sequence[tuple[int, str]]) -> "np.ndarray":
@@ -226,7 +219,7 @@ def _column(path: Path, name: str, cells: Sequence[tuple[int, str]]) -> "np.ndar
     import numpy as np
 
     texts = [text for _, text in cells]
-    labels = all(text and text.isprintable() and not _is_number(text) for text in texts)
+    labels = all(text and text.isprintable() and not is_number(text) for text in texts)
     return np.array(texts) if labels else _numbers(path, name, cells)
 
 
@@ -234,7 +227,7 @@ def _numbers(path: Path, name: str, cells: Sequence[tuple[int, str]]) -> "np.nda
     import numpy as np
 
     for line, text in cells:
-        if not _is_number(text) or not np.isfinite(float(text)):
+        if not is_number(text) or not np.isfinite(float(text)):
             came = f"{text!r} came" if text else "the cell is empty"
             raise DataError(
                 f"{path}, line {line}, column {name!r}: expected a number, and {came}. "
